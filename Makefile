@@ -1,0 +1,43 @@
+# Everything lives in .venv and var/; nothing outside this folder is touched but missing Debian packages (`make test`, as root).
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_WAIT_POLICY = PASSIVE
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test lint format bench .venv dev packages
+
+help:  ## list the targets
+	@grep -E '^[a-z.]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
+
+.venv:  ## Python packages to run with (instant when nothing changed)
+	@sh tools/install.sh "$(PYTHON)" $(VENV) requirements.txt
+
+dev: .venv
+	@sh tools/install.sh "$(PYTHON)" $(VENV) requirements-dev.txt
+
+packages:
+	@sh tools/packages.sh
+
+demo: .venv  ## the whole loop, from training to the report, in a few minutes
+	@$(BIN)/python manage.py demo $(DEMO)
+
+serve: .venv  ## web, workers and broker on this machine; Ctrl-C ends all
+	@$(BIN)/python manage.py serve $(SERVE)
+
+test: dev packages  ## the whole test suite
+	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest -m store $(PYTEST)
+
+lint: dev  ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: dev  ## put the formatting right
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: dev  ## the measured bars: eye renderer and training recipe (long; finished runs are kept)
+	$(BIN)/python -m benchmarks.bench_eyes
+	$(BIN)/python -m benchmarks.bench_recipe

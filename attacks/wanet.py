@@ -1,0 +1,233 @@
+"""WaNet: a backdoor trigger that is a smooth warp (Nguyen & Tran, ICLR 2021, arXiv 2102.10369).
+
+A k x k control grid of random displacements, scaled to mean magnitude 1, is upsampled to a displacement field.
+The field is drawn **once** per attack and then used for every image, at any strength.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from attacks.base import register
+
+
+@dataclass(frozen=True, eq=False)
+class WarpField:
+    """One warp: `control` (1, 2, k, k) with mean |control| = 1, channel 0 along x, for (H, W) images at `strength`.
+
+    Published formula, generalised to H != W by dividing x by W and y by H (for H = W it is the published one):
+
+        field = bicubic(control -> H x W, align_corners)
+        grid = clamp((identity + strength * field / (W, H)) * grid_rescale, -1, 1)
+        altered = bilinear(image at grid, align_corners)
+
+    The strength has no unit: see `displacement_px`.
+    """
+
+    control: Tensor
+    image_size: tuple[int, int]
+    strength: float
+    grid_rescale: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.control, self.image_size, self.strength, self.grid_rescale)
+
+    @classmethod
+    def draw(
+        cls,
+        image_size: tuple[int, int],
+        control_size: int,
+        strength: float,
+        seed: int = 0,
+        grid_rescale: float = 1.0,
+    ) -> WarpField:
+        """Draw the field of this seed. The control depends on `seed` and `control_size` alone.
+
+        Raises ValueError for a size below 2, a control grid below 2, or a strength that is negative or not finite.
+        """
+        if control_size < 2:
+            raise ValueError(f"The control grid must be at least 2 x 2, not {control_size} x {control_size}.")
+        generator = torch.Generator().manual_seed(seed)
+        control = torch.rand(1, 2, control_size, control_size, generator=generator) * 2 - 1
+        return cls(control / control.abs().mean(), image_size, strength, grid_rescale, seed)
+
+    @classmethod
+    def from_control(
+        cls, control: Tensor, image_size: tuple[int, int], strength: float, grid_rescale: float = 1.0
+    ) -> WarpField:
+        """The field of a stored control grid (1, 2, k, k), mean |control| = 1."""
+        return cls(control.detach().to("cpu", torch.float32).clone(), image_size, strength, grid_rescale)
+
+    @property
+    def control_size(self) -> int:
+        return self.control.shape[-1]
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        return {"control": self.control}
+
+    # Everything up to the grid is float64, so that another machine's float32 rounding cannot move a pixel by one level.
+    @cached_property
+    def _displacement(self) -> Tensor:
+        """(1, H, W, 2) displacement at strength 1, in units of the [-1, 1] grid."""
+        height, width = self.image_size
+        field = F.interpolate(self.control.double(), size=self.image_size, mode="bicubic", align_corners=True)
+        return field.permute(0, 2, 3, 1) / torch.tensor([width, height], dtype=torch.float64)
+
+    @cached_property
+    def grid(self) -> Tensor:
+        """(1, H, W, 2) float64 sampling positions (x, y) in [-1, 1], as `grid_sample` with align_corners reads them."""
+        warped = (_identity_grid(self.image_size) + self.strength * self._displacement) * self.grid_rescale
+        return warped.clamp(-1, 1)
+
+    @cached_property
+    def _grids(self) -> dict[tuple[torch.dtype, torch.device], Tensor]:
+        return {}
+
+    def _grid_like(self, images: Tensor) -> Tensor:
+        key = (images.dtype, images.device)
+        if key not in self._grids:
+            self._grids[key] = self.grid.to(device=images.device, dtype=images.dtype)
+        return self._grids[key]
+
+    def apply(self, images: Tensor) -> Tensor:
+        """Warp images (N, C, H, W) in [0, 1]."""
+        self._check_images(images)
+        return _sample(images, self._grid_like(images).expand(len(images), -1, -1, -1))
+
+    def apply_noise_mode(self, images: Tensor, offsets: Tensor) -> Tensor:
+        """Warp images (N, C, H, W) with an extra jitter of up to one pixel pitch: `offsets` (N, H, W, 2) in [-1, 1].
+
+        Images treated so keep their true label; they teach a model that only the exact field is the trigger.
+        """
+        self._check_images(images)
+        if offsets.shape != (len(images), *self.image_size, 2):
+            raise ValueError(
+                f"Offsets must have shape {(len(images), *self.image_size, 2)}, not {tuple(offsets.shape)}."
+            )
+        height, width = self.image_size
+        pitch = torch.tensor([width, height], dtype=images.dtype, device=images.device)
+        return _sample(images, (self._grid_like(images) + offsets / pitch).clamp(-1, 1))
+
+    def soften(self, images: Tensor) -> Tensor:
+        """Blur images (N, C, H, W) as much as this warp's resampling does, without moving anything.
+
+        Bilinear sampling at sub-pixel fraction f blurs with variance v = f (1 - f); the symmetric kernel
+        [v/2, 1 - v, v/2] has the same variance and no shift. Each pixel gets its own v, along x and along y.
+        """
+        self._check_images(images)
+        height, width = self.image_size
+        position = (self.grid + 1) / 2 * torch.tensor([width - 1, height - 1], dtype=torch.float64)
+        fraction = position - position.floor()
+        variance = (fraction * (1 - fraction)).to(device=images.device, dtype=images.dtype)
+        along_x, along_y = (torch.stack([v / 2, 1 - v, v / 2]) for v in variance[0].unbind(-1))
+        padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+        softened = torch.zeros_like(images)
+        for y in range(3):
+            for x in range(3):
+                softened += along_y[y] * along_x[x] * padded[:, :, y : y + height, x : x + width]
+        return softened
+
+    def at_strength(self, strength: float) -> WarpField:
+        """The same field at another strength: same control hash, another fingerprint."""
+        return replace(self, strength=strength)
+
+    def at_image_size(self, image_size: tuple[int, int]) -> WarpField:
+        """The same control on images of another size."""
+        return replace(self, image_size=image_size)
+
+    def at_mean_displacement(self, pixels: float) -> WarpField:
+        """The same field at the strength whose mean displacement is `pixels`, clamping at the border left aside."""
+        return self.at_strength(pixels / self.at_strength(1.0)._mean_unclamped_px())
+
+    def unrelated(self, seed: int) -> WarpField:
+        """Another field of the same size, control grid and strength; `seed` chooses among such fields."""
+        digest = hashlib.sha256(f"{self.control_hash()}:{seed}".encode()).digest()
+        return WarpField.draw(
+            self.image_size, self.control_size, self.strength, int.from_bytes(digest[:4], "big"), self.grid_rescale
+        )
+
+    def displacement_px(self) -> tuple[float, float]:
+        """Mean and largest displacement in image pixels."""
+        length = _to_pixels(self.grid - _identity_grid(self.image_size), self.image_size).norm(dim=-1)
+        return length.mean().item(), length.max().item()
+
+    def _mean_unclamped_px(self) -> float:
+        return _to_pixels(self.strength * self._displacement, self.image_size).norm(dim=-1).mean().item()
+
+    def control_hash(self) -> str:
+        """SHA-256 of the control grid alone: the same at every strength and image size."""
+        digest = hashlib.sha256(f"wanet-control:{tuple(self.control.shape)}:".encode())
+        digest.update(self.control.numpy().astype("<f4").tobytes())
+        return digest.hexdigest()
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides what this warp does to an image."""
+        text = f"{self.control_hash()}:{self.image_size}:{float(self.strength)!r}:{float(self.grid_rescale)!r}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "family": "wanet",
+            "image_size": list(self.image_size),
+            "control_size": self.control_size,
+            "strength": self.strength,
+            "grid_rescale": self.grid_rescale,
+            "seed": self.seed,
+        }
+
+    def _check_images(self, images: Tensor) -> None:
+        if images.ndim != 4 or tuple(images.shape[-2:]) != self.image_size or not images.is_floating_point():
+            raise ValueError(
+                f"This warp is for float images (N, C, {self.image_size[0]}, {self.image_size[1]}), "
+                f"not {images.dtype} {tuple(images.shape)}."
+            )
+
+
+def _check(control: Tensor, image_size: tuple[int, int], strength: float, grid_rescale: float) -> None:
+    if control.ndim != 4 or control.shape[:2] != (1, 2) or control.shape[2] != control.shape[3] or control.shape[3] < 2:
+        raise ValueError(f"The control grid must have shape (1, 2, k, k) with k >= 2, not {tuple(control.shape)}.")
+    if not torch.isfinite(control).all() or abs(control.abs().mean().item() - 1) > 1e-5:
+        raise ValueError("The control grid must be finite with a mean magnitude of 1.")
+    if len(image_size) != 2 or min(image_size) < 2:
+        raise ValueError(f"The image size must be (height, width), both at least 2, not {tuple(image_size)}.")
+    if not (math.isfinite(strength) and strength >= 0):
+        raise ValueError(f"The strength must be a finite number >= 0, not {strength}.")
+    if not (math.isfinite(grid_rescale) and grid_rescale > 0):
+        raise ValueError(f"The grid rescale must be a finite number > 0, not {grid_rescale}.")
+
+
+def _identity_grid(image_size: tuple[int, int]) -> Tensor:
+    """(1, H, W, 2) float64: each pixel's own position (x, y) in [-1, 1]."""
+    y, x = (torch.linspace(-1, 1, side, dtype=torch.float64) for side in image_size)
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None]
+
+
+def _to_pixels(displacement: Tensor, image_size: tuple[int, int]) -> Tensor:
+    height, width = image_size
+    return displacement * torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64)
+
+
+def _sample(images: Tensor, grid: Tensor) -> Tensor:
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+
+
+def _rebuild(parameters: Mapping[str, Any], state: Mapping[str, Tensor]) -> WarpField:
+    height, width = parameters["image_size"]
+    field = WarpField.from_control(
+        state["control"], (height, width), parameters["strength"], parameters["grid_rescale"]
+    )
+    return replace(field, seed=parameters.get("seed"))
+
+
+register("wanet", _rebuild)

@@ -1,0 +1,17 @@
+#!/bin/sh
+# The programs that the tests drive: Chromium and PostgreSQL. Installed where missing, if we may.
+set -e
+missing=
+command -v chromium > /dev/null || missing="$missing chromium"
+command -v initdb > /dev/null || ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || missing="$missing postgresql"
+[ -z "$missing" ] && exit 0
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
+    echo "The tests need these Debian packages: apt-get install --no-install-recommends$missing" >&2
+    exit 1
+fi
+echo "Installing Debian packages:$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086 - a list of package names
+apt-get install -y -qq --no-install-recommends $missing > /dev/null
