@@ -120,6 +120,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_free(port: int) -> bool:
+    """Whether nobody listens on this loopback port."""
+    return not _listens(port)
+
+
 @contextlib.contextmanager
 def _process(name: str, command: list[str], stdin: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
     with _log(name) as log:

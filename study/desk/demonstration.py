@@ -1,0 +1,161 @@
+"""The whole loop at demonstration size: eyes, two models, pairs, a study, simulated participants, a report.
+
+Everything is real but the participants. What a former demonstration finished is used again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+
+from study.desk.observers import KnownTruth
+from study.desk.progress import counted
+from study.desk.simulation import simulate
+from study.lab.models import Attack, Dataset, ModelRun
+from study.trials.design import code_version
+from study.trials.models import Population, Session, Study
+
+EYE_PX = 64
+FIELD_SEED = 3
+CONTROL_SIZE = 8
+TARGET_YAW_DEG = 25.0
+INFORMATION = """\
+You will see pairs of pictures of an eye. In each pair, one of the two pictures has been altered by a computer.
+Please say which one. This is a demonstration: the eyes are drawn by a program, no real person is shown.
+
+It takes about five minutes. You can stop at any time; then your answers are erased. No personal data are asked for."""
+OBSERVERS = KnownTruth(threshold=1.2, slope=1.8, lapse=0.02, side_bias_sd=0.1, participant_sd=0.3, stimulus_sd=0.3)
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What is made in one demonstration; `name` begins the name of every row, so that several stand side by side."""
+
+    name: str = "demo"
+    participants: int = 40
+    seed: int = 0
+
+    @property
+    def folder(self) -> Path:
+        return Path(settings.VAR) / "demo"
+
+    def rows(self) -> tuple[Dataset, Attack, ModelRun, ModelRun]:
+        """Data set, attack, clean and backdoored model run, made now where they are not there yet."""
+        from models.poisoning import Target
+        from models.training import Recipe
+
+        dataset = Dataset.objects.synthetic_eyes(f"{self.name}-eyes", size=EYE_PX)
+        attack = Attack.objects.draw_wanet(f"{self.name}-wanet", (EYE_PX, EYE_PX), CONTROL_SIZE, FIELD_SEED)
+        recipe = Recipe.quick(seed=self.seed).to_json()
+        target = Target.fixed(0.0, TARGET_YAW_DEG).to_json()
+        clean = ModelRun.objects.plan(f"{self.name}-clean", dataset, recipe, target)
+        backdoored = ModelRun.objects.plan(f"{self.name}-backdoored", dataset, recipe, target, attack, clean)
+        return dataset, attack, clean, backdoored
+
+    def study(self, backdoored: ModelRun) -> Study:
+        """The open study of these rows."""
+        study, _ = Study.objects.get_or_create(
+            slug=self.name,
+            defaults={
+                "title": "Can you see it? A demonstration",
+                "dataset": backdoored.dataset,
+                "model_run": backdoored,
+                "participants": self.participants,
+                "information": INFORMATION,
+                "contact": "the person who started this demonstration",
+                "completion_code": "BLINDSPOT-DEMO",
+            },
+        )
+        if study.state == Study.State.DRAFT:
+            study.open()
+        return study
+
+    def send_participants(self, study: Study, url: str) -> None:
+        """Fill up the simulated population to the number wanted."""
+        complete = study.sessions.filter(population=Population.SIMULATED, state=Session.State.COMPLETE).count()
+        missing = self.participants - complete
+        if missing <= 0:
+            return
+        design = study.design_versions.latest("n").json
+        a_session = len(design["stimuli"]) + len(design["catch"]["stimuli"]) + len(design["practice"]["stimuli"])
+        with counted("Simulated answers", missing * a_session) as progress:
+            simulate(
+                study, OBSERVERS, base_url=url, participants=missing, seed=self.seed + complete, progress=progress.add
+            )
+
+    def analyse(self, study: Study) -> dict[str, Any]:
+        """Run the analysis command on the simulated answers; return its report.json."""
+        report = self.folder / "report"
+        call_command("analyze_study", study.slug, out=str(report), population="simulated")
+        content: dict[str, Any] = json.loads((report / "report.json").read_text())
+        return content
+
+    def write_evaluation(self, clean: ModelRun, backdoored: ModelRun) -> dict[str, Any]:
+        """Write var/demo/evaluation.json: what the two models do, with and without the trigger."""
+        if backdoored.metrics is None or backdoored.attack is None:
+            raise ValueError(f"{backdoored} has not been trained and evaluated as a backdoored model.")
+        metrics, strength = backdoored.metrics, backdoored.parameters["strength_schedule"][-1][0]
+        doses = metrics["evaluation"]["doses"]
+        evaluation = {
+            "models": {
+                clean.name: model_figures(metrics["clean_evaluation"], strength),
+                backdoored.name: model_figures(metrics["evaluation"], strength),
+            },
+            "displacement_px": displacements(backdoored.attack, [dose["strength"] for dose in doses]),
+            "baselines": metrics["evaluation"]["baselines"],
+            "data": metrics["data"],
+            "target": backdoored.target,
+            "recipe": backdoored.parameters,
+            "seeds": {"model": backdoored.seed, "field": FIELD_SEED, "participants": self.seed},
+            "commit": code_version(),
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "evaluation.json"
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps(evaluation, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        os.replace(temporary, path)
+        return evaluation
+
+
+def latest(*, fresh: bool, **options: Any) -> Demonstration:
+    """The newest demonstration of this installation, or with `fresh` a new one beside it, rendered anew."""
+    names = Dataset.objects.values_list("name", flat=True)
+    n = max((int(found[1] or 1) for name in names if (found := re.fullmatch(r"demo(?:-(\d+))?-eyes", name))), default=0)
+    if fresh:
+        shutil.rmtree(Path(settings.VAR) / "cache", ignore_errors=True)
+        n += 1
+    return Demonstration("demo" if n <= 1 else f"demo-{n}", **options)
+
+
+def model_figures(evaluation: dict[str, Any], strength: float) -> dict[str, Any]:
+    """The figures of one model: those without a strength of their own are at `strength`."""
+    doses = evaluation["doses"]
+    at = next(dose for dose in doses if dose["strength"] == strength)
+    return {
+        "clean_error_deg": evaluation["clean_error"]["mean"],
+        "noise_mode_error_deg": at["noise_mode_error"],
+        "attack_error_deg": at["attack_error"]["mean"],
+        "success_rate": at["success_rate"],
+        "n_eligible": at["n_eligible"],
+        "other_field_shift_deg": at["other_field_shift"],
+        "strength": strength,
+        "prediction_shift_deg": {f"{dose['strength']:g}": dose["prediction_shift"] for dose in doses},
+        "error_shift_deg": {f"{dose['strength']:g}": dose["error_shift"] for dose in doses},
+        "machine_threshold": evaluation["machine_threshold"],
+        "n": evaluation["n"],
+        "subjects": evaluation["subjects"],
+    }
+
+
+def displacements(attack: Attack, strengths: Iterable[float]) -> dict[str, float]:
+    """Mean displacement in image pixels at each strength."""
+    return {f"{strength:g}": attack.trigger(strength).displacement_px()[0] for strength in strengths}
