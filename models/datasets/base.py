@@ -1,0 +1,169 @@
+"""What every gaze data set looks like once it is loaded, and how it is split without leaking."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+FINGERPRINT_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class GazeData:
+    """Images of eyes or faces with their gaze labels.
+
+    Attributes:
+        images: uint8 (N, C, H, W), C = 1 (grey) or 3 (RGB).
+        pitchyaw: float32 (N, 2), radians, in the convention of ``models.gaze``: pitch > 0 looks up,
+            yaw > 0 looks to the left of the image.
+        subject: int64 (N,), the person on each image.
+        group: int64 (N,), what a split keeps together: the subject, unless told otherwise.
+        name: short name of the data set, for records.
+        description: what the images are, in words for reports ("synthetic eyes").
+
+    Raises:
+        ValueError: if a tensor has the wrong shape or type, or an angle is not finite or out of range.
+    """
+
+    images: Tensor
+    pitchyaw: Tensor
+    subject: Tensor
+    group: Tensor
+    name: str
+    description: str
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.shape[1] not in (1, 3) or self.images.dtype != torch.uint8:
+            raise ValueError(
+                f"{self.name}: images must be uint8 (N, C, H, W) with C = 1 or 3, "
+                f"not {self.images.dtype} {tuple(self.images.shape)}."
+            )
+        n = len(self.images)
+        for field, shape, dtype in (
+            ("pitchyaw", (n, 2), torch.float32),
+            ("subject", (n,), torch.int64),
+            ("group", (n,), torch.int64),
+        ):
+            value: Tensor = getattr(self, field)
+            if tuple(value.shape) != shape or value.dtype != dtype:
+                raise ValueError(
+                    f"{self.name}: {field} must be {dtype} {shape} for {n} images, "
+                    f"not {value.dtype} {tuple(value.shape)}."
+                )
+        check_angles(self.pitchyaw, self.name)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def subset(self, index: Tensor | Sequence[int]) -> GazeData:
+        """The images at `index` (integers or a boolean mask), in that order."""
+        index = torch.as_tensor(index)
+        if index.dtype != torch.bool:
+            index = index.long()
+        return GazeData(
+            images=self.images[index],
+            pitchyaw=self.pitchyaw[index],
+            subject=self.subject[index],
+            group=self.group[index],
+            name=self.name,
+            description=self.description,
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over format version, shapes and bytes of images, labels, subjects and groups (hexadecimal)."""
+        digest = hashlib.sha256(f"gaze data {FINGERPRINT_VERSION}".encode())
+        for tensor in (self.images, self.pitchyaw, self.subject, self.group):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+def check_angles(pitchyaw: Tensor, name: str) -> None:
+    """Raise ValueError unless every angle is finite, |pitch| <= pi/2 and |yaw| <= pi."""
+    if not torch.isfinite(pitchyaw).all():
+        row = int((~torch.isfinite(pitchyaw)).any(1).nonzero()[0])
+        raise ValueError(f"{name}: pitchyaw row {row} is not finite; remove unlabelled images first.")
+    limits = torch.tensor([math.pi / 2, math.pi]) + 1e-5
+    outside = (pitchyaw.abs() > limits).any(1)
+    if outside.any():
+        row = int(outside.nonzero()[0])
+        pitch, yaw = pitchyaw[row].tolist()
+        raise ValueError(
+            f"{name}: pitchyaw row {row} is ({pitch:.4g}, {yaw:.4g}), beyond +-pi/2 and +-pi: "
+            "angles must be radians, these look like degrees."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Training, validation and test images with no group in common.
+
+    Raises:
+        ValueError: if a part is empty or two parts share a group.
+    """
+
+    train: GazeData
+    validation: GazeData
+    test: GazeData
+
+    def __post_init__(self) -> None:
+        groups = {part: set(getattr(self, part).group.tolist()) for part in ("train", "validation", "test")}
+        for part, members in groups.items():
+            if not members:
+                raise ValueError(f"The {part} part of the split has no images.")
+        for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
+            shared = groups[first] & groups[second]
+            if shared:
+                raise ValueError(
+                    f"Group {min(shared)} is in both the {first} and the {second} part: "
+                    "split by whole groups, or errors on unseen people come out too small."
+                )
+
+
+def split_by_group(
+    data: GazeData,
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    counts: tuple[int, int, int] | None = None,
+    seed: int = 0,
+) -> Splits:
+    """Deal whole groups out to training, validation and test.
+
+    Args:
+        data: the images; `data.group` says which belong together.
+        fractions: shares of the *groups* (not of the images) for each part; they add up to 1.
+        counts: numbers of groups for each part instead of fractions; they add up to the number of groups.
+        seed: decides which groups go where; images keep their order within a part.
+
+    Raises:
+        ValueError: if there are fewer than three groups, or the fractions or counts do not add up.
+    """
+    groups = torch.tensor(sorted(set(data.group.tolist())))
+    if len(groups) < 3:
+        raise ValueError(
+            f"{data.name}: {len(groups)} group(s) cannot be split three ways, and a random split would leak "
+            "near-duplicates: load the file with a `subject` array of at least three people, or name with "
+            "group_key an array to split by."
+        )
+    if counts is None:
+        counts = _counts(len(groups), fractions)
+    if min(counts) < 1 or sum(counts) != len(groups):
+        raise ValueError(f"{data.name}: group counts {counts} must be at least 1 each and add up to {len(groups)}.")
+    order = groups[torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed))]
+    first, second = counts[0], counts[0] + counts[1]
+    members = (order[:first], order[first:second], order[second:])
+    return Splits(*(data.subset(torch.isin(data.group, part)) for part in members))
+
+
+def _counts(n: int, fractions: tuple[float, float, float]) -> tuple[int, int, int]:
+    if min(fractions) <= 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
+        raise ValueError(f"Split fractions {fractions} must be positive and add up to 1.")
+    validation = max(1, round(fractions[1] * n))
+    test = max(1, round(fractions[2] * n))
+    return n - validation - test, validation, test
