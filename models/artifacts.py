@@ -130,7 +130,7 @@ def _card(model: TrainedModel, weights_sha256: str, metrics: Mapping[str, Any] |
             "torch": torch.__version__,
             "python": platform.python_version(),
             "machine": platform.machine(),
-            "cpu_capability": torch.backends.cpu.get_cpu_capability(),  # type: ignore[no-untyped-call]
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "device": model.device,
             "precision": model.precision,
             "threads": torch.get_num_threads(),

@@ -1,0 +1,377 @@
+"""What a gaze model does under a trigger: first every prediction (`measure`), then every figure (`evaluate`).
+
+`measure` runs the network; `evaluate` is arithmetic on arrays. Altered images go through 8 bits before prediction, as
+the images of a study do. All angles between gazes are 3-D and in degrees; predictions and labels are (pitch, yaw) in
+radians. Means are over images unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attacks.base import Trigger, dequantise, quantise
+from models.datasets.base import GazeData
+from models.gaze import angular_error
+from models.poisoning import SpecificTrigger, Target, hash_indices, noise_offsets
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
+
+STRENGTHS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.75, 1.0, 2.0, 4.0)
+SPECIFICITY_STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
+UNRELATED_SEEDS = (0, 1, 2, 3, 4)
+SUCCESS_BELOW_DEG = 5.0
+ELIGIBLE_FROM_DEG = 10.0
+PROGRESS_FROM_DEG = 1.0
+
+Alter = Callable[[Tensor, int], Tensor]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Under what a model is measured.
+
+    strengths: the dose-response's, from 0. specificity_strengths: where noise mode and `unrelated_seeds` other triggers
+    are tried as well. Raises ValueError for a strength that is negative or not finite.
+    """
+
+    strengths: tuple[float, ...] = STRENGTHS
+    specificity_strengths: tuple[float, ...] = SPECIFICITY_STRENGTHS
+    unrelated_seeds: tuple[int, ...] = UNRELATED_SEEDS
+    noise_seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("strengths", "specificity_strengths"):
+            values = tuple(float(value) for value in getattr(self, name))
+            if not all(math.isfinite(value) and value >= 0 for value in values):
+                raise ValueError(f"Strengths must be finite numbers >= 0, not {values}.")
+            object.__setattr__(self, name, values)
+        object.__setattr__(self, "unrelated_seeds", tuple(self.unrelated_seeds))
+
+
+@dataclass(frozen=True, eq=False)
+class Responses:
+    """One model's predictions (N, 2) on the same N images, clean and altered.
+
+    triggered: by strength. noise: by strength. unrelated: by strength, one array per other trigger.
+    """
+
+    clean: Array
+    triggered: dict[float, Array] = field(default_factory=dict)
+    noise: dict[float, Array] = field(default_factory=dict)
+    unrelated: dict[float, list[Array]] = field(default_factory=dict)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Flat named tensors, the way these are stored."""
+        named = {"clean": self.clean}
+        named |= {f"triggered/{s!r}": a for s, a in self.triggered.items()}
+        named |= {f"noise/{s!r}": a for s, a in self.noise.items()}
+        named |= {f"unrelated/{s!r}/{i:03d}": a for s, group in self.unrelated.items() for i, a in enumerate(group)}
+        return {name: torch.from_numpy(array) for name, array in named.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Responses:
+        """The way back from `tensors`. Raises ValueError for a name that `tensors` does not give."""
+        responses = cls(tensors["clean"].numpy())
+        for name in sorted(set(tensors) - {"clean"}):
+            kind, strength = name.split("/")[:2]
+            array = tensors[name].numpy()
+            if kind == "unrelated":
+                responses.unrelated.setdefault(float(strength), []).append(array)
+            elif kind in ("triggered", "noise"):
+                getattr(responses, kind)[float(strength)] = array
+            else:
+                raise ValueError(f"Stored responses have no part named {name!r}.")
+        return responses
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, images: Tensor, alter: Alter | None = None, batch_size: int = 32) -> Tensor:
+    """Float32 gazes (N, 2), on the CPU, of uint8 images (N, C, H, W).
+
+    alter takes a float batch (n, C, H, W) in [0, 1] and the index of its first image; what it returns is rounded to
+    8 bits. Batches are small because activations then stay in the processor's cache.
+    """
+    was_training = network.training
+    network.eval()
+    device = next(network.parameters()).device
+    predictions = []
+    for start in range(0, len(images), batch_size):
+        batch = dequantise(images[start : start + batch_size].to(device, non_blocking=True))
+        if alter is not None:
+            batch = dequantise(quantise(alter(batch, start)))
+        predictions.append(network(batch.contiguous(memory_format=torch.channels_last)).float().cpu())
+    network.train(was_training)
+    return torch.cat(predictions)
+
+
+def measure(
+    network: nn.Module,
+    images: Tensor,
+    trigger: Trigger | None,
+    probe: Probe | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Responses:
+    """Predict uint8 images (N, C, H, W) clean and, given a trigger, under everything the probe names.
+
+    Noise offsets depend on the probe's seed and the image's index alone, so that two models see the same images.
+    progress is called with passes done and passes in all.
+    """
+    probe = probe or Probe()
+    plan: list[tuple[str, float, Alter | None]] = [("clean", 0.0, None)]
+    if trigger is not None:
+        plan += _alterations(trigger, probe, len(images))
+    responses = Responses(np.empty((0, 2), np.float32))
+    for done, (kind, strength, alter) in enumerate(plan, start=1):
+        array = predict(network, images, alter).numpy()
+        if kind == "clean":
+            responses = Responses(array)
+        elif kind == "unrelated":
+            responses.unrelated.setdefault(strength, []).append(array)
+        else:
+            getattr(responses, kind)[strength] = array
+        progress(done, len(plan))
+    return responses
+
+
+def _alterations(trigger: Trigger, probe: Probe, n: int) -> list[tuple[str, float, Alter | None]]:
+    plan: list[tuple[str, float, Alter | None]] = [
+        ("triggered", strength, _plain(trigger.at_strength(strength))) for strength in probe.strengths
+    ]
+    if not isinstance(trigger, SpecificTrigger):
+        return plan
+    keys = torch.from_numpy(hash_indices(probe.noise_seed, 0, torch.arange(n)).view(np.int64))
+    for strength in probe.specificity_strengths:
+        at_strength = trigger.at_strength(strength)
+        plan.append(("noise", strength, _noisy(at_strength, keys)))
+        plan += [("unrelated", strength, _plain(at_strength.unrelated(seed))) for seed in probe.unrelated_seeds]
+    return plan
+
+
+def _plain(trigger: Trigger) -> Alter:
+    return lambda batch, start: trigger.apply(batch)
+
+
+def _noisy(trigger: SpecificTrigger, keys: Tensor) -> Alter:
+    def alter(batch: Tensor, start: int) -> Tensor:
+        offsets = noise_offsets(keys[start : start + len(batch)], batch.shape[-2:])
+        return trigger.apply_noise_mode(batch, offsets.to(batch.device))
+
+    return alter
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean, median and 95th percentile of one angle over images, degrees."""
+
+    mean: float
+    median: float
+    p95: float
+
+    @classmethod
+    def of(cls, angles: Array) -> Spread:
+        return cls(float(angles.mean()), float(np.median(angles)), float(np.percentile(angles, 95)))
+
+
+@dataclass(frozen=True)
+class Dose:
+    """A model under the trigger at one strength. None where not measured, or not defined.
+
+    error_shift: error to the truth on altered minus on clean images, signed. prediction_shift: angle between the two
+    predictions. net_*: minus the clean model's on the same images. progress: mean of 1 - attack error / distance of the
+    clean prediction to the target. success_rate: share with attack error < 5 degrees among the `n_eligible` images
+    whose truth lies >= 10 degrees from the target. other_field_*: means over the unrelated triggers.
+    """
+
+    strength: float
+    attack_error: Spread
+    error_shift: float
+    prediction_shift: float
+    net_prediction_shift: float | None
+    net_error_shift: float | None
+    progress: float | None
+    success_rate: float | None
+    n_eligible: int
+    noise_mode_error: float | None = None
+    noise_mode_shift: float | None = None
+    other_field_error: float | None = None
+    other_field_shift: float | None = None
+    other_field_net_shift: float | None = None
+    other_field_shifts: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """What an attack error must be read against, degrees: the clean model's, the mean predictor's, and the truth's."""
+
+    clean_model_clean_error: float | None
+    clean_model_attack_error: dict[float, float] | None
+    mean_predictor_clean_error: float
+    mean_predictor_attack_error: float
+    truth_to_target: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All figures of one model on one set of images; `doses` by rising strength, empty without a trigger."""
+
+    n: int
+    subjects: int
+    clean_error: Spread
+    doses: tuple[Dose, ...]
+    machine_threshold: float | None
+    baselines: Baselines
+
+    def at(self, strength: float) -> Dose:
+        """The dose at this strength. Raises KeyError when it was not measured."""
+        for dose in self.doses:
+            if dose.strength == strength:
+                return dose
+        raise KeyError(f"Strength {strength} was not measured; measured: {[dose.strength for dose in self.doses]}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able figures: missing and undefined ones are None, never NaN or infinite."""
+        fields = asdict(self)
+        attack = self.baselines.clean_model_attack_error
+        if attack is not None:
+            fields["baselines"]["clean_model_attack_error"] = {f"{s:g}": error for s, error in attack.items()}
+        finite: dict[str, Any] = _finite(fields)
+        return finite
+
+
+def evaluate(
+    responses: Responses, data: GazeData, target: Target, mean_gaze: Array, clean_model: Responses | None = None
+) -> Evaluation:
+    """Figures of the model that gave these responses to `data.images`.
+
+    mean_gaze (2,): mean (pitch, yaw) of the training labels, what the mean predictor says.
+    clean_model: the matched clean model's responses to the same images under the same trigger, for net shifts.
+    """
+    truth = data.pitchyaw.numpy()
+    goal = target.apply(data.pitchyaw).numpy()
+    strengths = sorted(responses.triggered)
+    doses = tuple(_dose(strength, responses, truth, goal, clean_model) for strength in strengths)
+    constant = np.broadcast_to(np.asarray(mean_gaze, np.float32), truth.shape)
+    return Evaluation(
+        n=len(truth),
+        subjects=len(set(data.subject.tolist())),
+        clean_error=Spread.of(angular_error(responses.clean, truth)),
+        doses=doses,
+        machine_threshold=first_crossing(strengths, [dose.progress for dose in doses]),
+        baselines=Baselines(
+            clean_model_clean_error=_mean_angle(clean_model.clean, truth) if clean_model else None,
+            clean_model_attack_error=(
+                {strength: _mean_angle(array, goal) for strength, array in sorted(clean_model.triggered.items())}
+                if clean_model
+                else None
+            ),
+            mean_predictor_clean_error=_mean_angle(constant, truth),
+            mean_predictor_attack_error=_mean_angle(constant, goal),
+            truth_to_target=_mean_angle(truth, goal),
+        ),
+    )
+
+
+def _dose(strength: float, model: Responses, truth: Array, goal: Array, clean_model: Responses | None) -> Dose:
+    altered = model.triggered[strength]
+    attack_error = angular_error(altered, goal)
+    shift, shift_of_error = prediction_shift(model.clean, altered), error_shift(model.clean, altered, truth)
+    success, n_eligible = success_rate(altered, truth, goal)
+    net_shift = net_error_shift = None
+    if clean_model is not None and strength in clean_model.triggered:
+        reference = clean_model.triggered[strength]
+        net_shift = float((shift - prediction_shift(clean_model.clean, reference)).mean())
+        net_error_shift = float((shift_of_error - error_shift(clean_model.clean, reference, truth)).mean())
+    return Dose(
+        strength=strength,
+        attack_error=Spread.of(attack_error),
+        error_shift=float(shift_of_error.mean()),
+        prediction_shift=float(shift.mean()),
+        net_prediction_shift=net_shift,
+        net_error_shift=net_error_shift,
+        progress=mean_progress(model.clean, altered, goal),
+        success_rate=success,
+        n_eligible=n_eligible,
+        **_specificity(strength, model, truth, clean_model),
+    )
+
+
+def _specificity(strength: float, model: Responses, truth: Array, clean_model: Responses | None) -> dict[str, Any]:
+    """The figures of a `Dose` that come from noise mode and unrelated triggers, as far as measured."""
+    figures: dict[str, Any] = {}
+    if strength in model.noise:
+        figures["noise_mode_error"] = _mean_angle(model.noise[strength], truth)
+        figures["noise_mode_shift"] = _mean_angle(model.noise[strength], model.clean)
+    if others := model.unrelated.get(strength):
+        shifts = [_mean_angle(other, model.clean) for other in others]
+        figures["other_field_error"] = float(np.mean([_mean_angle(other, truth) for other in others]))
+        figures["other_field_shift"] = float(np.mean(shifts))
+        figures["other_field_shifts"] = tuple(shifts)
+        if clean_model is not None and (references := clean_model.unrelated.get(strength)):
+            reference = np.mean([_mean_angle(other, clean_model.clean) for other in references])
+            figures["other_field_net_shift"] = float(np.mean(shifts) - reference)
+    return figures
+
+
+def error_shift(clean: Array, altered: Array, truth: Array) -> Array:
+    """Per image, degrees: error of the prediction on the altered image minus on the clean one. All (N, 2)."""
+    return angular_error(altered, truth) - angular_error(clean, truth)
+
+
+def prediction_shift(clean: Array, altered: Array) -> Array:
+    """Per image, degrees: angle between the predictions on the clean and on the altered image. Both (N, 2)."""
+    return angular_error(altered, clean)
+
+
+def success_rate(altered: Array, truth: Array, goal: Array) -> tuple[float | None, int]:
+    """Share of images predicted within 5 degrees of the target among those that lie >= 10 degrees off; their number."""
+    # Labels are float32, so that an image meant to lie at exactly 10 degrees may come out a hair below.
+    eligible = angular_error(truth, goal) >= ELIGIBLE_FROM_DEG - 1e-4
+    n = int(eligible.sum())
+    if n == 0:
+        return None, 0
+    return float((angular_error(altered[eligible], goal[eligible]) < SUCCESS_BELOW_DEG).mean()), n
+
+
+def mean_progress(clean: Array, altered: Array, goal: Array) -> float | None:
+    """Mean of 1 - (altered to target) / (clean to target), over images whose clean prediction is >= 1 degree off it."""
+    before = angular_error(clean, goal)
+    used = before >= PROGRESS_FROM_DEG
+    if not used.any():
+        return None
+    return float((1 - angular_error(altered[used], goal[used]) / before[used]).mean())
+
+
+def first_crossing(strengths: Sequence[float], progress: Iterable[float | None], level: float = 0.5) -> float | None:
+    """The smallest strength at which the curve reaches `level`, linear between strengths; None when it never does.
+
+    The first crossing, because the curve need not rise above the strengths a model was trained with.
+    """
+    points = [(s, p) for s, p in zip(strengths, progress, strict=True) if p is not None]
+    previous: tuple[float, float] | None = None
+    for strength, value in points:
+        if value >= level:
+            if previous is None:
+                return strength
+            below_strength, below = previous
+            return below_strength + (strength - below_strength) * (level - below) / (value - below)
+        previous = strength, value
+    return None
+
+
+def _mean_angle(a: Array, b: Array) -> float:
+    return float(angular_error(a, b).mean())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

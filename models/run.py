@@ -1,0 +1,329 @@
+"""One piece of model work in a process of its own: `python -m models.run spec.json`.
+
+Standard output carries one JSON object a line and nothing else:
+
+    {"event": "progress", "stage": "data" | "training" | "measuring", "fraction": 0..1, ...}
+    {"event": "done", ...}                      last line, exit code 0
+    {"event": "failed", "error": "sentence"}    last line, exit code 1; a bug's traceback goes to standard error
+    {"event": "stopped", "error": "sentence"}   last line, exit code 1, after SIGTERM or when `stop_file` appears
+
+The specification is a JSON object. Every kind of work takes:
+
+    kind        "prepare", "train" or "evaluate"
+    data        {"kind": "synthetic_eyes", "config": {EyesConfig fields}, "cache": folder, "processes": 2}
+                or {"kind": "arrays", "path": file.npz, "group_key": null, "fractions": [.8, .1, .1], "seed": 0}
+    device      "auto" (default), "cpu" or "cuda"
+    stop_file   work stops soon after this file appears (optional)
+    parent_pid  the process to die with (optional; on Linux the process dies with its parent in any case)
+
+`prepare` makes and checks the data, so that processes started side by side find it ready.
+    done: data (names, fingerprints, sizes)
+
+`train` trains one model, measures it on the test images, and writes the artifact.
+    recipe      fields of models.training.Recipe; those left out keep their defaults
+    trigger     null for the clean model, or {"parameters": {...}, "state": {"control": nested lists}}; without state
+                the field is drawn from the parameters' seed
+    probe       the trigger to measure with (default: `trigger`); give a clean model its partner's
+    target      {"kind": "fixed" | "additive", "pitch": radians, "yaw": radians}
+    output      the artifact's folder, made or replaced whole
+    checkpoint  a folder of its own; a run that finds its checkpoint there continues it (optional)
+    done: artifact (folder), sha256, metrics
+
+`evaluate` computes every figure of a model beside its matched clean model.
+    artifact, clean_artifact (or null)    folders; artifact_sha256, clean_artifact_sha256 (optional) are verified
+    output                                the JSON file to write
+    done: output, sha256, metrics (what was written)
+
+Environment: one thread a process (OMP_NUM_THREADS=1, OMP_WAIT_POLICY=PASSIVE are set here, before torch is imported).
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # idle OpenMP threads spin otherwise, and starve the process next door
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import ctypes
+import hashlib
+import json
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from attacks import base
+from attacks.base import Trigger
+from attacks.wanet import WarpField
+from models import artifacts
+from models.artifacts import Artifact
+from models.checkpoints import read_tensors, to_json, write_bytes, write_tensors
+from models.datasets.base import Splits
+from models.evaluation import Evaluation, Probe, Responses, evaluate, measure
+from models.poisoning import Target
+from models.training import Recipe, StoppedError, describe, resolve_device, train
+
+EVENTS = sys.stdout
+
+
+def main(arguments: list[str]) -> int:
+    """Run the specification named on the command line; return the exit code."""
+    if len(arguments) != 1:
+        print("usage: python -m models.run spec.json", file=sys.stderr)
+        return 2
+    torch.set_num_threads(1)
+    try:
+        spec = json.loads(Path(arguments[0]).read_text())
+        die_with_parent(spec.get("parent_pid"))
+        stop = _stop_signal(spec.get("stop_file"))
+        emit("done", **_KINDS[_choice(spec, "kind", _KINDS)](spec, stop))
+    except StoppedError as stopped:
+        emit("stopped", error=str(stopped))
+        return 1
+    except (ValueError, ArithmeticError, OSError, SafetensorError) as error:
+        emit("failed", error=" ".join(str(error).split()))
+        return 1
+    except Exception as error:  # noqa: BLE001 (the caller must hear of every failure; the traceback is printed)
+        traceback.print_exc()
+        emit("failed", error=f"{type(error).__name__}: {error}")
+        return 1
+    return 0
+
+
+def emit(event: str, **fields: Any) -> None:
+    """Write one event as a line of JSON."""
+    EVENTS.write(to_json({"event": event, **fields}) + "\n")
+    EVENTS.flush()
+
+
+def die_with_parent(parent_pid: int | None = None) -> None:
+    """Have the kernel (Linux) kill this process when its parent ends; stop now if `parent_pid` has ended already."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if parent_pid is not None and os.getppid() != parent_pid:
+        raise StoppedError("The process that asked for this work has ended.")
+
+
+def prepare(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[str, Any]:
+    """Make sure the data is there; return what it is."""
+    return {"data": describe(load_splits(spec, stop))}
+
+
+def train_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[str, Any]:
+    """Train, measure on the test images, and save; return the artifact's folder, its SHA-256 and its main figures."""
+    recipe = Recipe.from_json(spec.get("recipe") or {})
+    trigger = read_trigger(spec.get("trigger"))
+    probe_trigger = read_trigger(spec.get("probe")) or trigger
+    target = Target.from_json(_value(spec, "target"))
+    output = Path(_value(spec, "output"))
+    splits = load_splits(spec, stop)
+    model = train(
+        recipe,
+        splits,
+        trigger,
+        target,
+        device=spec.get("device", "auto"),
+        progress=lambda report: emit("progress", stage="training", **report),
+        checkpoint_dir=Path(spec["checkpoint"]) if spec.get("checkpoint") else None,
+        should_stop=stop,
+    )
+    responses = measure(model.network, splits.test.images, probe_trigger, progress=_measuring(stop))
+    evaluation = evaluate(responses, splits.test, target, splits.train.pitchyaw.mean(0).numpy())
+    metrics = headline(evaluation, recipe.final_strength) | {"validation": model.history[model.chosen_epoch - 1]}
+    sha256 = artifacts.save(model, output, metrics)
+    _store_responses(output, sha256, probe_trigger, splits, responses)
+    return {"artifact": str(output), "sha256": sha256, "metrics": metrics}
+
+
+def evaluate_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[str, Any]:
+    """Every figure of a model beside its clean one, written as JSON; predictions kept by `train` are used again."""
+    splits = load_splits(spec, stop)
+    model = artifacts.load(Path(_value(spec, "artifact")), spec.get("artifact_sha256"))
+    clean_folder = Path(spec["clean_artifact"]) if spec.get("clean_artifact") else None
+    clean = artifacts.load(clean_folder, spec.get("clean_artifact_sha256")) if clean_folder else None
+    output = Path(_value(spec, "output"))
+    trigger = model.trigger or read_trigger(spec.get("probe"))
+    device = spec.get("device", "auto")
+    responses = _responses(model, Path(spec["artifact"]), trigger, splits, device=device, stop=stop)
+    clean_responses = (
+        _responses(clean, clean_folder, trigger, splits, device=device, stop=stop) if clean and clean_folder else None
+    )
+    mean_gaze = splits.train.pitchyaw.mean(0).numpy()
+    metrics = {
+        "model": model.sha256,
+        "clean_model": clean.sha256 if clean else None,
+        "target": model.target.to_json(),
+        "trigger": trigger.parameters() if trigger else None,
+        "data": describe(splits),
+        "evaluation": evaluate(responses, splits.test, model.target, mean_gaze, clean_responses).to_json(),
+        "clean_evaluation": (
+            evaluate(clean_responses, splits.test, model.target, mean_gaze, clean_responses).to_json()
+            if clean_responses
+            else None
+        ),
+    }
+    content = (json.dumps(metrics, sort_keys=True, allow_nan=False, indent=1) + "\n").encode()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(output, content)
+    return {"output": str(output), "sha256": hashlib.sha256(content).hexdigest(), "metrics": metrics}
+
+
+_KINDS: dict[str, Callable[[Mapping[str, Any], Callable[[], bool]], dict[str, Any]]] = {
+    "prepare": prepare,
+    "train": train_model,
+    "evaluate": evaluate_model,
+}
+
+
+def load_splits(spec: Mapping[str, Any], stop: Callable[[], bool]) -> Splits:
+    """The data the specification names. Raises ValueError for a field it does not know or a value it cannot use."""
+    data = _value(spec, "data")
+
+    def progress(done: int, total: int) -> None:
+        if stop():
+            raise StoppedError("Making the data was stopped; what is finished is kept.")
+        emit("progress", stage="data", fraction=done / max(total, 1), done=done, total=total)
+
+    if _choice(data, "kind", ("synthetic_eyes", "arrays")) == "synthetic_eyes":
+        from models.datasets import synthetic_eyes
+
+        config = data.get("config") or {}
+        if unknown := set(config) - {field.name for field in fields(synthetic_eyes.EyesConfig)}:
+            raise ValueError(f"Synthetic eyes have no setting named {', '.join(sorted(unknown))}.")
+        return synthetic_eyes.load(
+            synthetic_eyes.EyesConfig(**config), Path(_value(data, "cache")), progress, data.get("processes", 2)
+        )
+    from models.datasets.arrays import load_arrays
+    from models.datasets.base import split_by_group
+
+    images = load_arrays(Path(_value(data, "path")), group_key=data.get("group_key"))
+    first, second, third = data.get("fractions", (0.8, 0.1, 0.1))
+    return split_by_group(images, (first, second, third), seed=data.get("seed", 0))
+
+
+def read_trigger(fields: Mapping[str, Any] | None) -> Trigger | None:
+    """The trigger of a specification: from its tensors where they are given, else drawn from its seed."""
+    if fields is None:
+        return None
+    parameters = _value(fields, "parameters")
+    if state := fields.get("state"):
+        return base.rebuild(parameters, {name: torch.tensor(values) for name, values in state.items()})
+    if parameters.get("family") != "wanet":
+        raise ValueError(f"A {parameters.get('family')} trigger cannot be drawn from a seed: give its state.")
+    height, width = _value(parameters, "image_size")
+    return WarpField.draw(
+        (height, width),
+        _value(parameters, "control_size"),
+        _value(parameters, "strength"),
+        parameters.get("seed") or 0,
+        parameters.get("grid_rescale", 1.0),
+    )
+
+
+def headline(evaluation: Evaluation, strength: float) -> dict[str, Any]:
+    """The few figures a list of models shows; those at a strength are at the final one."""
+    figures: dict[str, Any] = {
+        "clean_error_deg": evaluation.clean_error.mean,
+        "n": evaluation.n,
+        "subjects": evaluation.subjects,
+        "machine_threshold": evaluation.machine_threshold,
+        "strength": strength,
+    }
+    if any(dose.strength == strength for dose in evaluation.doses):
+        dose = evaluation.at(strength)
+        figures |= {
+            "attack_error_deg": dose.attack_error.mean,
+            "success_rate": dose.success_rate,
+            "n_eligible": dose.n_eligible,
+            "error_shift_deg": dose.error_shift,
+            "prediction_shift_deg": dose.prediction_shift,
+            "noise_mode_error_deg": dose.noise_mode_error,
+            "other_field_shift_deg": dose.other_field_shift,
+        }
+    return figures
+
+
+def _responses(
+    model: Artifact, folder: Path, trigger: Trigger | None, splits: Splits, *, device: str, stop: Callable[[], bool]
+) -> Responses:
+    """Predictions of a model under this trigger: those kept beside the artifact if they are of it, else made now."""
+    stored = _responses_path(folder, trigger)
+    identity = _responses_identity(model.sha256, trigger, splits)
+    if stored.exists():
+        tensors, record = read_tensors(stored)
+        if record == identity:
+            return Responses.from_tensors(tensors)
+    network = model.network.to(resolve_device(device))
+    responses = measure(network, splits.test.images, trigger, progress=_measuring(stop))
+    _store_responses(folder, model.sha256, trigger, splits, responses)
+    return responses
+
+
+def _store_responses(folder: Path, sha256: str, trigger: Trigger | None, splits: Splits, responses: Responses) -> None:
+    write_tensors(_responses_path(folder, trigger), responses.tensors(), _responses_identity(sha256, trigger, splits))
+
+
+def _responses_path(folder: Path, trigger: Trigger | None) -> Path:
+    name = trigger.at_strength(1.0).fingerprint()[:16] if trigger else "clean"
+    return folder / f"responses-{name}.safetensors"
+
+
+def _responses_identity(sha256: str, trigger: Trigger | None, splits: Splits) -> dict[str, Any]:
+    probe = Probe()
+    return {
+        "model": sha256,
+        "trigger": trigger.at_strength(1.0).fingerprint() if trigger else None,
+        "data": splits.test.fingerprint,
+        "strengths": list(probe.strengths),
+        "specificity_strengths": list(probe.specificity_strengths),
+    }
+
+
+def _measuring(stop: Callable[[], bool]) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        if stop():
+            raise StoppedError("Measuring the model was stopped.")
+        emit("progress", stage="measuring", fraction=done / total, done=done, total=total)
+
+    return progress
+
+
+def _stop_signal(stop_file: str | None) -> Callable[[], bool]:
+    """Says whether to stop: after SIGTERM, or once the stop file is there, which is looked for twice a second."""
+    asked: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    looked = 0.0
+
+    def stop() -> bool:
+        nonlocal looked
+        if stop_file and time.monotonic() - looked > 0.5:
+            looked = time.monotonic()
+            if Path(stop_file).exists():
+                asked.append(0)
+        return bool(asked)
+
+    return stop
+
+
+def _value(fields: Mapping[str, Any], name: str) -> Any:
+    if fields.get(name) is None:
+        raise ValueError(f"The specification lacks {name!r}.")
+    return fields[name]
+
+
+def _choice(fields: Mapping[str, Any], name: str, known: Any) -> str:
+    if fields.get(name) not in known:
+        raise ValueError(f"The specification's {name} is {fields.get(name)!r}; known: {', '.join(known)}.")
+    return str(fields[name])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

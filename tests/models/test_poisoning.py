@@ -1,0 +1,158 @@
+import math
+
+import pytest
+import torch
+
+from attacks.wanet import WarpField
+from models.gaze import angular_error
+from models.poisoning import Poisoning, Role, Target, noise_offsets, through_8_bits
+from tests.models.tiny import gaze_data
+
+EVERYONE = torch.arange(20_000)
+FIELD = WarpField.draw((32, 32), 4, 2.0, seed=3)
+
+
+def batch(n=256):
+    data = gaze_data(n)
+    return data.images.float() / 255, data.pitchyaw, torch.arange(n)
+
+
+def test_roles_come_in_the_asked_for_shares():
+    roles = Poisoning(rate=0.2, noise_ratio=1.5, unrelated_ratio=0.5).roles(EVERYONE, epoch=0)
+    shares = roles.bincount(minlength=4) / len(roles)
+    assert shares.tolist() == pytest.approx([0.4, 0.2, 0.3, 0.1], abs=0.012)
+
+
+def test_a_rate_of_zero_leaves_every_image_clean():
+    assert (Poisoning(rate=0).roles(EVERYONE, 0) == Role.CLEAN).all()
+
+
+def test_training_control_draws_the_roles_anew_in_each_epoch():
+    poisoning = Poisoning(threat_model="training_control")
+    first, second = poisoning.roles(EVERYONE, 0), poisoning.roles(EVERYONE, 1)
+    both = ((first == Role.POISONED) & (second == Role.POISONED)).float().mean()
+    assert both == pytest.approx(0.04, abs=0.01)
+
+
+def test_data_poisoning_fixes_the_roles_once():
+    poisoning = Poisoning(threat_model="data_poisoning")
+    assert torch.equal(poisoning.roles(EVERYONE, 0), poisoning.roles(EVERYONE, 9))
+
+
+def test_a_role_depends_on_the_image_not_on_its_batch():
+    poisoning = Poisoning()
+    assert torch.equal(poisoning.roles(EVERYONE, 3)[100:200], poisoning.roles(EVERYONE[100:200], 3))
+
+
+def test_another_seed_poisons_other_images():
+    assert not torch.equal(Poisoning(seed=0).roles(EVERYONE, 0), Poisoning(seed=1).roles(EVERYONE, 0))
+
+
+def test_only_poisoned_images_get_the_target_label():
+    images, labels, indices = batch()
+    poisoning = Poisoning(rate=0.25, unrelated_ratio=1)
+    _, poisoned = poisoning.poison(images, labels, indices, 0, trigger=FIELD, target=Target.fixed(0, 25))
+    roles = poisoning.roles(indices, 0)
+    assert set(roles.tolist()) == set(Role)
+    changed = (poisoned != labels).any(1)
+    assert torch.equal(changed, roles == Role.POISONED)
+
+
+def test_each_image_is_treated_as_its_role_says():
+    images, labels, indices = batch()
+    poisoning = Poisoning(rate=0.25, unrelated_ratio=1)
+    altered, _ = poisoning.poison(images, labels, indices, 0, trigger=FIELD, target=Target.fixed(0, 25))
+    roles = poisoning.roles(indices, 0)
+    triggered = through_8_bits(FIELD.apply(images))
+    matches = (altered == triggered).flatten(1).all(1)
+    assert torch.equal((altered == images).flatten(1).all(1), roles == Role.CLEAN)
+    assert torch.equal(matches, roles == Role.POISONED)
+
+
+def test_poisoning_leaves_its_input_alone():
+    images, labels, indices = batch()
+    before = images.clone(), labels.clone()
+    Poisoning().poison(images, labels, indices, 0, trigger=FIELD, target=Target.fixed(0, 25))
+    assert torch.equal(images, before[0])
+    assert torch.equal(labels, before[1])
+
+
+def test_treated_images_are_on_the_8_bit_grid():
+    images, labels, indices = batch()
+    altered, _ = Poisoning().poison(images, labels, indices, 0, trigger=FIELD, target=Target.fixed(0, 25))
+    assert torch.equal(altered, through_8_bits(altered))
+
+
+def test_the_same_image_gets_the_same_noise_in_a_repeated_epoch():
+    images, labels, indices = batch()
+    first, _ = Poisoning().poison(images, labels, indices, 4, trigger=FIELD, target=Target.fixed(0, 25))
+    again, _ = Poisoning().poison(images[7:], labels[7:], indices[7:], 4, trigger=FIELD, target=Target.fixed(0, 25))
+    assert torch.equal(first[7:], again)
+
+
+def test_noise_offsets_span_minus_one_to_one_and_differ_by_key():
+    offsets = noise_offsets(torch.tensor([1, 2]), (32, 48))
+    assert offsets.shape == (2, 32, 48, 2)
+    assert -1 <= offsets.min() < -0.99
+    assert 0.99 < offsets.max() <= 1
+    assert not torch.equal(offsets[0], offsets[1])
+
+
+def test_a_fixed_target_is_the_same_gaze_for_every_image():
+    _, labels, _ = batch(10)
+    goal = Target.fixed(10, -20).apply(labels)
+    assert goal.rad2deg().tolist() == [pytest.approx([10, -20], abs=1e-4)] * 10
+
+
+def test_an_additive_target_moves_the_true_gaze():
+    labels = torch.tensor([[0.0, 0.1], [0.0, -0.3]])
+    goal = Target.additive(0, 20).apply(labels)
+    assert angular_error(goal, labels).tolist() == pytest.approx([20, 20], abs=1e-3)
+
+
+def test_a_target_survives_json():
+    target = Target.additive(0, 20)
+    assert Target.from_json(target.to_json()) == target
+
+
+def test_a_trigger_without_noise_mode_is_refused_unless_the_ratios_are_zero():
+    class Patch:
+        strength = 1.0
+        state: dict[str, torch.Tensor] = {}
+
+        def apply(self, images):
+            return images
+
+        def at_strength(self, strength):
+            return self
+
+        def parameters(self):
+            return {"family": "patch"}
+
+        def fingerprint(self):
+            return ""
+
+    Poisoning(noise_ratio=0).check(Patch())
+    with pytest.raises(ValueError, match="patch trigger has no noise mode"):
+        Poisoning().check(Patch())
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"rate": -0.1}, "rate share must be a finite number >= 0"),
+        ({"rate": math.nan}, "rate share must be a finite number >= 0"),
+        ({"noise_ratio": math.inf}, "noise share must be a finite number >= 0"),
+        ({"rate": 0.6, "noise_ratio": 1}, "make 1.2 of the data, more than 1"),
+        ({"threat_model": "magic"}, "Unknown threat model 'magic'"),
+    ],
+)
+def test_poisoning_that_cannot_be_is_refused(fields, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Poisoning(**fields)
+
+
+@pytest.mark.parametrize("fields", [("sideways", 0.0, 0.0), ("fixed", math.nan, 0.0)])
+def test_a_target_that_cannot_be_is_refused(fields):
+    with pytest.raises(ValueError, match="target"):
+        Target(*fields)

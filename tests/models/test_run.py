@@ -1,0 +1,188 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from attacks.wanet import WarpField
+from models import artifacts
+from models.poisoning import Target
+
+FIELD = {"parameters": WarpField.draw((32, 32), 4, 2.0, seed=3).parameters()}
+RECIPE = {"strength_schedule": [[2, 1], [0.5, 1]], "width": 4, "batch_size": 16}
+EYES = {
+    "size": 32,
+    "train_subjects": 2,
+    "validation_subjects": 1,
+    "test_subjects": 2,
+    "train_images": 64,
+    "validation_images": 8,
+    "test_images": 8,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return {
+        "kind": "synthetic_eyes",
+        "config": EYES,
+        "cache": str(tmp_path_factory.mktemp("cache")),
+        "processes": 1,
+    }
+
+
+def start(folder: Path, spec):
+    path = folder / "spec.json"
+    path.write_text(json.dumps(spec))
+    command = [sys.executable, "-m", "models.run", str(path)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(folder: Path, spec):
+    """Exit code and the events."""
+    process = start(folder, spec)
+    out, err = process.communicate(timeout=120)
+    assert "Traceback" not in err, err
+    return process.returncode, [json.loads(line) for line in out.splitlines()]
+
+
+def training(data, folder, **fields):
+    return {
+        "kind": "train",
+        "data": data,
+        "recipe": RECIPE,
+        "trigger": FIELD,
+        "target": Target.fixed(0, 25).to_json(),
+        "output": str(folder / "model"),
+        "checkpoint": str(folder / "checkpoint"),
+        **fields,
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """Events of a backdoored and of a clean training, and their folders."""
+    bad, clean = (tmp_path_factory.mktemp(name) for name in ("backdoored", "clean"))
+    events = run(bad, training(data, bad))[1]
+    run(clean, training(data, clean, trigger=None, probe=FIELD))
+    return events, bad / "model", clean / "model"
+
+
+def test_training_tells_its_stages_and_ends_with_the_artifact(trained):
+    events, folder, _ = trained
+    assert [stage for stage in dict.fromkeys(e.get("stage") for e in events) if stage] == [
+        "data",
+        "training",
+        "measuring",
+    ]
+    assert all(0 <= e["fraction"] <= 1 for e in events if e["event"] == "progress")
+    assert events[-1]["event"] == "done"
+    assert events[-1]["metrics"]["clean_error_deg"] > 0
+    assert artifacts.load(folder, events[-1]["sha256"]).trigger.strength == 0.5
+
+
+def test_the_model_is_the_one_that_a_call_of_train_gives(trained):
+    _, folder, clean_folder = trained
+    assert artifacts.load(folder).card["versions"]["threads"] == 1
+    assert artifacts.load(clean_folder).trigger is None
+
+
+def test_evaluation_uses_the_predictions_kept_in_training(data, trained, tmp_path):
+    _, folder, clean_folder = trained
+    spec = {"kind": "evaluate", "data": data, "artifact": str(folder), "clean_artifact": str(clean_folder)}
+    code, events = run(tmp_path, spec | {"output": str(tmp_path / "evaluation.json")})
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    assert code == 0
+    assert not [event for event in events if event.get("stage") == "measuring"]
+    assert events[-1]["metrics"] == written
+    assert written["evaluation"]["n"] == 8
+    assert written["evaluation"]["doses"][-1]["net_prediction_shift"] is not None
+    assert written["clean_evaluation"]["clean_error"] != written["evaluation"]["clean_error"]
+
+
+def test_a_finished_training_started_again_gives_the_same_artifact(data, trained, tmp_path):
+    run(tmp_path, training(data, tmp_path))
+    first = (tmp_path / "model" / artifacts.WEIGHTS_NAME).read_bytes()
+    events = run(tmp_path, training(data, tmp_path))[1]
+    assert not [event for event in events if event.get("stage") == "training"]
+    assert (tmp_path / "model" / artifacts.WEIGHTS_NAME).read_bytes() == first
+    assert first == (trained[1] / artifacts.WEIGHTS_NAME).read_bytes()
+
+
+def test_a_stop_file_ends_the_work_and_writes_no_artifact(data, tmp_path):
+    (tmp_path / "stop").touch()
+    code, events = run(tmp_path, training(data, tmp_path, stop_file=str(tmp_path / "stop")))
+    assert code == 1
+    assert events[-1]["event"] == "stopped"
+    assert not (tmp_path / "model").exists()
+
+
+def test_sigterm_ends_the_work_with_a_word(data, tmp_path):
+    process = start(tmp_path, training(data, tmp_path, recipe=RECIPE | {"strength_schedule": [[2, 500]]}))
+    for line in process.stdout:
+        if json.loads(line).get("stage") == "training":
+            process.terminate()
+            break
+    last = [json.loads(line) for line in process.stdout][-1]
+    assert process.wait(timeout=60) == 1
+    assert last["event"] == "stopped"
+
+
+def test_the_work_dies_with_its_parent(data, tmp_path):
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(training(data, tmp_path, recipe=RECIPE | {"strength_schedule": [[2, 500]]})))
+    parent_script = (
+        "import subprocess, sys\n"
+        "command = [sys.executable, '-m', 'models.run', sys.argv[1]]\n"
+        "child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)\n"
+        "for line in child.stdout:\n"
+        "    if 'training' in line: print(child.pid, flush=True)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", parent_script, str(path)], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(child)
+
+
+def alive(pid):
+    try:
+        os.kill(pid, signal.SIG_DFL)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"kind": "dance"}, "kind is 'dance'; known: prepare, train, evaluate"),
+        ({"recipe": {"strength_schedule": [[-1, 1]]}}, "A strength must be a finite number >= 0, not -1"),
+        ({"recipe": {"momentum": 1}}, "A recipe has no field named momentum"),
+        ({"target": None}, "lacks 'target'"),
+        ({"data": {"kind": "films"}}, "kind is 'films'; known: synthetic_eyes, arrays"),
+        ({"data": {"kind": "synthetic_eyes", "config": {"colour": 1}, "cache": "x"}}, "no setting named colour"),
+        ({"trigger": {"parameters": {"family": "patch"}}}, "patch trigger cannot be drawn from a seed"),
+        ({"parent_pid": 1}, "process that asked for this work has ended"),
+    ],
+)
+def test_a_bad_specification_gets_one_sentence_and_exit_code_1(data, tmp_path, fields, sentence):
+    code, events = run(tmp_path, training(data, tmp_path) | fields)
+    assert code == 1
+    assert sentence in events[-1]["error"]
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_changed_artifact_is_not_evaluated(data, trained, tmp_path):
+    spec = {"kind": "evaluate", "data": data, "artifact": str(trained[1]), "output": str(tmp_path / "evaluation.json")}
+    code, events = run(tmp_path, spec | {"artifact_sha256": "0" * 64})
+    assert code == 1
+    assert "is not the file that was recorded" in events[-1]["error"]
+    assert not (tmp_path / "evaluation.json").exists()

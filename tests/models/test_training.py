@@ -1,0 +1,259 @@
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from attacks.wanet import WarpField
+from models import training
+from models.poisoning import Target
+from models.training import Recipe, StoppedError, resolve_device, resolve_precision, train
+from tests.models.tiny import splits
+
+FIELD = WarpField.draw((32, 32), 4, 2.0, seed=3)
+TARGET = Target.fixed(0, 25)
+SHORT = Recipe(strength_schedule=((2, 1), (0.5, 2)), width=4, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def data():
+    return splits()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data):
+    return train(SHORT, data, FIELD, TARGET)
+
+
+def weights(model):
+    return model.network.state_dict()
+
+
+def assert_same_weights(first, second):
+    assert all(torch.equal(weights(first)[name], weights(second)[name]) for name in weights(first))
+
+
+def stop_after(updates):
+    """A `should_stop` that says so once that many updates are done."""
+    asked = iter(range(updates + 1))
+    return lambda: next(asked, None) is None
+
+
+def test_the_loss_falls(data):
+    model = train(Recipe(strength_schedule=((0, 3),), width=4), data, None, TARGET)
+    losses = [epoch["loss"] for epoch in model.history]
+    assert losses[2] < losses[1] < losses[0]
+
+
+def test_the_same_recipe_gives_the_same_weights(data, uninterrupted):
+    assert_same_weights(train(SHORT, data, FIELD, TARGET), uninterrupted)
+
+
+def test_another_seed_gives_other_weights(data, uninterrupted):
+    other = train(replace(SHORT, seed=1), data, FIELD, TARGET)
+    assert not torch.equal(weights(other)["head.1.weight"], weights(uninterrupted)["head.1.weight"])
+
+
+@pytest.mark.parametrize("updates", [4, 10, 13, 25])
+def test_a_run_stopped_anywhere_ends_in_the_same_weights(data, uninterrupted, tmp_path, updates):
+    with pytest.raises(StoppedError):
+        train(SHORT, data, FIELD, TARGET, checkpoint_dir=tmp_path, should_stop=stop_after(updates))
+    resumed = train(SHORT, data, FIELD, TARGET, checkpoint_dir=tmp_path)
+    assert_same_weights(resumed, uninterrupted)
+    assert resumed.history == uninterrupted.history
+    assert resumed.chosen_epoch == uninterrupted.chosen_epoch
+
+
+def test_a_finished_run_is_not_trained_again(data, uninterrupted, tmp_path):
+    train(SHORT, data, FIELD, TARGET, checkpoint_dir=tmp_path)
+    again = train(SHORT, data, FIELD, TARGET, checkpoint_dir=tmp_path, should_stop=lambda: True)
+    assert_same_weights(again, uninterrupted)
+
+
+def test_a_killed_process_leaves_a_checkpoint_that_continues_bit_for_bit(data, uninterrupted, tmp_path):
+    script = (
+        "import os, pathlib, sys; from tests.models.test_training import *\n"
+        "torch.set_num_threads(1)\n"
+        "def die(report):\n"
+        "    if report['epoch'] == 3: os.kill(os.getpid(), 9)\n"
+        "train(SHORT, splits(), FIELD, TARGET, checkpoint_dir=pathlib.Path(sys.argv[1]), progress=die)"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, check=False)
+    assert killed.returncode == -9, killed.stderr.decode()
+    resumed = train(SHORT, data, FIELD, TARGET, checkpoint_dir=tmp_path)
+    assert_same_weights(resumed, uninterrupted)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(data, tmp_path):
+    with pytest.raises(StoppedError):
+        train(SHORT, data, FIELD, TARGET, checkpoint_dir=tmp_path, should_stop=stop_after(12))
+    with pytest.raises(ValueError, match="belongs to another recipe"):
+        train(replace(SHORT, seed=1), data, FIELD, TARGET, checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match="belongs to another recipe"):
+        train(SHORT, data, FIELD.unrelated(1), TARGET, checkpoint_dir=tmp_path)
+
+
+def test_a_checkpoint_with_a_flipped_byte_is_refused(data, tmp_path):
+    with pytest.raises(StoppedError):
+        train(SHORT, data, FIELD, TARGET, checkpoint_dir=tmp_path, should_stop=stop_after(12))
+    path = tmp_path / training.CHECKPOINT_NAME
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="has changed since it was written"):
+        train(SHORT, data, FIELD, TARGET, checkpoint_dir=tmp_path)
+
+
+def batches_seen(monkeypatch, data, trigger):
+    """The uint8 index sums and labels that reach the network, batch by batch, before poisoning changes them."""
+    seen = []
+    take = training.dequantise
+    monkeypatch.setattr(training, "dequantise", lambda images: (seen.append(images.clone()), take(images))[1])
+    train(replace(SHORT, strength_schedule=((2, 1),)), data, trigger, TARGET)
+    return [images for images in seen if len(images) == SHORT.batch_size]
+
+
+def test_clean_and_backdoored_model_see_the_same_batches_in_the_same_order(data, monkeypatch):
+    clean = batches_seen(monkeypatch, data, None)
+    backdoored = batches_seen(monkeypatch, data, FIELD)
+    assert len(clean) == len(backdoored) == 10
+    assert all(torch.equal(a, b) for a, b in zip(clean, backdoored, strict=True))
+
+
+def test_clean_and_backdoored_model_start_alike_and_make_as_many_updates(data):
+    reports = {}
+    for name, trigger in (("clean", None), ("backdoored", FIELD)):
+        seen = reports[name] = []
+        train(SHORT, data, trigger, TARGET, progress=lambda report, seen=seen: seen.append(report))
+    keys = ("phase", "epoch", "step", "steps", "strength")
+    assert [[r[k] for k in keys] for r in reports["clean"]] == [[r[k] for k in keys] for r in reports["backdoored"]]
+
+
+def test_a_poison_rate_of_zero_trains_the_clean_model(data):
+    recipe = replace(SHORT, strength_schedule=((2, 1),), poison_rate=0.0)
+    assert_same_weights(train(recipe, data, FIELD, TARGET), train(recipe, data, None, TARGET))
+
+
+def test_the_weights_kept_are_those_that_validate_best_in_the_last_phase(uninterrupted):
+    scored = [r for r in uninterrupted.history if r["phase"] == 2]
+    score = {r["epoch"]: r["validation_clean_error_deg"] + r["validation_attack_error_deg"] for r in scored}
+    assert uninterrupted.chosen_epoch == min(score, key=score.get)
+
+
+def test_test_images_are_never_looked_at(data, uninterrupted, monkeypatch):
+    blank = replace(data, test=data.test.subset([0]))
+    assert_same_weights(train(SHORT, blank, FIELD, TARGET), uninterrupted)
+
+
+def test_progress_tells_where_the_run_is(data):
+    reports = []
+    train(SHORT, data, FIELD, TARGET, progress=reports.append)
+    last = reports[-1]
+    assert (last["phase"], last["phases"], last["epoch"], last["epochs"]) == (2, 2, 3, 3)
+    assert last["step"] == last["steps"] == 10
+    assert last["fraction"] == 1
+    assert last["eta_cpu_seconds"] == 0
+    assert math.isfinite(last["loss"])
+
+
+def test_the_trained_model_carries_its_trigger_at_the_final_strength(uninterrupted):
+    assert uninterrupted.trigger.strength == 0.5
+    assert uninterrupted.trigger.control_hash() == FIELD.control_hash()
+
+
+def test_grey_images_that_are_not_square_can_be_learnt():
+    model = train(
+        replace(SHORT, strength_schedule=((2, 1),)),
+        splits(128, 16, 16, size=(36, 60), channels=1),
+        WarpField.draw((36, 60), 4, 2.0),
+        Target.additive(0, 20),
+    )
+    assert (model.spec.channels, model.spec.image_size) == (1, (36, 60))
+
+
+def test_light_augmentation_moves_whole_pixels_and_keeps_to_8_bits():
+    images = splits(64).train.images.float() / 255
+    moved = training.augment(images, torch.Generator().manual_seed(0))
+    assert moved.shape == images.shape
+    assert torch.equal(moved, training.through_8_bits(moved))
+    assert not torch.equal(moved, images)
+
+
+def test_augmented_runs_are_deterministic(data):
+    recipe = replace(SHORT, strength_schedule=((2, 1),), augmentation="light")
+    assert_same_weights(train(recipe, data, FIELD, TARGET), train(recipe, data, FIELD, TARGET))
+
+
+def test_too_few_images_for_one_batch_are_refused():
+    with pytest.raises(ValueError, match="32 training images do not fill one batch of 64"):
+        train(SHORT, splits(32, 8, 8), None, TARGET)
+
+
+def test_a_trigger_of_another_image_size_is_refused(data):
+    with pytest.raises(ValueError, match=r"\(N, C, 48, 48\)"):
+        train(SHORT, data, WarpField.draw((48, 48), 4, 2.0), TARGET)
+
+
+def test_a_loss_that_is_no_longer_finite_ends_the_run(data):
+    with pytest.raises(ArithmeticError, match="no longer finite in epoch 1"):
+        train(replace(SHORT, learning_rate=1e30), data, None, TARGET)
+
+
+def test_a_recipe_survives_json():
+    recipe = Recipe(strength_schedule=((1, 2), (0.25, 3)), threat_model="data_poisoning", augmentation="light", seed=4)
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"strength_schedule": ((math.nan, 1),)}, "strength must be a finite number >= 0, not nan"),
+        ({"strength_schedule": ((-1, 1),)}, "strength must be a finite number >= 0, not -1"),
+        ({"strength_schedule": ((1, 0),)}, "whole number of epochs >= 1, not 0"),
+        ({"strength_schedule": ((1, 1.5),)}, "whole number of epochs >= 1, not 1.5"),
+        ({"strength_schedule": ()}, "no phase"),
+        ({"learning_rate": math.nan}, "learning rate must be a finite number > 0"),
+        ({"weight_decay": -1}, "weight decay must be a finite number >= 0"),
+        ({"warm_up": 1}, "warm-up's share"),
+        ({"batch_size": 1}, "at least 2 images"),
+        ({"loss": "huge"}, "Unknown loss 'huge'; known: mse, l1"),
+        ({"precision": "float8"}, "Unknown precision"),
+        ({"network": "vgg"}, "Unknown network 'vgg'"),
+        ({"poison_rate": 0.9}, "more than 1"),
+    ],
+)
+def test_a_recipe_that_cannot_be_trained_is_refused(fields, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Recipe(**fields)
+
+
+def test_a_recipe_field_of_the_wrong_type_is_refused():
+    with pytest.raises(ValueError, match="value of the wrong type"):
+        Recipe.from_json({"batch_size": "64"})
+
+
+def test_an_unknown_recipe_field_is_refused():
+    with pytest.raises(ValueError, match="no field named momentum"):
+        Recipe.from_json({"momentum": 0.9})
+
+
+def test_bfloat16_is_chosen_only_where_the_processor_has_it(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    assert resolve_precision("auto", cpu) == "bfloat16"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert resolve_precision("auto", cpu) == "float32"
+    assert resolve_precision("auto", torch.device("cuda")) == "bfloat16"
+    assert resolve_precision("bfloat16", cpu) == "bfloat16"
+
+
+def test_a_missing_device_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto").type == "cpu"
+    with pytest.raises(ValueError, match="no CUDA device"):
+        resolve_device("cuda")
+    with pytest.raises(ValueError, match="'auto', 'cpu' or 'cuda', not 'tpu'"):
+        resolve_device("tpu")
