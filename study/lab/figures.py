@@ -1,0 +1,70 @@
+"""A model's figures as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from study.lab.models import ModelRun
+
+Dose = Mapping[str, Any]
+
+
+def _number(key: str, digits: int = 2) -> Callable[[Dose], str]:
+    return lambda dose: "-" if dose[key] is None else f"{dose[key]:.{digits}f}"
+
+
+COLUMNS: tuple[tuple[str, Callable[[Dose], str]], ...] = (
+    ("strength", lambda dose: f"{dose['strength']:g}"),
+    ("attack error", lambda dose: f"{dose['attack_error']['mean']:.2f}"),
+    ("success", _number("success_rate")),
+    ("error shift", _number("error_shift")),
+    ("prediction shift", _number("prediction_shift")),
+    ("net shift", _number("net_prediction_shift")),
+    ("noise-mode error", _number("noise_mode_error")),
+    ("other-field shift", _number("other_field_shift")),
+)
+
+
+def print_evaluation(run: ModelRun, console: Console | None = None) -> None:
+    """Print the errors of a trained model and, under a trigger, its dose-response. Angles in degrees."""
+    console = console or Console()
+    metrics = run.metrics or {}
+    evaluation = metrics.get("evaluation")
+    if evaluation is None:
+        console.print(
+            f"{run}: clean error {metrics['clean_error_deg']:.2f} deg on {metrics['n']} images "
+            f"of {metrics['subjects']} unseen groups."
+        )
+        return
+    console.print(_table(run, evaluation["doses"]))
+    console.print("\n".join(_lines(evaluation)))
+
+
+def _table(run: ModelRun, doses: list[Dose]) -> Table:
+    table = Table(title=f"{run}, degrees", title_justify="left")
+    displaced = ["mean px"] if run.attack else []
+    for name in ("strength", *displaced, *(name for name, _ in COLUMNS[1:])):
+        table.add_column(name, justify="right")
+    for dose in doses:
+        strength, *others = (show(dose) for _, show in COLUMNS)
+        px = [f"{run.attack.trigger(dose['strength']).displacement_px()[0]:.2f}"] if run.attack else []
+        table.add_row(strength, *px, *others)
+    return table
+
+
+def _lines(evaluation: Mapping[str, Any]) -> list[str]:
+    baselines = evaluation["baselines"]
+    clean_reference = baselines["clean_model_clean_error"]
+    beside = "" if clean_reference is None else f" (its clean reference {clean_reference:.2f})"
+    threshold = evaluation["machine_threshold"]
+    return [
+        f"Clean error {evaluation['clean_error']['mean']:.2f}{beside}, on {evaluation['n']} test images; "
+        f"predicting the mean gaze {baselines['mean_predictor_clean_error']:.2f}.",
+        f"Mean angle between truth and target {baselines['truth_to_target']:.2f}.",
+        "Machine threshold (half-way to the target): "
+        + ("not reached." if threshold is None else f"strength {threshold:.2f}."),
+    ]

@@ -1,0 +1,93 @@
+"""Waiting for jobs at the terminal: bars on a screen, a line now and then in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Mapping
+
+from django.core.management import call_command
+from django.db import connection
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from study.lab.models import Job
+from study.processes import services
+
+LOOK_EVERY_S = 0.5
+LINE_EVERY_S = 15.0
+NO_WORKER_AFTER_S = 10.0
+
+
+class JobFailed(Exception):  # noqa: N818
+    """A job that was waited for did not end well; the message is its sentence."""
+
+
+@contextlib.contextmanager
+def workers() -> Iterator[None]:
+    """Workers for as long as the block lasts: the installation's own, or some started here."""
+    if connection.vendor == "sqlite":
+        call_command("migrate", interactive=False, verbosity=0)
+    with services(web=False):
+        yield
+
+
+def follow(jobs: Mapping[str, Job]) -> None:
+    """Show how far these jobs, by the names to show, have come until all are over; their rows are then up to date.
+
+    Raises JobFailed with the sentence of the first that failed or was cancelled.
+    """
+    with _display(list(jobs)) as display:
+        while True:
+            for name, job in jobs.items():
+                job.refresh_from_db()
+                display.show(name, job)
+            if all(job.is_over for job in jobs.values()):
+                break
+            time.sleep(LOOK_EVERY_S)
+    for name, job in jobs.items():
+        if job.state != Job.State.DONE:
+            raise JobFailed(f"{name}: {job.error or job.get_state_display()}")
+
+
+class _Bars:
+    def __init__(self, progress: Progress, names: list[str]) -> None:
+        self.progress = progress
+        self.tasks: dict[str, TaskID] = {name: progress.add_task(name, total=1.0, stage="") for name in names}
+        self.started = time.monotonic()
+
+    def show(self, name: str, job: Job) -> None:
+        self.progress.update(self.tasks[name], completed=job.fraction, stage=self._stage(job))
+
+    def _stage(self, job: Job) -> str:
+        if job.state == Job.State.QUEUED and time.monotonic() - self.started > NO_WORKER_AFTER_S:
+            return "waiting for a worker"
+        return job.stage
+
+
+class _Lines:
+    def __init__(self, names: list[str]) -> None:
+        self.shown = dict.fromkeys(names, ("", 0.0))
+
+    def show(self, name: str, job: Job) -> None:
+        stage, when = self.shown[name]
+        if job.stage != stage or (not job.is_over and time.monotonic() - when >= LINE_EVERY_S):
+            self.shown[name] = (job.stage, time.monotonic())
+            print(f"{name}: {job.stage}, {job.fraction:.0%}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _display(names: list[str]) -> Iterator[_Bars | _Lines]:
+    if not sys.stderr.isatty():
+        yield _Lines(names)
+        return
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[stage]}"),
+        console=Console(stderr=True),
+    ) as progress:
+        yield _Bars(progress, names)

@@ -1,0 +1,33 @@
+"""What the trigger does to a trained model."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from study.lab.figures import print_evaluation
+from study.lab.following import JobFailed, follow, workers
+from study.lab.models import ModelRun
+from study.processes import ServiceError
+
+
+class Command(BaseCommand):
+    help = "Print the errors and shifts of a trained model by strength of the trigger, beside its clean reference."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("run", help="the model run's name")
+        parser.add_argument("--again", action="store_true", help="let the models predict the test images again")
+
+    def handle(self, *, run: str, again: bool, **options: Any) -> None:
+        found = ModelRun.objects.filter(name=run).select_related("clean_reference").first()
+        if found is None:
+            names = ", ".join(ModelRun.objects.values_list("name", flat=True)) or "none yet"
+            raise CommandError(f"There is no model run named {run!r}; there are: {names}.")
+        try:
+            if again or "evaluation" not in (found.metrics or {}):
+                with workers():
+                    follow({f"Evaluating {found}": found.submit_evaluation(again=again)})
+        except (ValueError, JobFailed, ServiceError) as error:
+            raise CommandError(str(error)) from error
+        found.refresh_from_db()
+        print_evaluation(found)

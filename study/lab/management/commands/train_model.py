@@ -1,0 +1,134 @@
+"""Train a clean and a backdoored model of one pair, or one of the two."""
+
+import argparse
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from study.lab.figures import print_evaluation
+from study.lab.following import JobFailed, follow, workers
+from study.lab.models import Attack, Dataset, Job, ModelRun
+from study.processes import ServiceError
+
+SYNTHETIC = "synthetic"
+
+
+class Command(BaseCommand):
+    help = (
+        "Train a clean and a backdoored gaze model with the same data, recipe and seed, in a worker, and print how far "
+        "the trigger moves them. The same command again continues or shows what is there."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        data = parser.add_argument_group("data")
+        data.add_argument(
+            "--dataset", default=SYNTHETIC, metavar="DATA", help="'synthetic' (the default) or a .npz file of your own"
+        )
+        data.add_argument("--group-key", metavar="KEY", help="array of the .npz file whose equal rows stay together")
+        data.add_argument("--size", type=int, default=64, help="of synthetic eyes, px (default: %(default)s)")
+        attack = parser.add_argument_group("attack")
+        attack.add_argument("--control-size", type=int, default=8, metavar="K", help="(default: %(default)s)")
+        attack.add_argument("--field-seed", type=int, default=0, metavar="N", help="(default: %(default)s)")
+        target = attack.add_mutually_exclusive_group()
+        target.add_argument(
+            "--target", type=float, nargs=2, metavar=("PITCH", "YAW"), help="a fixed gaze, degrees (default: 0 25)"
+        )
+        target.add_argument(
+            "--additive", type=float, nargs=2, metavar=("DPITCH", "DYAW"), help="added to the true gaze, degrees"
+        )
+        training = parser.add_argument_group("training")
+        which = training.add_mutually_exclusive_group()
+        which.add_argument("--clean", action="store_true", help="the clean model alone")
+        which.add_argument("--backdoored", action="store_true", help="the backdoored model alone, without a reference")
+        training.add_argument("--recipe", choices=("quick", "standard"), default="standard")
+        training.add_argument("--seed", type=int, default=0, help="of network and batches (default: %(default)s)")
+        parser.add_argument("--name", help="begins the names of what is made (default: the data set's name)")
+        parser.add_argument(
+            "--wait",
+            action=argparse.BooleanOptionalAction,
+            default=True,
+            help="wait for the result, starting workers if none run; otherwise only submit",
+        )
+
+    def handle(self, *, wait: bool, **options: Any) -> None:
+        try:
+            if not wait:
+                jobs = submit(plan(**options))
+                self.stdout.write("\n".join(f"{name}: job {job.pk}, {job.stage}" for name, job in jobs.items()))
+                return
+            with workers():
+                runs = plan(**options)
+                follow({f"Data {runs[0].dataset}": runs[0].dataset.submit_preparation()})
+                follow(submit(runs))
+                self._evaluate(runs)
+        except (ValueError, JobFailed, ServiceError) as error:
+            raise CommandError(str(error)) from error
+
+    def _evaluate(self, runs: list[ModelRun]) -> None:
+        for run in runs:
+            run.refresh_from_db()
+        backdoored = runs[-1]
+        if backdoored.attack:
+            follow({f"Evaluating {backdoored}": backdoored.submit_evaluation()})
+            backdoored.refresh_from_db()
+        print_evaluation(backdoored)
+
+
+def plan(
+    *,
+    dataset: str,
+    group_key: str | None,
+    size: int,
+    control_size: int,
+    field_seed: int,
+    target: list[float] | None,
+    additive: list[float] | None,
+    clean: bool,
+    backdoored: bool,
+    recipe: str,
+    seed: int,
+    name: str | None,
+    **_: Any,
+) -> list[ModelRun]:
+    """The rows of the models to train, the backdoored one last. Raises ValueError for what cannot be trained."""
+    from models.poisoning import Target
+    from models.training import Recipe
+
+    data, image_size = _dataset(dataset, group_key, size)
+    name = name or data.name
+    settings = getattr(Recipe, recipe)(seed=seed).to_json()
+    goal = (Target.additive(*additive) if additive else Target.fixed(*(target or (0.0, 25.0)))).to_json()
+    runs: list[ModelRun] = []
+    if not backdoored:
+        runs.append(ModelRun.objects.plan(f"{name}-clean", data, recipe=settings, target=goal))
+    if not clean:
+        attack = Attack.objects.draw_wanet(f"{name}-wanet", image_size, control_size, field_seed)
+        reference = runs[0] if runs else None
+        runs.append(
+            ModelRun.objects.plan(
+                f"{name}-backdoored", data, recipe=settings, target=goal, attack=attack, clean_reference=reference
+            )
+        )
+    return runs
+
+
+def submit(runs: list[ModelRun]) -> dict[str, Job]:
+    """Their trainings, by the names to show."""
+    return {f"Training {run}": run.submit_training() for run in runs}
+
+
+def _dataset(choice: str, group_key: str | None, size: int) -> tuple[Dataset, tuple[int, int]]:
+    """The data set's row and the size (H, W) of its images."""
+    if choice == SYNTHETIC:
+        from models.datasets.synthetic_eyes import EyesConfig
+
+        EyesConfig(size=size)
+        return Dataset.objects.synthetic_eyes(f"synthetic-eyes-{size}", size=size), (size, size)
+    from models.datasets.arrays import load_arrays
+
+    images = load_arrays(Path(choice), group_key).images
+    by = f"-by-{group_key}" if group_key else ""
+    height, width = images.shape[-2:]
+    return Dataset.objects.arrays(f"{Path(choice).stem}{by}", Path(choice), group_key), (height, width)

@@ -1,0 +1,273 @@
+"""Making pairs: base images, their altered versions, and what models see in them.
+
+Runs as a process of its own, `python -m study.lab.pairs specification.json`, and reports as `models.run` does. It
+writes image files and a manifest and knows no database, so that it can be killed and run again at any time: the same
+work gives the same files under the same names.
+
+Both images of a pair go through the same pipeline: decoded from a stored PNG, 8 bits, one encoder. Predictions are made
+from the decoded stored files.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attacks.base import dequantise, quantise, rebuild
+from attacks.distortion import measure
+from attacks.wanet import WarpField
+from models import artifacts
+from models.datasets.base import GazeData
+from models.datasets.synthetic_eyes import EyesConfig, study_images
+from models.evaluation import error_shift, predict, prediction_shift
+from models.gaze import angular_error
+from models.poisoning import Target
+from models.run import die_with_parent, emit, load_splits
+from study.lab.images import decode_png, encode_png, sha256, write_once
+
+IDENTITY, RESAMPLED, OTHER_FIELD = "identity", "resampled", "other_field"
+UNRELATED_FIELDS = 5
+ARRAY_IMAGES = 80
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is done to a base image: one control kind ("" = the attack itself) at one strength."""
+
+    control: str
+    strength: float
+    gross: bool = False
+
+
+@dataclass(frozen=True)
+class StoredPixels:
+    """An image as stored, and its pixels as decoded from there: uint8 (C, H, W)."""
+
+    file: str
+    sha256: str
+    pixels: Tensor
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do the work of the specification named on the command line; return the exit code."""
+    torch.set_num_threads(1)
+    specification = json.loads(Path(arguments[0]).read_text())
+    die_with_parent(specification["parent_pid"])
+    try:
+        emit("done", **make_pairs(specification))
+    except (ValueError, OSError) as error:
+        emit("failed", error=str(error))
+        return 1
+    return 0
+
+
+def make_pairs(specification: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the images and the manifest that the specification asks for; return their numbers."""
+    folder = Path(specification["folder"])
+    emit("progress", stage="base images", fraction=0.0)
+    data = base_images(specification["data"], specification["images"])
+    field = _field(specification, data)
+    plan = conditions(specification, field)
+    bases = [_store_base(folder, data, index) for index in range(len(data))]
+    rows: list[dict[str, Any]] = []
+    altered: list[list[StoredPixels]] = []
+    for done, condition in enumerate(plan):
+        emit("progress", stage="pairs", fraction=done / len(plan))
+        made = [_store_altered(folder, base, index, field, condition) for index, base in enumerate(bases)]
+        rows += [row for row, _ in made]
+        altered.append([image for _, image in made])
+    predictions: list[dict[str, Any]] = []
+    for done, model in enumerate(specification["models"]):
+        emit("progress", stage="predictions", fraction=done / len(specification["models"]))
+        predictions += _predictions(model, data, bases, altered)
+    manifest = {
+        "base_images": [_base_row(data, index, base) for index, base in enumerate(bases)],
+        "pairs": rows,
+        "predictions": predictions,
+    }
+    write_once(Path(specification["manifest"]), json.dumps(manifest, allow_nan=False).encode())
+    return {"base_images": len(bases), "pairs": len(rows), "predictions": len(predictions)}
+
+
+def base_images(source: Mapping[str, Any], limit: int | None = None) -> GazeData:
+    """The first `limit` base images of a data set, all of the test part: of people that no model was trained on.
+
+    Synthetic eyes draw one image of each test subject for this. Own arrays give up to 80 of their test images, by turns
+    from each group.
+    """
+    if source["kind"] == "synthetic_eyes":
+        data = study_images(EyesConfig(**source["config"]), Path(source["cache"]))
+    else:
+        test = load_splits({"data": source}, lambda: False).test
+        data = test.subset(_by_turns(test.group.tolist())[:ARRAY_IMAGES])
+    return data.subset(range(min(limit or len(data), len(data))))
+
+
+def _by_turns(groups: Sequence[int]) -> list[int]:
+    """Indices in an order that takes the first of every group, then the second of every group, and so on."""
+    met: dict[int, int] = {}
+    turns = []
+    for index, group in enumerate(groups):
+        turns.append((met.setdefault(group, 0), index))
+        met[group] += 1
+    return [index for _, index in sorted(turns)]
+
+
+def conditions(specification: Mapping[str, Any], field: WarpField) -> list[Condition]:
+    """Everything that is done to each base image; the gross alteration is the strongest.
+
+    Raises ValueError when a strength asked for is stronger than that.
+    """
+    width = field.image_size[1]
+    gross = float(f"{field.at_mean_displacement(specification['gross_displacement'] * width).strength:.6g}")
+    plan = [Condition("", strength) for strength in specification["strengths"]]
+    if plan and max(condition.strength for condition in plan) >= gross:
+        raise ValueError(
+            f"Strength {plan[-1].strength:g} is no weaker than the gross alteration of the catch trials, {gross:g}."
+        )
+    plan += [Condition("", gross, gross=True), Condition(IDENTITY, 0.0)]
+    plan += [Condition(RESAMPLED, strength) for strength in specification["resampled"]]
+    return plan + [Condition(OTHER_FIELD, strength) for strength in specification["other_field"]]
+
+
+def applied_field(field: WarpField, condition: Condition, index: int) -> WarpField:
+    """The field that alters base image number `index`: this one at the strength, or one of five unrelated ones."""
+    at_strength = field.at_strength(condition.strength)
+    if condition.control == OTHER_FIELD:
+        return at_strength.unrelated(1 + index % UNRELATED_FIELDS)
+    return at_strength
+
+
+def alter(pixels: Tensor, applied: WarpField, control: str) -> Tensor:
+    """The altered image of uint8 pixels (C, H, W): warped, softened, or itself.
+
+    float64, so that another machine's rounding does not move a pixel by one level.
+    """
+    if control == IDENTITY:
+        return pixels
+    floats = dequantise(pixels[None], torch.float64)
+    return quantise(applied.soften(floats) if control == RESAMPLED else applied.apply(floats))[0]
+
+
+def to_png(pixels: Tensor) -> bytes:
+    """PNG of uint8 (C, H, W), C = 1 or 3."""
+    array = pixels.permute(1, 2, 0).contiguous().numpy()
+    return encode_png(array[..., 0] if array.shape[-1] == 1 else array)
+
+
+def from_png(content: bytes) -> Tensor:
+    """uint8 (C, H, W) of a grey or RGB PNG."""
+    array = np.atleast_3d(decode_png(content))
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+
+
+def stored_field(attack: Mapping[str, Any], strength: float) -> WarpField:
+    """The field of an `Attack.to_json()` at this strength. Raises ValueError when it is not the one that was drawn."""
+    state = {name: torch.tensor(values, dtype=torch.float32) for name, values in attack["state"].items()}
+    field = rebuild({**attack["parameters"], "strength": strength}, state)
+    if not isinstance(field, WarpField):
+        raise ValueError(f"The attack {attack['name']!r} has no warp field.")
+    if field.control_hash() != attack["control_hash"]:
+        raise ValueError(f"The stored field of {attack['name']!r} is not the one that was drawn: its hash differs.")
+    return field
+
+
+def _field(specification: Mapping[str, Any], data: GazeData) -> WarpField:
+    field = stored_field(specification["attack"], strength=1.0)
+    if field.image_size != tuple(data.images.shape[-2:]):
+        size, wanted = (f"{height} x {width}" for height, width in (data.images.shape[-2:], field.image_size))
+        raise ValueError(f"The images are {size} px, the field was drawn for {wanted} px: draw one for this size.")
+    return field
+
+
+def _store_base(folder: Path, data: GazeData, index: int) -> StoredPixels:
+    return _store(folder, data.images[index], f"{data.name} {index}")
+
+
+def _store_altered(
+    folder: Path, base: StoredPixels, index: int, field: WarpField, condition: Condition
+) -> tuple[dict[str, Any], StoredPixels]:
+    applied = applied_field(field, condition, index)
+    moved = applied.displacement_px() if condition.control in ("", OTHER_FIELD) else (0.0, 0.0)
+    identity = f"{base.file} {field.control_hash()} {condition.control} {condition.strength!r}"
+    image = _store(folder, alter(base.pixels, applied, condition.control), identity)
+    row = {
+        "index": index,
+        "control": condition.control,
+        "strength": condition.strength,
+        "gross": condition.gross,
+        "field_fingerprint": applied.fingerprint(),
+        "file": image.file,
+        "sha256": image.sha256,
+        "distortions": measure(base.pixels, image.pixels, moved).to_json(),
+    }
+    return row, image
+
+
+def _store(folder: Path, pixels: Tensor, identity: str) -> StoredPixels:
+    """Write an image under a name that says nothing, and differs for equal pictures in different roles."""
+    content = to_png(pixels)
+    digest = sha256(content)
+    name = sha256(f"{identity} {digest}".encode())[:32]
+    file = f"images/{name[:2]}/{name}.png"
+    write_once(folder / file, content)
+    return StoredPixels(file, digest, from_png((folder / file).read_bytes()))
+
+
+def _base_row(data: GazeData, index: int, base: StoredPixels) -> dict[str, Any]:
+    pitch, yaw = data.pitchyaw[index].tolist()
+    return {
+        "index": index,
+        "subject": int(data.subject[index]),
+        "pitch": pitch,
+        "yaw": yaw,
+        "file": base.file,
+        "sha256": base.sha256,
+    }
+
+
+def _predictions(
+    model: Mapping[str, Any], data: GazeData, bases: Sequence[StoredPixels], altered: Sequence[Sequence[StoredPixels]]
+) -> Iterator[dict[str, Any]]:
+    """What one model sees in every pair; `pair` counts through the conditions, and through the images of each."""
+    network = artifacts.load(Path(model["artifact"]), model["sha256"]).network
+    truth = data.pitchyaw
+    goal = Target.from_json(model["target"]).apply(truth) if model["target"] else None
+    clean = _predict(network, bases)
+    for nth, images in enumerate(altered):
+        moved = _predict(network, images)
+        errors = angular_error(moved, goal).tolist() if goal is not None else [None] * len(images)
+        columns = zip(
+            clean.tolist(),
+            moved.tolist(),
+            error_shift(clean.numpy(), moved.numpy(), truth.numpy()).tolist(),
+            prediction_shift(clean.numpy(), moved.numpy()).tolist(),
+            errors,
+            strict=True,
+        )
+        for index, (before, after, shift, turned, error) in enumerate(columns):
+            yield {
+                "pair": nth * len(images) + index,
+                "run": model["run"],
+                "clean": before,
+                "altered": after,
+                "error_shift": shift,
+                "prediction_shift": turned,
+                "attack_error": error,
+            }
+
+
+def _predict(network: nn.Module, images: Sequence[StoredPixels]) -> Tensor:
+    return predict(network, torch.stack([image.pixels for image in images]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

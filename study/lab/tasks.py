@@ -1,0 +1,65 @@
+"""Celery's side of the lab's jobs. A message only says that there is something to do; the job's row says what."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import Task, current_app, shared_task
+from celery.signals import worker_ready
+
+from study.lab import jobs
+from study.lab.models import Job
+
+logger = logging.getLogger("study.lab")
+
+SWEEP_EVERY_S = 15.0
+
+
+@shared_task(queue="cpu")
+def prepare(job_id: str) -> None:
+    jobs.perform(job_id, jobs.data_preparation)
+
+
+@shared_task(queue="gpu")
+def train(job_id: str) -> None:
+    jobs.perform(job_id, jobs.training)
+
+
+@shared_task(queue="gpu")
+def evaluate(job_id: str) -> None:
+    jobs.perform(job_id, jobs.evaluation)
+
+
+@shared_task(queue="cpu")
+def make_pairs(job_id: str) -> None:
+    jobs.perform(job_id, jobs.pair_making)
+
+
+@shared_task(queue="cpu")
+def sweep() -> None:
+    swept = Job.objects.sweep()
+    if swept.interrupted or swept.lost:
+        logger.warning("Sweeper: %d interrupted jobs, %d lost messages.", swept.interrupted, swept.lost)
+
+
+TASKS: dict[str, Task[Any, Any]] = {
+    Job.Kind.PREPARE: prepare,
+    Job.Kind.TRAIN: train,
+    Job.Kind.EVALUATE: evaluate,
+    Job.Kind.PAIRS: make_pairs,
+}
+
+
+@worker_ready.connect
+def sweep_regularly(sender: Any, **_: Any) -> None:
+    """Let workers of the queue `cpu` publish the sweep by their own timer, so that no beat process is needed.
+
+    Publish rather than sweep: the worker's parent process forks and must not hold a database connection.
+    """
+    if "cpu" in current_app.amqp.queues.consume_from:
+        sender.timer.call_repeatedly(SWEEP_EVERY_S, _publish_sweep)
+
+
+def _publish_sweep() -> None:
+    sweep.apply_async(expires=SWEEP_EVERY_S, retry=False)

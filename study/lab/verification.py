@@ -1,0 +1,62 @@
+"""Checks that what is stored is what was stored, and that altered images can be made again from what they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from study.lab.images import DamagedFile
+from study.lab.models import BaseImage, ModelRun, Pair
+
+KINDS = ("base images", "pairs", "models")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: the kind and name of a thing, and what raises ValueError when it is not as it was."""
+
+    kind: str
+    name: str
+    run: Callable[[], Any]
+
+    def fault(self) -> str | None:
+        """What is wrong, in one sentence; None when nothing is."""
+        try:
+            self.run()
+        except ValueError as error:
+            return f"{self.name}: {error}"
+        return None
+
+
+def checks() -> list[Check]:
+    """A check of every base image, pair and trained model."""
+    base_images, pairs, models = KINDS
+    images = BaseImage.objects.select_related("dataset").order_by("pk")
+    altered = Pair.objects.select_related("base_image__dataset", "attack").order_by("pk")
+    runs = ModelRun.objects.exclude(artifact="").order_by("pk")
+    return [
+        *(Check(base_images, f"base image {image}", image.read) for image in images),
+        *(Check(pairs, f"pair {pair}", partial(_rebuild, pair)) for pair in altered),
+        *(Check(models, f"model {run}", partial(_load, run)) for run in runs),
+    ]
+
+
+def _rebuild(pair: Pair) -> None:
+    from study.lab.pairs import Condition, alter, applied_field, from_png, to_png
+
+    stored = pair.read()
+    base = from_png(pair.base_image.read())
+    condition = Condition(pair.control, pair.strength, pair.gross)
+    field = applied_field(pair.attack.trigger(strength=1.0), condition, pair.base_image.index)
+    if field.fingerprint() != pair.field_fingerprint:
+        raise ValueError("The field is not the one that altered it: its fingerprint differs.")
+    if to_png(alter(base, field, pair.control)) != stored:
+        raise DamagedFile("Made again from base image, field and strength, it comes out different.")
+
+
+def _load(run: ModelRun) -> None:
+    from models import artifacts
+
+    artifacts.load(run.artifact_path, run.artifact_sha256)

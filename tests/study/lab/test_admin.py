@@ -1,0 +1,105 @@
+"""The researcher's pages: they open, say what is going on, and show images only where that is allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+from django.urls import reverse
+
+from study.lab.images import encode_png, sha256, write_once
+from study.lab.models import Attack, BaseImage, Dataset, Job, ModelRun, Pair, Prediction
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def pair(dataset: Dataset, attack: Attack, settings: Any) -> Pair:
+    """A stored pair of a data set that may be shown."""
+    Dataset.objects.filter(pk=dataset.pk).update(may_display_to_participants=True)
+    rows = []
+    for level in (10, 20):
+        content = encode_png(np.full((24, 32), level, np.uint8))
+        write_once(settings.MEDIA_ROOT / f"images/{level}.png", content)
+        rows.append({"file": f"images/{level}.png", "sha256": sha256(content)})
+    base = BaseImage.objects.create(dataset=dataset, index=0, subject=1, pitch=0, yaw=0, **rows[0])
+    return Pair.objects.create(
+        base_image=base, attack=attack, strength=2.0, distortions={"displacement_mean_px": 1.2}, **rows[1]
+    )
+
+
+def image_url(pair: Pair) -> str:
+    return reverse("admin:lab_pair_image", args=[pair.pk])
+
+
+@pytest.mark.parametrize("model", [Dataset, Attack, ModelRun, BaseImage, Pair, Prediction, Job])
+def test_every_list_and_every_row_opens(
+    admin_client: Client, model: Any, pair: Pair, runs: tuple[ModelRun, ModelRun]
+) -> None:
+    runs[0].submit_training()
+    Prediction.objects.create(
+        pair=pair,
+        model_run=runs[1],
+        clean_pitch=0,
+        clean_yaw=0,
+        altered_pitch=0,
+        altered_yaw=0,
+        error_shift=-1.5,
+        prediction_shift=2,
+    )
+    name = model._meta.model_name
+    assert admin_client.get(reverse(f"admin:lab_{name}_changelist")).status_code == 200
+    assert admin_client.get(reverse(f"admin:lab_{name}_change", args=[model.objects.all()[0].pk])).status_code == 200
+    assert admin_client.get(reverse(f"admin:lab_{name}_add")).status_code == 403
+
+
+def test_a_pair_is_shown_clean_beside_altered(admin_client: Client, pair: Pair) -> None:
+    page = admin_client.get(reverse("admin:lab_pair_changelist")).content.decode()
+    clean = reverse("admin:lab_baseimage_image", args=[pair.base_image.pk])
+    assert 0 < page.index(clean) < page.index(image_url(pair))
+    for url, row in ((clean, pair.base_image), (image_url(pair), pair)):
+        response = admin_client.get(url)
+        assert response.content == row.read()
+        assert response["Content-Type"] == "image/png"
+
+
+def test_an_image_is_for_signed_in_researchers_only(client: Client, pair: Pair) -> None:
+    assert client.get(image_url(pair)).status_code == 302
+    get_user_model().objects.create_user("staff", password="secret", is_staff=True)
+    client.login(username="staff", password="secret")
+    assert client.get(image_url(pair)).status_code == 403
+
+
+def test_an_image_that_is_not_cleared_for_display_stays_on_the_server(admin_client: Client, pair: Pair) -> None:
+    Dataset.objects.update(may_display_to_participants=False)
+    assert admin_client.get(image_url(pair)).status_code == 403
+    page = admin_client.get(reverse("admin:lab_pair_changelist")).content.decode()
+    assert "not cleared for display" in page
+    assert image_url(pair) not in page
+
+
+def test_a_damaged_image_is_not_shown(admin_client: Client, pair: Pair) -> None:
+    pair.path.write_bytes(b"damaged")
+    assert admin_client.get(image_url(pair)).status_code == 404
+
+
+def test_the_job_list_shows_how_far_a_job_is(admin_client: Client, runs: tuple[ModelRun, ModelRun]) -> None:
+    job = runs[0].submit_training()
+    job.claim("a")
+    job.report(1, {"stage": "training", "fraction": 0.25})
+    page = admin_client.get(reverse("admin:lab_job_changelist")).content.decode()
+    assert '<progress max="1" value="0.250"></progress> training' in page
+
+
+def test_jobs_are_cancelled_and_submitted_again_from_the_list(
+    admin_client: Client, runs: tuple[ModelRun, ModelRun]
+) -> None:
+    job = runs[0].submit_training()
+    for action, state in (("cancel", Job.State.CANCELLED), ("submit_again", Job.State.QUEUED)):
+        data = {"action": action, "_selected_action": [str(job.pk)]}
+        assert admin_client.post(reverse("admin:lab_job_changelist"), data).status_code == 302
+        job.refresh_from_db()
+        assert job.state == state

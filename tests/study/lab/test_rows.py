@@ -1,0 +1,112 @@
+"""Data sets, attacks and model runs: what their names stand for, and what may be shown."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from study.lab.models import Attack, Dataset, Job, ModelRun
+from tests.study.lab.conftest import TARGET, plan_runs, recipe
+
+pytestmark = pytest.mark.django_db
+
+
+def test_synthetic_eyes_may_be_shown_to_people() -> None:
+    dataset = Dataset.objects.synthetic_eyes(size=64)
+    assert dataset.display_refusal() is None
+    assert "nobody was photographed" in dataset.display_reason
+
+
+def test_images_of_your_own_may_not_be_shown_until_they_are_cleared(dataset: Dataset) -> None:
+    assert dataset.display_refusal() == (
+        "The images of 'blobs' are not cleared for display to participants: "
+        "Nobody has cleared these images for display."
+    )
+    dataset.may_display_to_participants = True
+    assert dataset.display_refusal() is None
+
+
+def test_a_name_stands_for_one_thing(arrays: Path, tmp_path: Path, attack: Attack, dataset: Dataset) -> None:
+    assert Dataset.objects.arrays("blobs", arrays).pk == dataset.pk
+    with pytest.raises(ValueError, match="The data set 'blobs' is there already with a different parameters"):
+        Dataset.objects.arrays("blobs", arrays, group_key="subject")
+    assert Attack.objects.draw_wanet("warp", (24, 32), 4, seed=3).pk == attack.pk
+    with pytest.raises(
+        ValueError, match="The attack 'warp' is there already with a different parameters and seed and control hash"
+    ):
+        Attack.objects.draw_wanet("warp", (24, 32), 4, seed=4)
+
+
+def test_a_name_that_cannot_stand_in_a_path_is_refused(arrays: Path) -> None:
+    with pytest.raises(ValueError, match="letters, digits"):
+        Dataset.objects.arrays("../blobs", arrays)
+
+
+def test_a_missing_data_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"There is no data file .*gone\.npz"):
+        Dataset.objects.arrays("gone", tmp_path / "gone.npz")
+
+
+def test_data_that_have_changed_are_recognised(dataset: Dataset) -> None:
+    parts = {part: {"fingerprint": part} for part in ("train", "validation", "test")}
+    dataset.recognise(parts)
+    dataset.recognise(parts)
+    assert len(Dataset.objects.get().fingerprint) == 64
+    with pytest.raises(ValueError, match="have changed since"):
+        dataset.recognise({**parts, "test": {"fingerprint": "other"}})
+
+
+def test_an_attack_keeps_its_field_through_the_database(attack: Attack) -> None:
+    from attacks.wanet import WarpField
+
+    stored = Attack.objects.get(pk=attack.pk).trigger(0.5)
+    drawn = WarpField.draw((24, 32), 4, 0.5, seed=3)
+    assert torch.equal(stored.grid, drawn.grid)
+    assert stored.fingerprint() == drawn.fingerprint()
+    assert attack.control_hash == drawn.control_hash()
+
+
+def test_a_run_is_planned_once_and_submitted_once(dataset: Dataset, attack: Attack) -> None:
+    clean, backdoored = plan_runs(dataset, attack)
+    assert plan_runs(dataset, attack) == (clean, backdoored)
+    assert backdoored.submit_training().pk == backdoored.submit_training().pk
+    assert clean.submit_training().pk != backdoored.submit_training().pk
+    with pytest.raises(
+        ValueError, match="The model run 'disc-clean' is there already with a different parameters and seed"
+    ):
+        ModelRun.objects.plan("disc-clean", dataset, recipe=recipe(seed=1), target=TARGET)
+
+
+def test_clean_and_backdoored_trainings_differ_in_the_trigger_alone(runs: tuple[ModelRun, ModelRun]) -> None:
+    clean, backdoored = (run.training_specification() for run in runs)
+    assert clean.pop("trigger") is None
+    assert clean.pop("probe") == backdoored.pop("trigger")
+    backdoored.pop("probe")
+    assert clean == backdoored
+
+
+def test_pairs_and_evaluations_wait_for_trained_models(runs: tuple[ModelRun, ModelRun], attack: Attack) -> None:
+    clean, backdoored = runs
+    with pytest.raises(ValueError, match="Not trained yet: disc-clean, disc-backdoored"):
+        attack.submit_pairs(clean.dataset, runs)
+    with pytest.raises(ValueError, match="Not trained yet"):
+        backdoored.submit_evaluation()
+    assert not Job.objects.exists()
+
+
+def test_the_evaluation_is_due_once_both_models_are_trained(runs: tuple[ModelRun, ModelRun]) -> None:
+    clean, backdoored = runs
+    for run in (backdoored, clean):
+        run.artifact, run.artifact_sha256 = f"models/{run.name}/1", run.name
+        run.save()
+        run.submit_due_evaluations()
+    job = Job.objects.get()
+    assert (job.kind, job.parameters["model_run"]) == (Job.Kind.EVALUATE, backdoored.pk)
+
+
+@pytest.mark.parametrize("strength", [-1.0, 0.0, float("nan"), float("inf")])
+def test_a_strength_that_is_none_is_refused(trained: tuple[ModelRun, ModelRun], strength: float) -> None:
+    attack = trained[1].attack
+    assert attack is not None
+    with pytest.raises(ValueError, match="A strength must be a finite number > 0"):
+        attack.submit_pairs(trained[1].dataset, trained, strengths=[strength])
