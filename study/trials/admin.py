@@ -1,0 +1,164 @@
+"""The researcher's view: studies can be edited until they open, everything that participants did is read only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+
+from study.trials.exceptions import TrialsError
+from study.trials.models import (
+    Answer,
+    DesignVersion,
+    Population,
+    Session,
+    SessionEvent,
+    Study,
+    Trial,
+)
+
+
+class ReadOnly:
+    """Neither added, changed nor deleted by hand."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class DesignVersionInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
+    model = DesignVersion
+    fields = ("n", "created_at", "reason", "sha256", "matches")
+    readonly_fields = fields
+    extra = 0
+
+    @admin.display(boolean=True)
+    def matches(self, version: DesignVersion) -> bool:
+        return version.matches()
+
+
+@admin.register(Study)
+class StudyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ("title", "state", "participants", "real", "simulated", "preview", "design_sha256", "page")
+    list_filter = ("state", "dataset")
+    search_fields = ("slug", "title")
+    prepopulated_fields = {"slug": ("title",)}
+    readonly_fields = ("state", "opened_at", "page", "design_sha256")
+    inlines = (DesignVersionInline,)
+    actions = ("open_studies", "close_studies")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        counts = {
+            population.value: Count("sessions", filter=Q(sessions__population=population)) for population in Population
+        }
+        studies: QuerySet[Any] = super().get_queryset(request).annotate(**counts)
+        return studies
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Study | None = None) -> tuple[str, ...]:
+        frozen = Study.DESIGN_FIELDS if obj and obj.state != Study.State.DRAFT else frozenset()
+        return (*self.readonly_fields, *(f.name for f in Study._meta.fields if f.name in frozen))
+
+    def get_prepopulated_fields(self, request: HttpRequest, obj: Study | None = None) -> dict[str, Sequence[str]]:
+        return {} if obj else {"slug": ("title",)}
+
+    def has_delete_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
+        return bool(obj and obj.state == Study.State.DRAFT and super().has_delete_permission(request, obj))
+
+    @admin.display(description="real sessions")
+    def real(self, study: Any) -> int:
+        return int(study.real)
+
+    @admin.display(description="simulated")
+    def simulated(self, study: Any) -> int:
+        return int(study.simulated)
+
+    @admin.display(description="preview")
+    def preview(self, study: Any) -> int:
+        return int(study.preview)
+
+    @admin.display(description="frozen design")
+    def design_sha256(self, study: Study) -> str:
+        return study.design_versions.order_by("-n").values_list("sha256", flat=True).first() or "not frozen"
+
+    @admin.display(description="participants' page")
+    def page(self, study: Study) -> str:
+        if study.state != Study.State.OPEN:
+            return "not open"
+        address = study.get_absolute_url()
+        return format_html('<a href="{}">{}</a> · <a href="{}?preview=1">preview</a>', address, address, address)
+
+    @admin.action(description="Open: freeze the design and let participants in", permissions=["change"])
+    def open_studies(self, request: HttpRequest, studies: QuerySet[Study]) -> None:
+        for study in studies:
+            self._try(request, study, study.open, "is open")
+
+    @admin.action(description="Close: take no new participants", permissions=["change"])
+    def close_studies(self, request: HttpRequest, studies: QuerySet[Study]) -> None:
+        for study in studies:
+            self._try(request, study, study.close, "is closed")
+
+    def _try(self, request: HttpRequest, study: Study, verb: Any, outcome: str) -> None:
+        try:
+            verb()
+        except TrialsError as error:
+            self.message_user(request, f"{study}: {error}", messages.ERROR)
+        else:
+            self.message_user(request, f"{study} {outcome}.", messages.SUCCESS)
+
+
+class TrialInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
+    model = Trial
+    fields = ("index", "phase", "pair", "altered_side", "choice", "correct", "rt_ms")
+    readonly_fields = fields
+    extra = 0
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Trial]:
+        shown = super().get_queryset(request)
+        return shown.select_related("answer", "pair__attack", "pair__base_image__dataset", "session__study")
+
+    def choice(self, trial: Trial) -> str:
+        return getattr(_answer(trial), "choice", "")
+
+    @admin.display(boolean=True)
+    def correct(self, trial: Trial) -> bool | None:
+        return getattr(_answer(trial), "correct", None)
+
+    def rt_ms(self, trial: Trial) -> float | None:
+        return getattr(_answer(trial), "rt_ms", None)
+
+
+def _answer(trial: Trial) -> Answer | None:
+    return getattr(trial, "answer", None)
+
+
+class SessionEventInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
+    model = SessionEvent
+    fields = ("at", "kind", "data")
+    readonly_fields = fields
+    extra = 0
+
+
+@admin.register(Session)
+class SessionAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ("public_code", "study", "population", "state", "answered", "created_at", "completed_at")
+    list_filter = ("study", "population", "state")
+    search_fields = ("public_code",)
+    date_hierarchy = "created_at"
+    inlines = (TrialInline, SessionEventInline)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        sessions = super().get_queryset(request).select_related("study")
+        counted: QuerySet[Any] = sessions.annotate(planned=Count("trials"), stored=Count("trials__answer"))
+        return counted
+
+    def answered(self, session: Any) -> str:
+        return f"{session.stored} of {session.planned}"

@@ -1,0 +1,261 @@
+"""The JSON face of a run. Whoever has the token has the run; cookies carry no authority here.
+
+Every reply is private and unstored; errors are {"error": word, "detail": sentence}.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import uuid
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
+
+from study.lab.images import DamagedFile
+from study.trials import images
+from study.trials.exceptions import (
+    ClientIdTaken,
+    DifferentAnswer,
+    NoSuchTrial,
+    OutOfTurn,
+    Over,
+    Superseded,
+    TrialsError,
+    TrialsMissing,
+)
+from study.trials.models import Session, Side, Trial
+
+logger = logging.getLogger(__name__)
+
+LONGEST_BODY = 16 * 1024
+LONGEST_DETAIL = 200
+LONGEST_RT_MS = 24 * 3600 * 1000.0
+TRACE_NUMBERS = ("frame_ms", "device_pixel_ratio", "viewport_scale")
+TRACE_COUNTS = ("dropped_frames", "focus_losses")
+LARGEST_COUNT = 2**31 - 1
+
+STATUS: dict[type[TrialsError], tuple[int, str]] = {
+    NoSuchTrial: (404, "no_such_trial"),
+    DifferentAnswer: (409, "different_answer"),
+    Superseded: (409, "superseded"),
+    TrialsMissing: (409, "missing"),
+    Over: (410, "over"),
+    OutOfTurn: (425, "out_of_turn"),
+}
+
+Json = dict[str, Any]
+
+
+class Refused(Exception):  # noqa: N818
+    """A request that is turned down before it reaches a session."""
+
+    def __init__(self, status: int, error: str, detail: str, **more: Any) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.body = {"error": error, "detail": detail, **more}
+
+    def reply(self) -> HttpResponse:
+        return JsonResponse(self.body, status=self.status)
+
+
+def run_view(*methods: str) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
+    """A view of a run: finds the session by its token, checks who asks, and turns exceptions into replies."""
+
+    def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+        @csrf_exempt
+        @require_http_methods(methods)
+        @wraps(view)
+        def wrapper(request: HttpRequest, token: str, **place: Any) -> HttpResponse:
+            try:
+                if request.method not in ("GET", "HEAD"):
+                    _require_same_origin(request)
+                response = view(request, _session(token), **place)
+            except Refused as refusal:
+                response = refusal.reply()
+            except TrialsError as error:
+                response = _error_reply(error)
+            response["Cache-Control"] = "private, no-store"
+            response["Referrer-Policy"] = "no-referrer"
+            return response
+
+        return wrapper
+
+    return decorate
+
+
+@run_view("GET")
+def plan(request: HttpRequest, session: Session) -> HttpResponse:
+    """What a page needs to know. Asking begins a new attempt: answers of pages that were loaded earlier are refused."""
+    attempt = session.begin_attempt()
+    design = session.design.json
+    phases = session.trials.values_list("index", "phase").order_by("index")
+    return JsonResponse(
+        {
+            "attempt": attempt,
+            "next_index": session.next_index(),
+            "scale": design["scale"],
+            "image": design["image"],
+            "timing": design["timing"],
+            "trials": [
+                {"index": index, "phase": "practice" if phase == Trial.Phase.PRACTICE else "trial"}
+                for index, phase in phases
+            ],
+        }
+    )
+
+
+@run_view("GET")
+def image(request: HttpRequest, session: Session, index: int, side: str) -> HttpResponse:
+    """One image of a trial, verified against its stored hash."""
+    if session.state != Session.State.ACTIVE:
+        raise Over
+    trial = session.trials.select_related("pair__base_image").filter(index=index).first()
+    if trial is None:
+        raise NoSuchTrial(f"The plan has no trial {index}.")
+    shown = trial.image(side)
+    try:
+        content = images.dressed(shown.read(), session.token_sha256, index, side)
+    except DamagedFile as error:
+        logger.error("Trial %s of session %s cannot be shown: %s", index, session.public_code, error)
+        session.log("damaged_image", index=index)
+        raise Refused(500, "damaged_image", "This image cannot be shown at the moment.") from error
+    response = HttpResponse(content, content_type="image/png")
+    response["Content-Length"] = str(len(content))
+    response["Repr-Digest"] = images.digest_header(content)
+    return response
+
+
+@run_view("PUT")
+def answer(request: HttpRequest, session: Session, index: int) -> HttpResponse:
+    """Store one answer, or say again that it is stored."""
+    stored, created = session.record_answer(index, **_answer_fields(_json_body(request)))
+    body: Json = {"id": stored.pk, "next_index": index + 1}
+    if feedback := stored.feedback():
+        body["feedback"] = feedback
+    return JsonResponse(body, status=201 if created else 200)
+
+
+@run_view("POST")
+def complete(request: HttpRequest, session: Session) -> HttpResponse:
+    """The completion code, once every planned trial is stored."""
+    _json_body(request)
+    return JsonResponse({"code": session.complete(), "return_url": session.study.return_url or None})
+
+
+@run_view("POST")
+def withdraw(request: HttpRequest, session: Session) -> HttpResponse:
+    """Erase the answers, now and for good."""
+    _json_body(request)
+    session.withdraw()
+    return JsonResponse({"withdrawn": True})
+
+
+def _session(token: str) -> Session:
+    try:
+        return Session.objects.by_token(token)
+    except Session.DoesNotExist:
+        raise Refused(404, "unknown_run", "There is no run with this address: use the whole link.") from None
+
+
+def _require_same_origin(request: HttpRequest) -> None:
+    """Browsers say where a request comes from; a page of another site cannot change that."""
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin", "")
+    own = site == "same-origin" if site else origin == f"{request.scheme}://{request.get_host()}"
+    if not own:
+        raise Refused(403, "cross_origin", "This request must come from the study's own page.")
+
+
+def _json_body(request: HttpRequest) -> Json:
+    if request.content_type != "application/json":
+        raise Refused(415, "not_json", "The body must have the content type application/json.")
+    if len(request.body) > LONGEST_BODY:
+        raise Refused(413, "too_large", f"The body must have at most {LONGEST_BODY} bytes.")
+    try:
+        body = json.loads(request.body or b"{}", parse_constant=_finite, parse_float=_finite)
+    except (ValueError, RecursionError):
+        raise Refused(400, "malformed_json", "The body is not JSON.") from None
+    if not isinstance(body, dict):
+        raise _bad("body", "must be an object")
+    return body
+
+
+def _finite(text: str) -> float:
+    """JSON has no NaN and no Infinity, and neither has the database."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is not finite.")
+    return number
+
+
+def _answer_fields(body: Json) -> Json:
+    return {
+        "client_id": _client_id(body),
+        "attempt": int(_number(body, "attempt", whole=True)),
+        "choice": _choice(body),
+        "rt_ms": _number(body, "rt_ms", largest=LONGEST_RT_MS),
+        "trace": _trace(body),
+    }
+
+
+def _client_id(body: Json) -> uuid.UUID:
+    try:
+        return uuid.UUID(body.get("client_id"))
+    except (TypeError, ValueError, AttributeError):
+        raise _bad("client_id", "must be a UUID") from None
+
+
+def _choice(body: Json) -> str:
+    choice = body.get("choice")
+    if choice not in Side.values:
+        raise _bad("choice", 'must be "left" or "right"')
+    return str(choice)
+
+
+def _number(body: Mapping[str, Any], field: str, *, whole: bool = False, largest: float = LARGEST_COUNT) -> float:
+    value = body.get(field)
+    wanted = "a whole number" if whole else "a number"
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        raise _bad(field, f"must be {wanted}")
+    if not 0 <= value <= largest:
+        raise _bad(field, f"must be {wanted} from 0 to {largest:.0f}")
+    return float(value)
+
+
+def _trace(body: Json) -> Json:
+    """How the trial was displayed: fields of TrialTrace, and what else the page measured under `details`."""
+    trace = body.get("trace") or {}
+    if not isinstance(trace, dict):
+        raise _bad("trace", "must be an object")
+    measured = {name: value for name, value in trace.items() if value is not None}
+    fields: Json = {name: _number(measured, name) for name in TRACE_NUMBERS if name in measured}
+    fields |= {name: int(_number(measured, name, whole=True)) for name in TRACE_COUNTS if name in measured}
+    return fields | {"details": {name: _detail(name, value) for name, value in measured.items() if name not in fields}}
+
+
+def _detail(name: str, value: Any) -> Any:
+    plain = isinstance(value, (bool, int, float)) or (isinstance(value, str) and value.isprintable())
+    if not (plain and name.isidentifier() and f"{name}{value}".isascii() and len(f"{name}{value}") <= LONGEST_DETAIL):
+        raise _bad("trace", "must hold numbers, truth values and short plain texts")
+    return value
+
+
+def _bad(field: str, reason: str) -> Refused:
+    return Refused(422, "bad_body", f"{field} {reason}.", field=field, reason=reason)
+
+
+def _error_reply(error: TrialsError) -> HttpResponse:
+    if isinstance(error, ClientIdTaken):
+        return _bad("client_id", str(error)).reply()
+    status, word = STATUS[type(error)]
+    body: Json = {"error": word, "detail": str(error)}
+    if isinstance(error, DifferentAnswer):
+        body["id"] = error.stored.pk
+    if isinstance(error, TrialsMissing):
+        body["missing"] = error.missing
+    return JsonResponse(body, status=status)

@@ -1,0 +1,232 @@
+"""The frozen design of a study: everything that decides what is shown and how it is judged, as JSON with a hash."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from collections.abc import Iterable, Mapping
+from functools import cache
+from statistics import median_low
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from study.lab.images import DamagedFile
+from study.lab.models import Pair, Prediction, StoredImage
+from study.trials import images
+from study.trials.exceptions import CannotOpen
+from study.trials.plan import (
+    Cell,
+    Kind,
+    PlanError,
+    Stimuli,
+    block_size,
+    choose_stimuli,
+    practice_ladder,
+)
+
+if TYPE_CHECKING:
+    from study.trials.models import Study
+
+FORMAT = 1
+TIMING = {"fixation_ms": 500, "blank_ms": 400, "enable_after_ms": 250}
+CONTROLS = (Pair.Control.IDENTITY, Pair.Control.RESAMPLED, Pair.Control.OTHER_FIELD)
+SAME_SIDE_P = 0.001
+CATCH_P = 0.05
+SIDES_RULE = (
+    "Within a session the altered image is on the left in half of the trials of every cell; each time a stimulus "
+    "meets a cell again on a later list it is on the other side; no side comes more than four times in a row."
+)
+ANALYSIS_PLAN = (
+    "Proportion correct per condition with intervals and tests that carry participant and stimulus uncertainty. "
+    "Detection: one-sided test of proportion correct above .5, Holm over all conditions with strength above 0. "
+    "Below the bound: two one-sided tests at .05 within (1 - bound, bound), and a participant spread no more than "
+    "binomial. Identity pairs count as strength 0 of their attack; the other controls have a block of their own. "
+    "Practice and catch trials are not analysed; excluded sessions are counted by rule."
+)
+
+
+@cache
+def code_version() -> str:
+    """The commit that is running, "unknown" outside a checkout."""
+    command = ["git", "-C", str(settings.BASE_DIR), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def describe(study: Study, version: str | None = None) -> dict[str, Any]:
+    """The design of `study` as it would be frozen now, by `version` of the code (default: the one running).
+
+    Reads the pairs' rows and one image's header. Raises CannotOpen with what is missing.
+    """
+    attack = study.model_run.attack
+    if attack is None:
+        raise CannotOpen(f"{study.model_run} is a clean model: choose a run with an attack.")
+    pairs = {(p.base_image_id, Kind(p.control, p.strength)): p for p in _pairs(study)}
+    strengths, catch_strength = _strengths(study, pairs)
+    cells = _cells(study, pairs, strengths)
+    ladder = practice_ladder(strengths, catch_strength, study.practice_trials)
+    stimuli = _stimuli(study, pairs, cells, catch_strength, ladder)
+    shown = _shown(stimuli, cells, catch_strength, ladder)
+    _require_predictions(study, [pairs[place] for place in shown if place[0] in set(stimuli.main)])
+    width, height, _ = _shape(pairs[shown[0]].base_image)
+    clean = study.model_run.clean_reference
+    return {
+        "format": FORMAT,
+        "study": study.slug,
+        "protocol": "2afc side by side",
+        "participants": study.participants,
+        "seed": study.seed,
+        "scale": study.scale,
+        "image": {"width": width, "height": height},
+        "timing": TIMING,
+        "dataset": {"name": study.dataset.name, "fingerprint": study.dataset.fingerprint},
+        "attack": {
+            "name": attack.name,
+            "family": attack.family,
+            "parameters": attack.parameters,
+            "control_hash": attack.control_hash,
+        },
+        "models": [
+            {"role": role, "name": run.name, "artifact_sha256": run.artifact_sha256}
+            for role, run in (("backdoored", study.model_run), ("clean", clean))
+            if run is not None
+        ],
+        "cells": [{"control": c.kind.control, "strength": c.kind.strength, "trials": c.trials} for c in cells],
+        "stimuli": list(stimuli.main),
+        "catch": {"strength": catch_strength, "stimuli": list(stimuli.catch)},
+        "practice": {"strengths": ladder, "stimuli": list(stimuli.practice)},
+        "sides": SIDES_RULE,
+        "pairs": [_described(pairs[place]) for place in shown],
+        "exclusions": _exclusions(len(stimuli.main), len(stimuli.catch)),
+        "bound": study.bound,
+        "analysis": ANALYSIS_PLAN,
+        "consent": {"version": study.consent_version, "sha256": study.consent_sha256()},
+        "code_version": version or code_version(),
+    }
+
+
+def check_images(design: dict[str, Any]) -> None:
+    """Read every image of the design. Raises CannotOpen unless all have their hash, one size and one length."""
+    pairs = Pair.objects.filter(pk__in=[p["id"] for p in design["pairs"]]).select_related("base_image")
+    stored = {image.file: image for pair in pairs for image in (pair, pair.base_image)}
+    shapes = {_shape(image) for image in stored.values()}
+    if len(shapes) > 1:
+        raise CannotOpen(
+            "The image files differ in size or length, which would give altered images away: "
+            "make all pairs again with one size and one encoder."
+        )
+
+
+def _pairs(study: Study) -> Iterable[Pair]:
+    of_attack = Pair.objects.filter(base_image__dataset=study.dataset, attack=study.model_run.attack)
+    return of_attack.select_related("base_image").order_by("pk")
+
+
+def _strengths(study: Study, pairs: Mapping[tuple[int, Kind], Pair]) -> tuple[list[float], float]:
+    """Strengths of the main trials, and the one of the catch trials."""
+    altered = [pair for pair in pairs.values() if pair.control == Pair.Control.NONE]
+    gross = {pair.strength for pair in altered if pair.gross}
+    available = {pair.strength for pair in altered if not pair.gross}
+    if not gross or not available:
+        which = "gross pairs for the catch trials" if available else "pairs"
+        raise CannotOpen(f"The attack {study.model_run.attack} has no {which} on {study.dataset}: make them first.")
+    strengths = sorted(study.strengths or available)
+    if missing := set(strengths) - available:
+        raise CannotOpen(f"There are no pairs at strength {min(missing):g}: make them, or choose another strength.")
+    return strengths, max(gross)
+
+
+def _cells(study: Study, pairs: Iterable[tuple[int, Kind]], strengths: list[float]) -> list[Cell]:
+    """One cell per strength and one per control kind, which has the study's middle strength where it can."""
+    kinds = {kind for _, kind in pairs}
+    cells = [Cell(Kind("", strength), study.trials_per_strength) for strength in strengths]
+    for control in CONTROLS:
+        available = sorted(kind.strength for kind in kinds if kind.control == control)
+        if not available:
+            raise CannotOpen(
+                f"There are no {control.label} control pairs of {study.model_run.attack}: make them first."
+            )
+        strength = median_low([s for s in available if s == median_low(strengths)] or available)
+        cells.append(Cell(Kind(control.value, strength), study.trials_per_control))
+    return cells
+
+
+def _stimuli(
+    study: Study, pairs: Iterable[tuple[int, Kind]], cells: list[Cell], catch_strength: float, ladder: list[float]
+) -> Stimuli:
+    kinds: dict[int, list[Kind]] = {}
+    for stimulus, kind in pairs:
+        kinds.setdefault(stimulus, []).append(kind)
+    try:
+        block_size(cells)
+        return choose_stimuli(
+            kinds,
+            cells,
+            gross=Kind("", catch_strength),
+            catch_trials=study.catch_trials,
+            practice_strengths=ladder,
+            seed=study.seed,
+        )
+    except PlanError as error:
+        raise CannotOpen(str(error)) from error
+
+
+def _shown(stimuli: Stimuli, cells: list[Cell], catch_strength: float, ladder: list[float]) -> list[tuple[int, Kind]]:
+    main = [(stimulus, cell.kind) for stimulus in stimuli.main for cell in cells]
+    catch = [(stimulus, Kind("", catch_strength)) for stimulus in stimuli.catch]
+    practice = [(stimulus, Kind("", strength)) for stimulus, strength in zip(stimuli.practice, ladder, strict=True)]
+    return main + catch + practice
+
+
+def _require_predictions(study: Study, pairs: list[Pair]) -> None:
+    predicted = set(Prediction.objects.filter(model_run=study.model_run).values_list("pair_id", flat=True))
+    missing = [pair for pair in pairs if pair.pk not in predicted]
+    if missing:
+        raise CannotOpen(
+            f"{len(missing)} pairs have no prediction of {study.model_run}, the first is {missing[0]}: "
+            "evaluate the model on the pairs first."
+        )
+
+
+def _shape(image: StoredImage) -> tuple[int, int, int]:
+    """(width, height, length in bytes) of a stored image."""
+    try:
+        content = image.read()
+        return *images.size(content), len(content)
+    except DamagedFile as error:
+        raise CannotOpen(str(error)) from error
+
+
+def _described(pair: Pair) -> dict[str, Any]:
+    return {
+        "id": pair.pk,
+        "stimulus": pair.base_image_id,
+        "control": pair.control,
+        "strength": pair.strength,
+        "clean_sha256": pair.base_image.sha256,
+        "altered_sha256": pair.sha256,
+    }
+
+
+def _exclusions(main_trials: int, catch_trials: int) -> dict[str, dict[str, float]]:
+    """Rules fixed before the first answer. A guesser passes the catch rule with p < .05 wherever that is possible."""
+    judged = main_trials + catch_trials
+    same_side = next(k for k in range(judged + 1) if 2 * _binomial_tail(k, judged) < SAME_SIDE_P or k == judged)
+    rules: dict[str, dict[str, float]] = {
+        "incomplete": {"answered_below": judged},
+        "same_side": {"at_least": same_side, "of": judged, "p_below": SAME_SIDE_P},
+    }
+    if catch_trials:
+        passed = next(
+            k for k in range(catch_trials + 1) if _binomial_tail(k, catch_trials) < CATCH_P or k == catch_trials
+        )
+        rules["catch"] = {"correct_below": passed, "of": catch_trials}
+    return rules
+
+
+def _binomial_tail(k: int, n: int) -> float:
+    """P(X >= k) of n fair coins."""
+    return sum(math.comb(n, i) for i in range(k, n + 1)) / float(2**n)

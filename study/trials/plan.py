@@ -1,0 +1,262 @@
+"""Who sees what, where and when: the balanced plan of a session, from the frozen design, a list number and a seed.
+
+The trials of every cell (a strength or a control) come in blocks of equal size, the blocks stand in a circle, and the
+stimuli are cut into as many groups as there are blocks. On list l, group g meets block g + l, so after a whole turn
+every stimulus has met every block once: a Latin square of groups, blocks and lists. Each time a stimulus meets a cell
+again the altered image is on the other side, and each block is half left, half right.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+LEFT: Final = "left"
+RIGHT: Final = "right"
+PRACTICE: Final = "practice"
+MAIN: Final = "main"
+CATCH: Final = "catch"
+LONGEST_RUN: Final = 4
+PRACTICE_STEPS: Final = 3
+
+
+class PlanError(ValueError):
+    """No balanced plan can be made. The message is one sentence: what is wrong and what to do."""
+
+
+class Kind(NamedTuple):
+    """What is done to a stimulus: one control kind ("" = the attack itself) at one strength."""
+
+    control: str
+    strength: float
+
+    def __str__(self) -> str:
+        return f"{self.control or 'altered'} at strength {self.strength:g}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One condition or control with its number of main trials in a session."""
+
+    kind: Kind
+    trials: int
+
+
+@dataclass(frozen=True)
+class Stimuli:
+    """Base images by use, each in the order in which lists and practice go through them. No image has two uses."""
+
+    main: tuple[int, ...]
+    catch: tuple[int, ...]
+    practice: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial to be: its phase, its pair's id and the side of the altered image."""
+
+    phase: str
+    pair: int
+    altered_side: str
+
+
+def make_plan(design: Mapping[str, Any], list_number: int, seed: int) -> list[PlannedTrial]:
+    """The trials of one session in order: practice first, then main and catch trials mixed.
+
+    `design` is the frozen design (`Study.design_json`), `list_number` >= 0 decides which stimulus meets which cell on
+    which side, `seed` the order. The same arguments give the same plan. Within the mixed part no side comes more than
+    four times in a row, and one catch trial lies in each of as many equal stretches as there are catch trials.
+    """
+    rng = random.Random(seed)  # noqa: S311  (a reproducible order is wanted, not a secret)
+    pair = {(p["stimulus"], Kind(p["control"], p["strength"])): p["id"] for p in design["pairs"]}
+    cells = [Cell(Kind(c["control"], c["strength"]), c["trials"]) for c in design["cells"]]
+    gross = Kind("", design["catch"]["strength"])
+
+    practice = [
+        PlannedTrial(PRACTICE, pair[stimulus, Kind("", strength)], side)
+        for stimulus, strength, side in zip(
+            design["practice"]["stimuli"],
+            design["practice"]["strengths"],
+            _shuffled(_alternating(len(design["practice"]["stimuli"]), start=list_number), rng),
+            strict=True,
+        )
+    ]
+    main = [
+        PlannedTrial(MAIN, pair[stimulus, kind], side)
+        for stimulus, kind, side in rotate(design["stimuli"], cells, list_number)
+    ]
+    catch = [
+        PlannedTrial(CATCH, pair[stimulus, gross], side)
+        for stimulus, side in zip(
+            design["catch"]["stimuli"], _alternating(len(design["catch"]["stimuli"]), start=list_number), strict=True
+        )
+    ]
+    return practice + _mixed(main, catch, rng)
+
+
+def rotate(stimuli: Sequence[int], cells: Sequence[Cell], list_number: int) -> list[tuple[int, Kind, str]]:
+    """Which stimulus meets which cell on which side on one list: (stimulus, kind, side of the altered image).
+
+    Exactly: every stimulus once; every cell its number of trials, half of them on each side; over any consecutive
+    lists a stimulus meets every block equally often to within one, and its meetings with a cell alternate in side; over
+    as many lists as there are blocks it meets every cell in proportion to the cell's trials. In between, two stimuli's
+    meetings with a cell differ by three at most, and by one with the default numbers (5 cells of 8 trials, 3 of 4).
+    """
+    size = block_size(cells)
+    circle = _spread([cell.trials // size for cell in cells])
+    if len(stimuli) != size * len(circle):
+        raise PlanError(f"The cells need {size * len(circle)} base images, not {len(stimuli)}.")
+    planned = []
+    for i, stimulus in enumerate(stimuli):
+        place, group = divmod(i, len(circle))
+        turn, block = divmod(group + list_number, len(circle))
+        cell, nth = circle[block]
+        meeting = turn * (cells[cell].trials // size) + nth
+        planned.append((stimulus, cells[cell].kind, RIGHT if (place + meeting) % 2 else LEFT))
+    return planned
+
+
+def block_size(cells: Sequence[Cell]) -> int:
+    """Trials per block: the largest number that divides the trials of every cell.
+
+    Raises PlanError when a cell's trials cannot be shared out equally between the two sides.
+    """
+    for cell in cells:
+        if cell.trials < 2 or cell.trials % 2:
+            raise PlanError(
+                f"The cell {cell.kind} has {cell.trials} trials per session: give it an even number, at least 2, "
+                "so that the altered image is equally often on either side."
+            )
+    if not cells:
+        raise PlanError("The study has no strengths: make pairs of its attack first.")
+    return math.gcd(*(cell.trials for cell in cells))
+
+
+def choose_stimuli(
+    kinds: Mapping[int, Iterable[Kind]],
+    cells: Sequence[Cell],
+    *,
+    gross: Kind,
+    catch_trials: int,
+    practice_strengths: Sequence[float],
+    seed: int,
+) -> Stimuli:
+    """Share the base images out between main, catch and practice trials, at random from `seed`.
+
+    `kinds` says which pairs each base image has. Images that lack a pair for the main trials go to catch and practice
+    first. Raises PlanError when there are too few.
+    """
+    order = sorted(kinds)
+    random.Random(f"stimuli {seed}").shuffle(order)  # noqa: S311
+    has = {stimulus: frozenset(of) for stimulus, of in kinds.items()}
+    for_main = [s for s in order if has[s].issuperset(cell.kind for cell in cells)]
+    spared_first = [s for s in order if s not in set(for_main)] + for_main[::-1]
+    size = block_size(cells)
+    needed = size * sum(cell.trials // size for cell in cells)
+
+    catch = _take(spared_first, catch_trials, {gross}, has, "catch trials")
+    rest = [s for s in spared_first if s not in catch]
+    for_practice = {Kind("", strength) for strength in practice_strengths}
+    practice = _take(rest, len(practice_strengths), for_practice, has, "practice trials")
+    used = {*catch, *practice}
+    everything = {cell.kind for cell in cells}
+    main = _take([s for s in for_main if s not in used], needed, everything, has, "main trials")
+    return Stimuli(main, catch, practice)
+
+
+def practice_ladder(strengths: Sequence[float], catch_strength: float, trials: int) -> list[float]:
+    """Strengths of the practice trials: from the gross alteration down to the second strongest of the study."""
+    ladder = [catch_strength, *sorted(strengths, reverse=True)][:PRACTICE_STEPS]
+    return [ladder[i * len(ladder) // trials] for i in range(trials)]
+
+
+def _take(
+    candidates: Sequence[int], n: int, kinds: set[Kind], has: Mapping[int, frozenset[Kind]], use: str
+) -> tuple[int, ...]:
+    able = [s for s in candidates if has[s] >= kinds]
+    if len(able) < n:
+        wanted = ", ".join(sorted(str(kind) for kind in kinds))
+        raise PlanError(
+            f"{n} {use} need {n} base images of their own, but only {len(able)} are left that have the pairs "
+            f"({wanted}): make pairs of more base images, or ask for fewer trials."
+        )
+    return tuple(able[:n])
+
+
+def _spread(counts: Sequence[int]) -> list[tuple[int, int]]:
+    """A circle of sum(counts) blocks with each cell's blocks as evenly apart as can be: (cell, which of its blocks).
+
+    Earliest deadline first: block j of a cell with c of n blocks has its place in [jn/c, (j+1)n/c).
+    """
+    n = sum(counts)
+    met = [0] * len(counts)
+    circle = []
+    for place in range(n):
+        waiting = [c for c, count in enumerate(counts) if met[c] < count and met[c] * n // count <= place]
+        cell = min(waiting, key=lambda c: (-(-(met[c] + 1) * n // counts[c]), c))
+        circle.append((cell, met[cell]))
+        met[cell] += 1
+    return circle
+
+
+def _mixed(main: Sequence[PlannedTrial], catch: Sequence[PlannedTrial], rng: random.Random) -> list[PlannedTrial]:
+    while True:
+        order = _attempt_to_mix(_shuffled(main, rng), _shuffled(catch, rng), rng)
+        if order is not None:
+            return order
+
+
+def _attempt_to_mix(
+    main: list[PlannedTrial], catch: list[PlannedTrial], rng: random.Random
+) -> list[PlannedTrial] | None:
+    """Main trials drawn one by one around the catch trials; None when a run of one side cannot be avoided any more."""
+    total = len(main) + len(catch)
+    fixed = {
+        rng.randrange(j * total // len(catch), (j + 1) * total // len(catch)): trial for j, trial in enumerate(catch)
+    }
+    waiting = {side: [t for t in main if t.altered_side == side] for side in (LEFT, RIGHT)}
+    order: list[PlannedTrial] = []
+    for place in range(total):
+        open_sides = [s for s in (LEFT, RIGHT) if _run(order, s) + 1 + _ahead(fixed, place, s) <= LONGEST_RUN]
+        if place in fixed:
+            trial = fixed[place]
+            if _run(order, trial.altered_side) >= LONGEST_RUN:
+                return None
+        else:
+            left = [len(waiting[s]) for s in open_sides]
+            if not sum(left):
+                return None
+            trial = waiting[rng.choices(open_sides, left)[0]].pop()
+        order.append(trial)
+    return order
+
+
+def _run(order: Sequence[PlannedTrial], side: str) -> int:
+    """How many trials at the end of `order` have this side."""
+    length = 0
+    for trial in reversed(order):
+        if trial.altered_side != side:
+            break
+        length += 1
+    return length
+
+
+def _ahead(fixed: Mapping[int, PlannedTrial], place: int, side: str) -> int:
+    """How many fixed trials of this side follow `place` directly."""
+    length = 0
+    while (trial := fixed.get(place + 1 + length)) is not None and trial.altered_side == side:
+        length += 1
+    return length
+
+
+def _alternating(n: int, start: int) -> list[str]:
+    return [RIGHT if (start + i) % 2 else LEFT for i in range(n)]
+
+
+def _shuffled(items: Sequence[T], rng: random.Random) -> list[T]:
+    return rng.sample(items, len(items))

@@ -1,0 +1,98 @@
+"""A real Chromium against a live server as it is deployed: collected, hashed and compressed files, strict policy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.test.testcases import LiveServerThread
+from playwright.sync_api import Browser, sync_playwright
+
+from study.trials import design
+from study.trials.models import Study
+from tests.e2e.participant import Participant
+from tests.study.factories import make_study
+
+CHROMIUM_ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",  # tests may run as root in a container
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+QUICK = {"fixation_ms": 60, "blank_ms": 40, "enable_after_ms": 0}
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.fail("Chromium is missing: install it with `apt-get install chromium`.", pytrace=False)
+    # Playwright's synchronous face runs an event loop in this thread, in which Django would refuse its database.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture(scope="session")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The static files of the participants' pages, collected as for production."""
+    from django.test import override_settings
+
+    root = tmp_path_factory.mktemp("static")
+    with override_settings(STATIC_ROOT=root):
+        call_command("collectstatic", "--noinput", "-v0", "-iadmin")
+    return root
+
+
+@pytest.fixture
+def address(transactional_db: None, settings: Any, collected: Path) -> Iterator[str]:
+    """The root of a live server, in which whitenoise serves the static files."""
+    settings.STATIC_ROOT = collected
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    }
+    settings.ALLOWED_HOSTS = ["localhost"]
+    server = LiveServerThread("localhost", static_handler=lambda application: application)
+    server.daemon = True
+    server.start()
+    server.is_ready.wait()
+    if server.error:
+        raise server.error
+    yield f"http://localhost:{server.port}"
+    server.terminate()
+
+
+@pytest.fixture
+def study(address: str, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """An open study of 2 practice, 8 main and 2 catch trials that follow each other quickly."""
+    monkeypatch.setattr(design, "TIMING", QUICK)
+    return make_study(strengths=(2.0,), base_images=12, trials_per_strength=2)
+
+
+@pytest.fixture
+def arrive(browser: Browser, address: str) -> Iterator[Callable[..., Participant]]:
+    """Brings participants, each in a browser profile of their own. Afterwards their pages must have been faultless."""
+    participants: list[Participant] = []
+
+    def bring(**options: Any) -> Participant:
+        participants.append(Participant(browser, address, **options))
+        return participants[-1]
+
+    yield bring
+    for participant in participants:
+        participant.leave()
+    for participant in participants:
+        assert participant.faults() == []

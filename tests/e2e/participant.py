@@ -1,0 +1,127 @@
+"""One person at a browser: what they do, and everything the browser noticed meanwhile."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
+
+KEYS = {"left": "ArrowLeft", "right": "ArrowRight"}
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 3, "is_mobile": True, "has_touch": True}
+REPORT_VIOLATIONS = """
+document.addEventListener("securitypolicyviolation", (event) =>
+  console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
+"""
+STILL_SHOWN = """(count) => document.querySelector("#count").textContent === count
+  && document.querySelector('[data-state="shown"]') !== null"""
+#: Chromium's own words for a request that failed or got an error status; expected only where a test says so.
+FAILED_REQUEST = re.compile("Failed to load resource: (net::(?P<name>[A-Z_]+)|.* status of (?P<status>[0-9]+))")
+
+
+class Participant:
+    """A browser profile of its own with one page, and what can be done on a study's pages."""
+
+    def __init__(self, browser: Browser, address: str, **options: Any) -> None:
+        self.address = address
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        self.context.set_default_timeout(15_000)
+        self.context.add_init_script(REPORT_VIOLATIONS)
+        self.requests: list[Request] = []
+        self.console: list[str] = []
+        self.errors: list[str] = []
+        self.expected: set[str] = set()
+        self.page = self.open_tab()
+
+    def open_tab(self) -> Page:
+        page = self.context.new_page()
+        page.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108  (it must be a function)
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.errors.append(f"{error}"))
+        return page
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        self.console.append(message.text)
+        failed = FAILED_REQUEST.match(message.text)
+        if failed and (failed["name"] or failed["status"]) in self.expected:
+            return
+        if message.type in ("error", "warning"):
+            self.errors.append(f"{message.type}: {message.text} {message.location.get('url', '')}")
+
+    def expect_failed_requests(self, *kinds: str) -> None:
+        """Statuses ("409") or Chromium's names ("ERR_FAILED") that this test provokes."""
+        self.expected |= set(kinds)
+
+    def faults(self) -> list[str]:
+        """Console errors and warnings, policy violations, exceptions, and requests to any other host."""
+        host = urlsplit(self.address).netloc
+        foreign = [r.url for r in self.requests if not r.url.startswith(("blob:", "data:")) and host not in r.url]
+        return self.errors + [f"request to another host: {url}" for url in foreign]
+
+    def leave(self) -> None:
+        self.context.close()
+
+    # --- what a person does
+
+    def open(self, study: Any, query: str = "") -> None:
+        self.page.goto(f"{self.address}/s/{study.slug}/{query}")
+
+    def consent(self, study: Any) -> None:
+        self.open(study)
+        self.page.get_by_role("checkbox").check()
+        self.page.get_by_role("button", name="Start").click()
+
+    def go_on(self, heading: str) -> None:
+        """Leaves the screen with this heading, once its button works."""
+        expect(self.page.get_by_role("heading", level=1)).to_contain_text(heading)
+        self.page.locator("[data-go]").click()
+
+    def begin(self, study: Any) -> None:
+        """From the study's link to the first practice pair."""
+        self.consent(study)
+        self.go_on("Which one?")
+
+    def see(self, pair: str) -> None:
+        """Waits until this pair ("Practice 1", "Pair 7") is on the screen."""
+        expect(self.page.locator("#count")).to_have_text(re.compile(f"^{pair} of"))
+        self.page.locator('[data-state="shown"]').wait_for()
+
+    def act(self, answer: Callable[[], None]) -> None:
+        """Answers the pair on the screen. A press before the images have been painted does not count: then once more."""
+        count = self.page.locator("#count").inner_text()
+        answer()
+        while self.page.evaluate(STILL_SHOWN, count):
+            answer()
+
+    def press(self, side: str) -> None:
+        self.act(lambda: self.page.keyboard.press(KEYS[side]))
+
+    def practise(self, n: int = 2, side: str = "left") -> None:
+        """All practice pairs with their feedback, and the screen after them."""
+        for i in range(1, n + 1):
+            self.see(f"Practice {i}")
+            self.press(side)
+            self.page.get_by_role("button", name="Continue").click()
+        self.go_on("practice is over")
+
+    def answer(self, pairs: range, side: str = "left") -> None:
+        for i in pairs:
+            self.see(f"Pair {i}")
+            self.press(side)
+
+    def code(self, timeout: float = 15_000) -> str:
+        """The completion code of the last screen."""
+        output = self.page.locator("output")
+        output.wait_for(timeout=timeout)
+        return output.inner_text()
+
+    # --- what the browser asked for
+
+    def image_requests(self) -> list[str]:
+        return [r.url for r in self.requests if "/i/" in r.url]
+
+    def answers_sent(self) -> list[int]:
+        """Trial indices in the order in which their answers were sent."""
+        return [int(r.url.rpartition("/")[2]) for r in self.requests if r.method == "PUT"]

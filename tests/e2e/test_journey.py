@@ -1,0 +1,326 @@
+"""From the study's link to the completion code, by every way of answering and through everything that goes wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from study.trials.models import Answer, Session, Study, TrialTrace
+from tests.e2e.participant import PHONE, Participant
+
+Arrive = Callable[..., Participant]
+MAIN = 10
+TOTAL = MAIN + 2
+TELLTALE = re.compile(r"clean|poison|warp|wanet|badnet|backdoor|catch|strength", re.IGNORECASE)
+
+
+def only_session() -> Session:
+    return Session.objects.get()
+
+
+def stored_indices() -> list[int]:
+    return list(Answer.objects.order_by("trial__index").values_list("trial__index", flat=True))
+
+
+def test_the_keyboard_alone_leads_from_consent_to_the_code(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    page, keyboard = person.page, person.page.keyboard
+    person.open(study)
+    while page.evaluate("document.activeElement.type") != "checkbox":
+        keyboard.press("Tab")
+    keyboard.press("Space")
+    keyboard.press("Tab")
+    keyboard.press("Enter")
+    for i in range(1, 3):
+        if i == 1:
+            page.locator("[data-go]:enabled").wait_for()
+            keyboard.press("Tab")
+            keyboard.press("Enter")
+        person.see(f"Practice {i}")
+        person.press("right")
+        expect(page.get_by_role("button", name="Continue")).to_be_focused()
+        keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="The practice is over")).to_be_focused()
+    keyboard.press("Tab")
+    keyboard.press("Enter")
+    person.answer(range(1, MAIN + 1), "right")
+
+    assert person.code() == "THANKS"
+    expect(page.get_by_role("heading", name="Done. Thank you!")).to_be_focused()
+    session = only_session()
+    assert session.state == Session.State.COMPLETE
+    assert stored_indices() == list(range(TOTAL))
+    assert set(Answer.objects.values_list("choice", flat=True)) == {"right"}
+
+
+def test_touch_on_a_phone_leads_to_the_code(study: Study, arrive: Arrive) -> None:
+    person = arrive(**PHONE)
+    page = person.page
+    person.open(study)
+    page.get_by_role("checkbox").tap()
+    page.get_by_role("button", name="Start").tap()
+    page.locator("[data-go]").tap()
+    for i in range(1, 3):
+        person.see(f"Practice {i}")
+        person.act(page.locator(".afc-answer").nth(i % 2).tap)
+        page.get_by_role("button", name="Continue").tap()
+    page.locator("[data-go]").tap()
+    for i in range(1, MAIN + 1):
+        person.see(f"Pair {i}")
+        target = page.locator("canvas") if i % 2 else page.locator(".afc-answer")
+        person.act(target.nth(0).tap)
+    assert person.code() == "THANKS"
+    assert set(TrialTrace.objects.values_list("details__input", flat=True)) == {"touch"}
+
+
+def test_both_images_and_large_buttons_fit_on_a_phone(study: Study, arrive: Arrive) -> None:
+    person = arrive(**PHONE)
+    person.begin(study)
+    person.see("Practice 1")
+    left, right = (person.page.locator("canvas").nth(i).bounding_box() for i in (0, 1))
+    assert left
+    assert right
+    assert left["x"] >= 0
+    assert right["x"] + right["width"] <= 390
+    assert right["x"] > left["x"] + left["width"]
+    assert left["y"] == right["y"]
+    for button in person.page.get_by_role("button").all():
+        box = button.bounding_box()
+        assert box
+        assert min(box["width"], box["height"]) >= 44
+    assert person.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_click_on_an_image_chooses_it(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.begin(study)
+    person.see("Practice 1")
+    person.act(person.page.get_by_role("img", name="Right image").click)
+    person.page.get_by_role("button", name="Continue").wait_for()
+    assert Answer.objects.get().choice == "right"
+    assert TrialTrace.objects.get().details["input"] == "mouse"
+
+
+def test_practice_frames_the_altered_image_and_says_whether_the_answer_was_right(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.begin(study)
+    altered = [trial.altered_side for trial in only_session().trials.order_by("index")[:2]]
+    person.see("Practice 1")
+    person.press(altered[0])
+    note = person.page.locator(".afc-note [role=status]")
+    expect(note).to_have_text(f"Correct. The {altered[0]} image has been altered.")
+    assert person.page.locator("canvas.is-altered").get_attribute("aria-label") == f"{altered[0].title()} image"
+    person.page.get_by_role("button", name="Continue").click()
+    person.see("Practice 2")
+    person.press("left" if altered[1] == "right" else "right")
+    expect(note).to_have_text(f"Not this time. The {altered[1]} image has been altered.")
+
+
+def test_nothing_a_participant_can_read_names_a_condition(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    seen: list[str] = []
+    person.page.on("response", lambda r: seen.append(r.text()) if "json" in r.headers["content-type"] else None)
+    person.consent(study)
+    seen.append(person.page.content())
+    person.go_on("Which one?")
+    person.practise()
+    person.see("Pair 1")
+    seen.append(person.page.content())
+    person.answer(range(1, MAIN + 1))
+    person.code()
+    seen += [person.page.content(), *person.console, *(r.url for r in person.requests)]
+    assert len(seen) > TOTAL
+    assert not [TELLTALE.findall(text) for text in seen if TELLTALE.search(text)]
+
+
+def test_no_image_is_requested_during_a_trial(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.begin(study)
+    person.see("Practice 1")
+    before = person.image_requests()
+    person.practise()
+    person.answer(range(1, 4))
+    person.see("Pair 4")
+    assert len(before) == len(set(before)) == 2 * TOTAL
+    assert person.image_requests() == before
+
+
+def test_a_reload_goes_on_at_the_next_unanswered_trial(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.consent(study)
+    person.page.reload()
+    person.go_on("Which one?")
+    person.see("Practice 1")
+    person.press("left")
+    person.page.get_by_role("button", name="Continue").wait_for()
+    person.page.reload()
+    person.go_on("Welcome back")
+    person.see("Practice 2")
+    person.press("left")
+    person.page.get_by_role("button", name="Continue").click()
+    person.go_on("practice is over")
+    person.answer(range(1, 5))
+    person.see("Pair 5")
+    person.page.reload()
+    expect(person.page.locator("[data-value=answered]").first).to_have_text("6")
+    person.go_on("Welcome back")
+    person.answer(range(5, MAIN + 1))
+    code = person.code()
+    person.page.reload()
+    assert person.code() == code == "THANKS"
+    assert stored_indices() == list(range(TOTAL))
+    assert person.answers_sent() == list(range(TOTAL))
+
+
+def test_ten_seconds_offline_in_the_middle_and_at_the_end_lose_nothing(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.expect_failed_requests("ERR_INTERNET_DISCONNECTED")
+    person.begin(study)
+    person.practise()
+    person.answer(range(1, 4))
+    person.see("Pair 4")
+    person.context.set_offline(True)
+    person.answer(range(4, 7))
+    expect(person.page.locator("#notice")).to_contain_text("No connection")
+    person.page.wait_for_timeout(10_000)
+    assert stored_indices()[-1] < 7
+    person.context.set_offline(False)
+    expect(person.page.locator("#notice")).to_be_hidden()
+    person.answer(range(7, MAIN))
+    person.see(f"Pair {MAIN}")
+    person.context.set_offline(True)
+    person.press("left")
+    expect(person.page.get_by_role("heading", level=1)).to_have_text("Sending your last answers…")
+    person.page.wait_for_timeout(10_000)
+    person.context.set_offline(False)
+    assert person.code() == "THANKS"
+    assert stored_indices() == list(range(TOTAL))
+    assert sorted(set(person.answers_sent())) == list(range(TOTAL))
+
+
+def test_answers_kept_offline_survive_a_reload(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.expect_failed_requests("ERR_FAILED")
+    person.begin(study)
+    person.practise()
+    person.context.route("**/trials/*", lambda route: route.abort())
+    person.answer(range(1, 4))
+    person.see("Pair 4")
+    person.context.unroute("**/trials/*")
+    person.page.reload()
+    person.go_on("Welcome back")
+    person.answer(range(4, MAIN + 1))
+    assert person.code() == "THANKS"
+    assert stored_indices() == list(range(TOTAL))
+    assert Answer.objects.count() == TOTAL
+
+
+def test_the_back_button_leads_into_the_same_run(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.begin(study)
+    person.practise()
+    person.answer(range(1, 3))
+    person.see("Pair 3")
+    person.page.go_back()
+    person.page.get_by_role("link", name="Go on where you stopped").click()
+    person.go_on("Welcome back")
+    person.see("Pair 3")
+    person.page.go_back()
+    person.page.go_forward()
+    person.go_on("Welcome back")
+    person.answer(range(3, 5))
+    person.see("Pair 5")
+    assert Session.objects.count() == 1
+    assert stored_indices() == list(range(6))
+
+
+def test_the_older_of_two_tabs_is_told_at_once(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.begin(study)
+    person.see("Practice 1")
+    newer = person.open_tab()
+    newer.goto(person.page.url)
+    expect(person.page.get_by_role("heading", level=1)).to_have_text("Open in another tab")
+    expect(newer.get_by_role("heading", level=1)).to_contain_text("Which one?")
+    person.page.get_by_role("button", name="Go on here instead").click()
+    expect(newer.get_by_role("heading", level=1)).to_have_text("Open in another tab")
+    person.go_on("Which one?")
+    person.see("Practice 1")
+
+
+def test_a_tab_superseded_on_another_device_is_told_with_its_next_answer(study: Study, arrive: Arrive) -> None:
+    older, newer = arrive(), arrive()
+    older.expect_failed_requests("409")
+    older.begin(study)
+    older.practise()
+    older.see("Pair 1")
+    newer.page.goto(older.page.url)
+    newer.go_on("Welcome back")
+    newer.see("Pair 1")
+    older.press("left")
+    expect(older.page.get_by_role("heading", level=1)).to_have_text("Open in another tab")
+    newer.answer(range(1, 3), "right")
+    newer.see("Pair 3")
+    assert Answer.objects.filter(trial__index=2).get().choice == "right"
+
+
+def test_withdrawing_asks_first_and_then_erases(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.expect_failed_requests("410")
+    person.begin(study)
+    person.see("Practice 1")
+    person.page.get_by_role("button", name="Stop", exact=True).click()
+    person.page.keyboard.press("ArrowLeft")  # behind a dialog nothing is answered
+    person.page.get_by_role("button", name="Go back").click()
+    person.practise()
+    person.answer(range(1, 4))
+    person.see("Pair 4")
+    person.page.get_by_role("button", name="Stop", exact=True).click()
+    person.page.get_by_role("button", name="Stop and erase my answers").click()
+    expect(person.page.get_by_role("heading", level=1)).to_have_text("You have withdrawn")
+    assert only_session().state == Session.State.WITHDRAWN
+    assert not Answer.objects.exists()
+    person.page.reload()
+    expect(person.page.get_by_role("heading", level=1)).to_have_text("This session has ended")
+
+
+def test_a_form_without_consent_starts_nothing(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.expect_failed_requests("422")
+    person.open(study)
+    person.page.get_by_role("button", name="Start").click()
+    assert person.page.url.endswith(f"/s/{study.slug}/")
+    person.page.evaluate("document.querySelector('form').noValidate = true")
+    person.page.get_by_role("button", name="Start").click()
+    expect(person.page.get_by_role("alert")).to_contain_text("tick the box")
+    assert not Session.objects.exists()
+
+
+def test_a_closed_study_says_so(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.expect_failed_requests("403")
+    study.close()
+    person.open(study)
+    expect(person.page.get_by_role("heading", level=1)).to_have_text("You cannot take part at the moment")
+
+
+@pytest.mark.parametrize("reply", [{"status": 500}, {"status": 200, "body": "<html>log in to the network</html>"}])
+def test_an_answer_counts_as_sent_only_when_the_server_names_its_row(
+    study: Study, arrive: Arrive, reply: dict[str, object]
+) -> None:
+    person = arrive()
+    person.expect_failed_requests("500")
+    person.begin(study)
+    person.practise()
+    person.context.route("**/trials/4", lambda route: route.fulfill(**reply), times=2)
+    person.answer(range(1, 6))
+    expect(person.page.locator("#notice")).to_contain_text("No connection")
+    expect(person.page.locator("#notice")).to_be_hidden()
+    person.answer(range(6, 7))
+    person.see("Pair 7")
+    assert stored_indices() == list(range(8))
+    assert person.answers_sent().count(4) == 3
+    assert person.answers_sent() == sorted(person.answers_sent())

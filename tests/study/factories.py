@@ -1,0 +1,192 @@
+"""Small studies that are ready to open: real PNG files, made-up predictions, no network and no torch."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+from django.db import connection
+
+from study.lab.images import encode_png, sha256
+from study.lab.models import Attack, BaseImage, Dataset, ModelRun, Pair, Prediction
+from study.trials.models import Answer, Population, Session, Side, Study
+
+STRENGTHS = (0.5, 2.0)
+GROSS = 7.0
+SIZE = 16
+Control = Pair.Control
+
+_serial = count(1)
+
+
+def make_study(
+    *,
+    opened: bool = True,
+    base_images: int = 24,
+    strengths: Sequence[float] = STRENGTHS,
+    size: int = SIZE,
+    displayable: bool = True,
+    **fields: Any,
+) -> Study:
+    """A study of 2 practice, 18 main and 2 catch trials (6 at each of 2 strengths, 2 for each of 3 controls).
+
+    All it needs lies under MEDIA_ROOT. `fields` are those of `Study`; `displayable`: whether people may be shown the
+    images; `base_images`: 22 are needed.
+    """
+    name = f"tiny-{next(_serial)}"
+    dataset = Dataset.objects.create(
+        name=name, kind=Dataset.Kind.SYNTHETIC_EYES, fingerprint="d" * 64, may_display_to_participants=displayable
+    )
+    attack = Attack.objects.create(name=name, family="wanet", parameters={"control_size": 4}, control_hash="c" * 64)
+    clean = make_run(f"{name}-clean", dataset)
+    run = make_run(f"{name}-backdoored", dataset, attack=attack, clean_reference=clean)
+    make_pairs(dataset, attack, run, base_images=base_images, strengths=strengths, size=size)
+    study = Study.objects.create(
+        **{
+            "slug": name,
+            "title": "Which eye?",
+            "dataset": dataset,
+            "model_run": run,
+            "participants": 6,
+            "trials_per_strength": 6,
+            "trials_per_control": 2,
+            "catch_trials": 2,
+            "practice_trials": 2,
+            "information": "You will compare pictures of eyes.",
+            "contact": "researcher@example.org",
+            "completion_code": "THANKS",
+            **fields,
+        }
+    )
+    if opened:
+        study.open()
+    return study
+
+
+def make_run(name: str, dataset: Dataset, **fields: Any) -> ModelRun:
+    """A model run as if it had been trained."""
+    return ModelRun.objects.create(
+        name=name, dataset=dataset, network="cnn", artifact=f"{name}.safetensors", artifact_sha256="a" * 64, **fields
+    )
+
+
+def make_pairs(
+    dataset: Dataset,
+    attack: Attack,
+    run: ModelRun,
+    *,
+    base_images: int,
+    strengths: Sequence[float] = STRENGTHS,
+    size: int = SIZE,
+) -> None:
+    """Base images of noise, and of each the pairs that a study needs, with predictions of `run`.
+
+    An alteration adds its strength to a few pixels, so that it can be found in the decoded image.
+    """
+    conditions = [
+        *((Control.NONE, strength, False) for strength in strengths),
+        (Control.NONE, GROSS, True),
+        (Control.IDENTITY, 0.0, False),
+        (Control.RESAMPLED, strengths[-1], False),
+        (Control.OTHER_FIELD, strengths[-1], False),
+    ]
+    bases = []
+    for index in range(base_images):
+        file, digest = _store(_noise(index, size))
+        bases.append(
+            BaseImage(dataset=dataset, index=index, subject=index, pitch=0.0, yaw=0.0, file=file, sha256=digest)
+        )
+    BaseImage.objects.bulk_create(bases)
+    pairs = []
+    for base in bases:
+        for control, strength, gross in conditions:
+            file, digest = _store(_altered(_noise(base.index, size), control, strength))
+            pairs.append(
+                Pair(
+                    base_image=base,
+                    attack=attack,
+                    strength=strength,
+                    control=control,
+                    gross=gross,
+                    field_fingerprint=("e" if control == Control.OTHER_FIELD else "f") * 64,
+                    file=file,
+                    sha256=digest,
+                    distortions={"displacement_mean_px": 0.6 * strength},
+                )
+            )
+    Pair.objects.bulk_create(pairs)
+    Prediction.objects.bulk_create(
+        Prediction(
+            pair=pair, model_run=run, clean_pitch=0.0, clean_yaw=0.0, altered_pitch=0.0, altered_yaw=0.0,
+            error_shift=10.0 * pair.strength, prediction_shift=10.0 * pair.strength, attack_error=1.0,
+        )
+        for pair in pairs
+    )  # fmt: skip
+
+
+def start(study: Study, population: str = Population.REAL, **more: Any) -> tuple[Session, str]:
+    """A session whose page has loaded: it may answer as attempt 1."""
+    session, token = study.start_session(population, **more)
+    session.begin_attempt()
+    return session, token
+
+
+def answer(session: Session, index: int, choice: str = Side.LEFT, rt_ms: float = 800.0) -> Answer:
+    """The stored answer to one trial."""
+    return session.record_answer(
+        index, client_id=uuid.uuid4(), attempt=session.attempt, choice=choice, rt_ms=rt_ms, trace={"frame_ms": 16.7}
+    )[0]
+
+
+def answer_all(session: Session, *, correctly: bool = True) -> None:
+    """Answers to all trials that have none yet."""
+    for trial in session.trials.filter(answer=None).order_by("index"):
+        wrong = Side.RIGHT if trial.altered_side == Side.LEFT else Side.LEFT
+        answer(session, trial.index, trial.altered_side if correctly else wrong)
+
+
+def at_once(n: int, act: Callable[[int], Any]) -> list[Any]:
+    """What `act(0)` ... `act(n - 1)` return when they run in threads of their own, each with a connection."""
+
+    def run(i: int) -> Any:
+        try:
+            return act(i)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(min(n, 25)) as threads:
+        return list(threads.map(run, range(n)))
+
+
+@cache
+def _noise(index: int, size: int) -> Any:
+    pixels = np.random.default_rng(index).integers(40, 200, (size, size), dtype=np.uint8)
+    pixels.setflags(write=False)
+    return pixels
+
+
+def _altered(pixels: Any, control: str, strength: float) -> Any:
+    """One row of pixels brighter by an amount that is different for every condition; identity stays as it is."""
+    rows = {Control.NONE: 0, Control.RESAMPLED: 1, Control.OTHER_FIELD: 2}
+    altered = pixels.copy()
+    if control != Control.IDENTITY:
+        altered[rows[Control(control)]] += np.uint8(round(8 * strength))
+    return altered
+
+
+def _store(pixels: Any) -> tuple[str, str]:
+    content = encode_png(pixels)
+    digest = sha256(content)
+    file = f"images/{digest}.png"
+    path = Path(settings.MEDIA_ROOT) / file
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return file, digest

@@ -1,0 +1,245 @@
+"""Opening a study freezes it, or says in one sentence why it cannot be shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.exceptions import ValidationError
+
+from study.lab.models import Pair, Prediction, sha256_of
+from study.trials.exceptions import CannotOpen, Frozen, NotOpen
+from study.trials.models import DesignVersion, Population, Study
+from tests.study.factories import GROSS, make_run, make_study, start
+
+pytestmark = pytest.mark.django_db
+
+
+def test_an_opened_study_has_a_design_with_its_hash() -> None:
+    study = make_study()
+    design = study.current_design
+    assert design is not None
+    assert (study.state, design.n, design.reason) == ("open", 1, "opened")
+    assert design.sha256 == sha256_of(design.json)
+    assert design.matches()
+
+
+def test_the_design_names_every_pair_with_the_hashes_of_its_files() -> None:
+    design = make_study().current_design
+    assert design is not None
+    assert len(design.json["pairs"]) == 18 * 5 + 2 + 2
+    described = design.json["pairs"][0]
+    pair = Pair.objects.get(pk=described["id"])
+    assert (described["clean_sha256"], described["altered_sha256"]) == (pair.base_image.sha256, pair.sha256)
+
+
+def test_the_design_fixes_cells_rules_bound_models_and_consent() -> None:
+    study = make_study(bound=0.55)
+    design = study.current_design
+    assert design is not None
+    assert design.json["cells"] == [
+        {"control": "", "strength": 0.5, "trials": 6},
+        {"control": "", "strength": 2.0, "trials": 6},
+        {"control": "identity", "strength": 0.0, "trials": 2},
+        {"control": "resampled", "strength": 2.0, "trials": 2},
+        {"control": "other_field", "strength": 2.0, "trials": 2},
+    ]
+    assert design.json["catch"]["strength"] == GROSS
+    assert design.json["bound"] == 0.55
+    assert [model["role"] for model in design.json["models"]] == ["backdoored", "clean"]
+    assert design.json["attack"]["control_hash"] == "c" * 64
+    assert design.json["consent"]["sha256"] == study.consent_sha256()
+    assert design.json["exclusions"]["same_side"] == {"at_least": 18, "of": 20, "p_below": 0.001}
+
+
+def test_a_guesser_must_miss_two_of_eight_catch_trials_to_be_left_out() -> None:
+    design = make_study(base_images=40, catch_trials=8).current_design
+    assert design is not None
+    assert design.json["exclusions"]["catch"] == {"correct_below": 7, "of": 8}
+
+
+def test_opening_makes_a_place_for_everyone_in_every_population() -> None:
+    study = make_study(participants=6)
+    assert Counter(study.slots.values_list("population", flat=True)) == dict.fromkeys(Population.values, 6)
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"displayable": False}, "not cleared for display to participants"),
+        ({"base_images": 19}, "18 main trials need 18 base images of their own, but only 15 are left"),
+        ({"base_images": 3}, "practice trials need 2 base images of their own"),
+        ({"trials_per_control": 3}, "identity at strength 0 has 3 trials per session: give it an even number"),
+        ({"trials_per_strength": 0}, "altered at strength 0.5 has 0 trials per session"),
+        ({"contact": ""}, "whom to ask"),
+        ({"information": " "}, "what the study is about"),
+        ({"strengths_shown": [0.5, 3.0]}, "no pairs at strength 3"),
+        ({"strengths_shown": [-1]}, "numbers above 0"),
+        ({"bound": 0.7}, "bound"),
+        ({"participants": 0}, "participants"),
+        ({"catch_trials": 0}, "catch_trials"),
+    ],
+)
+def test_a_study_that_is_not_ready_stays_a_draft(fields: dict[str, Any], sentence: str) -> None:
+    shown = fields.pop("strengths_shown", [])
+    study = make_study(opened=False, **fields)
+    study.strengths = shown
+    study.save()
+    with pytest.raises(CannotOpen, match=sentence):
+        study.open()
+    study.refresh_from_db()
+    assert study.state == Study.State.DRAFT
+    assert not study.design_versions.exists()
+    assert not study.slots.exists()
+
+
+def test_a_study_without_identity_pairs_is_refused() -> None:
+    study = make_study(opened=False)
+    Pair.objects.filter(control=Pair.Control.IDENTITY).delete()
+    with pytest.raises(CannotOpen, match="no identity control pairs"):
+        study.open()
+
+
+def test_a_study_without_gross_pairs_is_refused() -> None:
+    study = make_study(opened=False)
+    Pair.objects.filter(gross=True).delete()
+    with pytest.raises(CannotOpen, match="no gross pairs for the catch trials"):
+        study.open()
+
+
+def test_a_study_of_pairs_the_model_has_not_seen_is_refused() -> None:
+    study = make_study(opened=False)
+    Prediction.objects.filter(pair__control=Pair.Control.NONE, pair__strength=2.0).delete()
+    with pytest.raises(CannotOpen, match="18 pairs have no prediction of"):
+        study.open()
+
+
+def test_a_study_of_a_clean_model_is_refused() -> None:
+    study = make_study(opened=False)
+    study.model_run = make_run("no-attack", study.dataset)
+    study.save()
+    with pytest.raises(CannotOpen, match="is a clean model: choose a run with an attack"):
+        study.open()
+
+
+def test_a_damaged_image_file_is_found_when_the_study_opens() -> None:
+    study = make_study(opened=False)
+    design = study.design_json()
+    path = image_file(design["pairs"][7]["id"])
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(CannotOpen, match="SHA-256"):
+        study.open()
+
+
+def test_images_of_different_lengths_are_refused() -> None:
+    study = make_study(opened=False)
+    pair = Pair.objects.get(pk=study.design_json()["pairs"][3]["id"])
+    other = make_study(size=18, opened=False)
+    larger = other.dataset.base_images.first()
+    assert larger is not None
+    Pair.objects.filter(pk=pair.pk).update(file=larger.file, sha256=larger.sha256)
+    with pytest.raises(CannotOpen, match="differ in size or length, which would give altered images away"):
+        study.open()
+
+
+def test_a_study_is_opened_once() -> None:
+    study = make_study()
+    with pytest.raises(CannotOpen, match="The study is open already"):
+        study.open()
+    assert study.design_versions.count() == 1
+
+
+# --- frozen
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("scale", 3), ("participants", 7), ("bound", 0.55), ("information", "x"), ("seed", 2)]
+)
+def test_the_design_of_an_open_study_cannot_be_saved_differently(field: str, value: Any) -> None:
+    study = make_study()
+    setattr(study, field, value)
+    with pytest.raises(Frozen, match=field):
+        study.save()
+    with pytest.raises(ValidationError, match="amend it with a reason"):
+        study.full_clean()
+    with pytest.raises(Frozen, match="amend it with a reason"):
+        Study.objects.filter(pk=study.pk).update(**{field: value})
+
+
+def test_what_is_not_design_can_still_be_saved() -> None:
+    study = make_study()
+    study.completion_code = "NEW"
+    study.save()
+    study.refresh_from_db()
+    assert study.completion_code == "NEW"
+
+
+def test_a_frozen_version_can_be_neither_changed_nor_deleted() -> None:
+    version = make_study().current_design
+    assert version is not None
+    version.json = {}
+    with pytest.raises(Frozen):
+        version.save()
+    with pytest.raises(Frozen):
+        version.delete()
+    with pytest.raises(Frozen):
+        DesignVersion.objects.update(sha256="0" * 64)
+
+
+def test_a_design_whose_stored_json_was_altered_does_not_match() -> None:
+    version = make_study().current_design
+    assert version is not None
+    version.json["bound"] = 0.75
+    assert not version.matches()
+
+
+def test_a_design_does_not_match_when_a_pair_was_replaced() -> None:
+    version = make_study().current_design
+    assert version is not None
+    Pair.objects.filter(pk=version.json["pairs"][0]["id"]).update(sha256="0" * 64)
+    assert not version.matches()
+
+
+def test_a_change_is_a_new_version_with_a_reason() -> None:
+    study = make_study(participants=6)
+    start(study)
+    version = study.amend("more people came forward", participants=9)
+    assert (version.n, version.reason, version.json["participants"]) == (2, "more people came forward", 9)
+    assert study.slots.filter(population=Population.REAL).count() == 9
+    assert [v.matches() for v in study.design_versions.order_by("n")] == [True, True]
+
+
+def test_a_change_without_a_reason_is_refused() -> None:
+    study = make_study()
+    with pytest.raises(CannotOpen, match="needs a reason"):
+        study.amend(" ", participants=9)
+
+
+def test_a_change_that_cannot_be_shown_changes_nothing() -> None:
+    study = make_study()
+    with pytest.raises(CannotOpen, match="even number"):
+        study.amend("finer", trials_per_strength=7)
+    study.refresh_from_db()
+    assert (study.trials_per_strength, study.design_versions.count()) == (6, 1)
+
+
+def test_a_closed_study_takes_nobody_new() -> None:
+    study = make_study()
+    study.close()
+    with pytest.raises(NotOpen):
+        study.start_session()
+
+
+def test_a_draft_cannot_be_closed() -> None:
+    with pytest.raises(NotOpen):
+        make_study(opened=False).close()
+
+
+def image_file(pair_id: int) -> Path:
+    return Path(settings.MEDIA_ROOT) / Pair.objects.get(pk=pair_id).file
