@@ -1,0 +1,371 @@
+"""What may be claimed: is detection different from chance, and is it below the bound?
+
+A claim of imperceptibility is a test passed, never a difference missed. This is the only module that knows the words
+of a verdict.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+from scipy.special import betainc, betaln, ndtri
+
+from study.analysis.frames import cells, codes
+
+ALPHA: Final = 0.05
+#: An identity control has nothing to detect: it is called off chance at this level only, and is then a fault.
+CONTROL_ALPHA: Final = 0.01
+BOUNDS: Final = (0.60, 0.55)
+DEFAULT_BOUND: Final = 0.60
+#: A count of people off chance means nothing with fewer trials per person and condition.
+MIN_TRIALS_PER_PERSON: Final = 10
+#: In place of a number of pairs where detection at the interval's upper end does not exceed chance.
+PAIRS_NEVER: Final = "no number"
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class TwoWay:
+    """A proportion correct with the uncertainty of both participants and stimuli.
+
+    `se` is None where it cannot be had: fewer than two participants or stimuli. It is 0 where all answers are alike;
+    the tests then take each of `df` + 1 people (or images, whichever are fewer) as one exact binomial trial.
+    """
+
+    mean: float
+    n: int
+    se: float | None
+    df: int
+    floored: bool = False
+
+    def p_below(self, bound: float) -> float | None:
+        """One-sided p against PC >= bound."""
+        if self.se is None:
+            return None
+        if self.se == 0:
+            return float(stats.binom.cdf(round(self.mean * self._units), self._units, bound))
+        return float(stats.t.cdf((self.mean - bound) / self.se, self.df))
+
+    def p_above(self, bound: float) -> float | None:
+        """One-sided p against PC <= bound."""
+        if self.se is None:
+            return None
+        if self.se == 0:
+            return float(stats.binom.sf(round(self.mean * self._units) - 1, self._units, bound))
+        return float(stats.t.sf((self.mean - bound) / self.se, self.df))
+
+    def p_difference(self, value: float = 0.5) -> float | None:
+        """Two-sided p against PC = value."""
+        below, above = self.p_below(value), self.p_above(value)
+        return None if below is None or above is None else min(1.0, 2 * min(below, above))
+
+    def p_equivalence(self, bound: float) -> float | None:
+        """p of the two one-sided tests of PC within (1 - bound, bound)."""
+        below, above = self.p_below(bound), self.p_above(1 - bound)
+        return None if below is None or above is None else max(below, above)
+
+    def interval(self, level: float) -> tuple[float | None, float | None]:
+        """Interval of PC, kept within 0 and 1."""
+        if self.se is None:
+            return None, None
+        if self.se == 0:
+            tail = ((1 - level) / 2) ** (1 / self._units)  # Clopper-Pearson where all are right, or all wrong
+            return (tail, 1.0) if self.mean == 1 else (0.0, 1 - tail)
+        half = float(stats.t.ppf((1 + level) / 2, self.df)) * self.se
+        return max(0.0, self.mean - half), min(1.0, self.mean + half)
+
+    @property
+    def _units(self) -> int:
+        return self.df + 1
+
+
+def two_way_variance(
+    influence: Floats, participant: Codes, stimulus: Codes, finite_sample: bool = True
+) -> tuple[float, bool]:
+    """Variance of a sum of per-trial `influence` values, clustered by participant and by stimulus.
+
+    V = max(V_p P/(P-1) + V_s S/(S-1) - V_ps, V_iid), each V_x the sum of squares of the influence summed within x
+    (Cameron, Gelbach & Miller 2011; the floor is that of independent trials). Returns (V, whether the floor applied).
+    """
+    stimuli = int(stimulus.max()) + 1
+    people = np.bincount(participant, influence)
+    images = np.bincount(stimulus, influence)
+    pairs = np.bincount(np.unique(participant * stimuli + stimulus, return_inverse=True)[1], influence)
+    v_p, v_s, v_ps = (float(sums @ sums) for sums in (people, images, pairs))
+    if finite_sample:
+        v_p *= len(people) / (len(people) - 1)
+        v_s *= len(images) / (len(images) - 1)
+    independent = float(influence @ influence)
+    return max(v_p + v_s - v_ps, independent), v_p + v_s - v_ps < independent
+
+
+def two_way(correct: npt.ArrayLike, participant: Codes, stimulus: Codes) -> TwoWay:
+    """Proportion correct of one condition with its two-way standard error, t on min(P, S) - 1 degrees of freedom.
+
+    Args:
+        correct: (N,) 0 or 1.
+        participant, stimulus: (N,) integer codes without gaps, see `frames.codes`.
+    """
+    y = np.asarray(correct, dtype=float)
+    mean, n = float(y.mean()), len(y)
+    df = int(min(participant.max(), stimulus.max()))
+    if df < 1:
+        return TwoWay(mean, n, None, df)
+    variance, floored = two_way_variance((y - mean) / n, participant, stimulus)
+    return TwoWay(mean, n, math.sqrt(variance), df, floored)
+
+
+def contrast(
+    first: pd.DataFrame, second: pd.DataFrame, level: float = 0.95
+) -> tuple[float, float | None, float | None, float | None]:
+    """PC of `first` minus PC of `second`, (difference, low, high, p), where people and images are shared by both."""
+    y1, y2 = first["correct"].to_numpy(float), second["correct"].to_numpy(float)
+    difference = float(y1.mean() - y2.mean())
+    influence = np.concatenate([(y1 - y1.mean()) / len(y1), -(y2 - y2.mean()) / len(y2)])
+    both = pd.concat([first, second])
+    participant, stimulus = codes(both["participant"]), codes(both["stimulus"])
+    df = int(min(participant.max(), stimulus.max()))
+    variance = two_way_variance(influence, participant, stimulus)[0] if df >= 1 else 0.0
+    if variance == 0:
+        return difference, None, None, None
+    se = math.sqrt(variance)
+    half = float(stats.t.ppf((1 + level) / 2, df)) * se
+    p = 2 * float(stats.t.sf(abs(difference) / se, df))
+    return difference, difference - half, difference + half, p
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down adjustment. A missing p stays missing, and counts in the family as a test not passed."""
+    p = np.array([1.0 if value is None else value for value in p_values])
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(np.minimum(1, p[order] * np.arange(len(p), 0, -1)))
+    adjusted = stepped[np.argsort(order, kind="stable")]
+    return [None if raw is None else float(value) for raw, value in zip(p_values, adjusted, strict=True)]
+
+
+@dataclass(frozen=True)
+class ParticipantLevel:
+    """One proportion per participant, tested as if images were fixed: companions to the two-way values."""
+
+    mean: float
+    se: float
+    df: int
+
+    @classmethod
+    def of(cls, correct: npt.ArrayLike, participant: Codes) -> "ParticipantLevel":
+        """From (N,) answers and (N,) participant codes."""
+        share = np.bincount(participant, np.asarray(correct, float)) / np.bincount(participant)
+        spread = float(share.std(ddof=1)) if len(share) > 1 else 0.0
+        return cls(float(share.mean()), spread / math.sqrt(len(share)), len(share) - 1)
+
+    def p_below(self, bound: float) -> float | None:
+        """One-sided p against a mean >= bound; None where all participants are alike."""
+        return float(stats.t.cdf((self.mean - bound) / self.se, self.df)) if self.se > 0 else None
+
+    def p_above(self, bound: float) -> float | None:
+        """One-sided p against a mean <= bound; None where all participants are alike."""
+        return float(stats.t.sf((self.mean - bound) / self.se, self.df)) if self.se > 0 else None
+
+    def p_equivalence(self, bound: float) -> float | None:
+        """p of the two one-sided tests of a mean within (1 - bound, bound)."""
+        below, above = self.p_below(bound), self.p_above(1 - bound)
+        return None if below is None or above is None else max(below, above)
+
+
+def participant_spread(correct: npt.ArrayLike, participant: Codes, bound: float = DEFAULT_BOUND) -> dict[str, Any]:
+    """Do participants differ by more than the binomial allows?
+
+    Returns p of Tarone's (1979) test of the binomial against the beta-binomial, one-sided for spread, and the upper
+    95 % limit on the share of people whose own PC lies outside (1 - bound, bound). p is None where nobody answered
+    twice; the limit is None, with a reason, below 10 trials per person.
+    """
+    n = np.bincount(participant).astype(float)
+    x = np.bincount(participant, np.asarray(correct, dtype=float)).astype(float)
+    trials = float(np.median(n))
+    result: dict[str, Any] = {"p": _tarone_p(x, n), "trials_per_person": trials, "off_chance_share_upper": None}
+    if trials < MIN_TRIALS_PER_PERSON:
+        reason = f"fewer than {MIN_TRIALS_PER_PERSON} trials per person and condition"
+        return result | {"reason": reason}
+    return result | {"off_chance_share_upper": _off_chance_share_upper(x, n, bound), "reason": None}
+
+
+def _tarone_p(x: Floats, n: Floats) -> float | None:
+    p = float(x.sum() / n.sum())
+    pairs = float((n * (n - 1)).sum())
+    if len(n) < 2 or pairs == 0:
+        return None
+    if p in (0.0, 1.0):
+        return 1.0  # everybody gave the same answers: no spread to be seen
+    z = (((x - n * p) ** 2).sum() / (p * (1 - p)) - n.sum()) / math.sqrt(2 * pairs)
+    return float(stats.norm.sf(z))
+
+
+def _off_chance_share_upper(x: Floats, n: Floats, bound: float) -> float:
+    """Largest share outside the bound among the beta distributions of PC that a likelihood ratio cannot refuse."""
+    outcomes, counts = np.unique(np.stack([x, n]), axis=1, return_counts=True)
+    mean = np.linspace(0.01, 0.99, 99)[:, None]
+    precision = np.geomspace(0.2, 5000, 80)[None, :]
+    a, b = mean * precision, (1 - mean) * precision
+    likelihood = np.zeros_like(a)
+    for (k, m), count in zip(outcomes.T, counts, strict=True):
+        likelihood += count * (betaln(k + a, m - k + b) - betaln(a, b))
+    plausible = 2 * (likelihood.max() - likelihood) <= stats.chi2.ppf(1 - 2 * ALPHA, 1)
+    outside = 1 - (betainc(a, b, bound) - betainc(a, b, 1 - bound))
+    return float(outside[plausible].max())
+
+
+def pairs_needed(upper: float | None) -> int | None:
+    """Pairs a person must see to tell with 95 % certainty which side is altered, at a proportion correct of `upper`.
+
+    N = 2 (1.645/d')^2 with d' = sqrt(2) z(upper), rounded up. None where no number is enough (upper <= .5) or where
+    the proportion is not known.
+    """
+    if upper is None or upper <= 0.5:
+        return None
+    z = float(ndtri(min(upper, 1 - 1e-12)))
+    return max(1, math.ceil((float(ndtri(0.95)) / z) ** 2))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict on one condition rests on. None = could not be computed, which never supports a claim."""
+
+    equivalence_p: float | None
+    spread_p: float | None
+    difference_p: float | None
+    difference_alpha: float = ALPHA
+
+    @property
+    def is_below_bound(self) -> bool:
+        """Equivalence shown, and people no more different from each other than the binomial allows."""
+        shown = self.equivalence_p is not None and self.equivalence_p < ALPHA
+        return shown and self.spread_p is not None and self.spread_p >= ALPHA
+
+    @property
+    def is_detectable(self) -> bool:
+        return self.difference_p is not None and self.difference_p < self.difference_alpha
+
+    def why_not_below(self, bound: float) -> str | None:
+        """What stands against the claim; None where it stands, or where detection itself says enough."""
+        if self.is_below_bound:
+            return None
+        if self.equivalence_p is None or self.spread_p is None:
+            return "too few participants, stimuli or trials per person to test the bound"
+        if self.equivalence_p >= ALPHA:
+            return (
+                None
+                if self.is_detectable
+                else f"equivalence within ({_short(1 - bound)}, {_short(bound)}) is not shown"
+            )
+        return "people differ by more than chance, so a mean near .5 may hide people who can tell"
+
+
+def verdict(evidence: Evidence, bound: float, may_claim_below: bool = True) -> str:
+    """The words for one condition (the table of verdicts: equivalence shown or not, difference shown or not)."""
+    if evidence.is_below_bound and may_claim_below:
+        if evidence.is_detectable:
+            return f"detectable, below the bound ({_short(bound)})"
+        return (
+            f"imperceptible (PC < {_short(bound)})" if bound < DEFAULT_BOUND else f"below the bound ({_short(bound)})"
+        )
+    return "detectable" if evidence.is_detectable else "inconclusive"
+
+
+def verdicts_in_sequence(
+    strengths: Sequence[float], evidence: Sequence[Evidence], bound: float
+) -> list[dict[str, Any]]:
+    """Verdicts of one attack's conditions, strengths ascending: claims go up in strength and stop at the first failure.
+
+    Strength 0, the identity control, has a verdict of its own and stops nothing.
+    """
+    rows, failed_at = [], None
+    for strength, found in zip(strengths, evidence, strict=True):
+        stopped = failed_at is not None and strength > 0
+        reason = found.why_not_below(bound)
+        if found.is_below_bound and stopped:
+            reason = f"claims go up in strength and stopped at s = {failed_at:g}"
+        rows.append({"verdict": verdict(found, bound, not stopped), "verdict_reason": reason})
+        if strength > 0 and not stopped and not found.is_below_bound:
+            failed_at = strength
+    return rows
+
+
+def assess(trials: pd.DataFrame, bound: float = DEFAULT_BOUND, level: float = 0.95) -> list[dict[str, Any]]:
+    """The inferential part of every condition's row of the report, in the order of `frames.cells`.
+
+    Raises ValueError when `bound` is none of BOUNDS.
+    """
+    if bound not in BOUNDS:
+        raise ValueError(f"The bound is {bound}; it must be one of {', '.join(map(str, BOUNDS))}.")
+    conditions = cells(trials)
+    rows = [_tests(cell, bound, level) for _, _, cell in conditions]
+    _adjust(rows, [strength > 0 for _, strength, _ in conditions], "two_way_difference_p", "two_way_holm_p")
+    _adjust(rows, [True] * len(rows), "_above_chance_p", "holm_p")
+    for indices in _by_attack(attack for attack, _, _ in conditions):
+        strengths = [conditions[i][1] for i in indices]
+        found = [_evidence(rows[i], strength) for i, strength in zip(indices, strengths, strict=True)]
+        for i, words in zip(indices, verdicts_in_sequence(strengths, found, bound), strict=True):
+            rows[i] |= words
+    return [{name: value for name, value in row.items() if not name.startswith("_")} for row in rows]
+
+
+def _tests(cell: pd.DataFrame, bound: float, level: float) -> dict[str, Any]:
+    correct, participant, stimulus = cell["correct"].to_numpy(), codes(cell["participant"]), codes(cell["stimulus"])
+    both = two_way(correct, participant, stimulus)
+    people = ParticipantLevel.of(correct, participant)
+    low, high = both.interval(level)
+    return {
+        "participants": int(participant.max()) + 1,
+        "stimuli": int(stimulus.max()) + 1,
+        "two_way_se": both.se,
+        "two_way_low": low,
+        "two_way_high": high,
+        "two_way_difference_p": both.p_difference(),
+        "two_way_upper_bound_p": both.p_below(bound),
+        "two_way_tost_p": both.p_equivalence(bound),
+        "tost_p": people.p_equivalence(bound),
+        "upper_bound_p": people.p_below(bound),
+        "_above_chance_p": people.p_above(0.5),
+        "participant_spread": participant_spread(correct, participant, bound),
+        "pairs_needed": pairs_needed(high) if (cell["strength"] > 0).any() else None,
+        "note": _note(both),
+    }
+
+
+def _note(result: TwoWay) -> str | None:
+    if result.se is None:
+        return "one participant or one stimulus only: nothing can be said beyond them"
+    if result.se == 0:
+        return "all answers are alike: exact binomial tests with one trial per person or image, whichever are fewer"
+    return None
+
+
+def _adjust(rows: list[dict[str, Any]], in_family: Sequence[bool], source: str, target: str) -> None:
+    adjusted = iter(holm([row[source] for row, belongs in zip(rows, in_family, strict=True) if belongs]))
+    for row, belongs in zip(rows, in_family, strict=True):
+        row[target] = next(adjusted) if belongs else None
+
+
+def _evidence(row: dict[str, Any], strength: float) -> Evidence:
+    spread_p = row["participant_spread"]["p"]
+    if strength > 0:
+        return Evidence(row["two_way_tost_p"], spread_p, row["two_way_holm_p"])
+    return Evidence(row["two_way_tost_p"], spread_p, row["two_way_difference_p"], CONTROL_ALPHA)
+
+
+def _by_attack(attacks: Iterable[str]) -> list[list[int]]:
+    groups: dict[str, list[int]] = {}
+    for index, attack in enumerate(attacks):
+        groups.setdefault(attack, []).append(index)
+    return list(groups.values())
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}".lstrip("0")

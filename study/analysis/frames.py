@@ -1,0 +1,235 @@
+"""The trial table: one row per answered trial, checked column by column before any number is computed from it.
+
+Rows are put into one canonical order when they are read, so that the order in which they were written changes no sum,
+not even in its last digit.
+"""
+
+import csv
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+REQUIRED: Final = (
+    "participant",
+    "stimulus",
+    "attack",
+    "strength",
+    "error_shift_deg",
+    "clean_side",
+    "response_side",
+    "correct",
+    "rt_ms",
+    "is_catch",
+)
+#: Optional columns that the analysis knows; any other column is carried along as text.
+OPTIONAL_TEXT: Final = ("control", "field", "model", "item", "population")
+OPTIONAL_NUMBERS: Final = ("px_per_degree", "displacement_px", "displacement_arcmin", "trial_index")
+SIDES: Final = ("left", "right")
+IDENTITY: Final = "identity"
+
+_TEXT = ("participant", "stimulus", "attack", "clean_side", "response_side", *OPTIONAL_TEXT)
+_NUMBERS = ("strength", "error_shift_deg", "rt_ms", *OPTIONAL_NUMBERS)
+_FLAGS = ("correct", "is_catch")
+_MAY_BE_EMPTY = (*OPTIONAL_TEXT, *OPTIONAL_NUMBERS, "error_shift_deg")
+
+
+class TrialTableError(ValueError):
+    """The trial table cannot be analysed. The message is one sentence: what, where, what to do."""
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """The trial table in the CSV file at `path` (UTF-8, first line = column names).
+
+    Returns the table in canonical order (see `from_records`).
+    Raises TrialTableError, naming file, column and line, when anything in it cannot be used.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            header, rows, places = _read_lines(csv.reader(lines, strict=True), path.name)
+    except OSError as error:
+        raise TrialTableError(f"{path}: cannot be read ({error.strerror}); give the path of a CSV file.") from error
+    except UnicodeDecodeError as error:
+        raise TrialTableError(f"{path.name}: is not UTF-8 text; save the table as a UTF-8 CSV file.") from error
+    except csv.Error as error:
+        raise TrialTableError(
+            f"{path.name}: is not a CSV file ({error}); save the table as a UTF-8 CSV file."
+        ) from error
+    columns = dict(zip(header, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(header, ())
+    return _checked(columns, path.name, places)
+
+
+def from_records(records: Iterable[Mapping[str, Any]], source: str) -> pd.DataFrame:
+    """The trial table from one mapping per trial, as the database gives them; None and missing keys are empty cells.
+
+    Returns columns REQUIRED plus those optional ones that have a value: text as str, numbers as float64, `correct` and
+    `is_catch` as int64, `control` always present ("" = the attack itself). Rows are sorted by content.
+    Raises TrialTableError with a sentence that names `source`, column and row.
+    """
+    rows = list(records)
+    names = list(dict.fromkeys([*REQUIRED, *(name for row in rows for name in row)]))
+    columns = {name: tuple(_as_text(row.get(name)) for row in rows) for name in names}
+    return _checked(columns, source, [f"row {number}" for number in range(1, len(rows) + 1)])
+
+
+def main_trials(trials: pd.DataFrame) -> pd.DataFrame:
+    """What the models are about: no catch trials, no control but identity (which is strength 0 of its attack)."""
+    return trials[(trials["is_catch"] == 0) & trials["control"].isin(["", IDENTITY])]
+
+
+def catch_trials(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials with a gross alteration, which everybody who looks gets right."""
+    return trials[trials["is_catch"] == 1]
+
+
+def control_trials(trials: pd.DataFrame) -> pd.DataFrame:
+    """Trials of control pairs other than identity: softened only, or warped by an unrelated field."""
+    return trials[(trials["is_catch"] == 0) & ~trials["control"].isin(["", IDENTITY])]
+
+
+def cells(trials: pd.DataFrame) -> list[tuple[str, float, pd.DataFrame]]:
+    """(attack, strength, rows) of every condition, by attack and then by strength."""
+    return [(str(attack), float(s), rows) for (attack, s), rows in trials.groupby(["attack", "strength"], sort=True)]
+
+
+def codes(values: pd.Series) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """Integer code of each value, 0 to (number of distinct values) - 1."""
+    return np.unique(values.to_numpy(dtype=str), return_inverse=True)[1]
+
+
+def is_simulated(trials: pd.DataFrame) -> bool | None:
+    """Whether any row comes from a simulated observer; None where the table does not say."""
+    if "population" not in trials:
+        return None
+    return bool((trials["population"] == "simulated").any())
+
+
+def to_csv(trials: pd.DataFrame) -> bytes:
+    """The table as UTF-8 CSV; numbers in the shortest form that reads back to the same value."""
+    return bytes(trials.to_csv(index=False, lineterminator="\n").encode())
+
+
+def sha256(trials: pd.DataFrame) -> str:
+    """Hash of the table's CSV: the same for the same rows in any order."""
+    return hashlib.sha256(to_csv(trials)).hexdigest()
+
+
+def _read_lines(reader: Any, source: str) -> tuple[list[str], list[list[str]], list[str]]:
+    header = [name.strip() for name in next(reader, [])]
+    rows, places = [], []
+    for row in reader:
+        if not row:
+            continue
+        if len(row) != len(header):
+            raise TrialTableError(
+                f"{source}: line {reader.line_num} has {len(row)} fields where the header has {len(header)};"
+                " give every row one field per column."
+            )
+        rows.append(row)
+        places.append(f"line {reader.line_num}")
+    _require_columns(header, source)
+    return header, rows, places
+
+
+def _require_columns(header: Sequence[str], source: str) -> None:
+    if missing := [name for name in REQUIRED if name not in header]:
+        raise TrialTableError(f"{source}: column{_list(missing)} missing; the trial table needs {', '.join(REQUIRED)}.")
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise TrialTableError(f"{source}: column{_list(twice)} there more than once; keep one of each.")
+
+
+def _list(names: Sequence[str]) -> str:
+    quoted = ", ".join(f'"{name}"' for name in names)
+    return f" {quoted} is" if len(names) == 1 else f"s {quoted} are"
+
+
+def _checked(columns: Mapping[str, Sequence[str]], source: str, places: Sequence[str]) -> pd.DataFrame:
+    if not places:
+        raise TrialTableError(f"{source}: has no rows; there is nothing to analyse.")
+    check = _Check(source, places)
+    table: dict[str, Any] = {}
+    for name, cells_ in columns.items():
+        values = np.char.strip(np.asarray(cells_, dtype=str))
+        if name not in _MAY_BE_EMPTY and name in REQUIRED:
+            check.no(values == "", name, "is empty", "fill it in or leave the row out")
+        if name in _NUMBERS:
+            table[name] = check.numbers(name, values)
+        elif name in _FLAGS:
+            check.no(~np.isin(values, ["0", "1", "0.0", "1.0"]), name, "must be 0 or 1", values=values)
+            table[name] = values.astype(float).astype(np.int64)
+        else:
+            table[name] = values
+    table.setdefault("control", np.full(len(places), ""))
+    _check_meaning(check, table)
+    frame = pd.DataFrame({name: _column(name, values) for name, values in table.items()})
+    order = [*REQUIRED, *sorted(set(frame.columns) - set(REQUIRED))]
+    frame = frame[order].sort_values(order, kind="stable", ignore_index=True)
+    empty = [name for name in frame if name not in (*REQUIRED, "control") and _is_empty(frame[name])]
+    return frame.drop(columns=empty)
+
+
+def _check_meaning(check: "_Check", table: Mapping[str, Any]) -> None:
+    for name in ("clean_side", "response_side"):
+        check.no(~np.isin(table[name], SIDES), name, 'must be "left" or "right"', values=table[name])
+    right = table["response_side"] != table["clean_side"]
+    check.no(
+        table["correct"].astype(bool) != right,
+        "correct",
+        "does not agree with clean_side and response_side",
+        "it is 1 when response_side, the side chosen as altered, is not clean_side",
+    )
+    check.no(table["strength"] < 0, "strength", "must be 0 or more", values=table["strength"])
+    check.no(table["rt_ms"] < 0, "rt_ms", "must be 0 or more", values=table["rt_ms"])
+    identity = (table["control"] == IDENTITY) & (table["strength"] != 0) & (table["is_catch"] == 0)
+    check.no(identity, "strength", "must be 0 for an identity control", values=table["strength"])
+    main = (table["is_catch"] == 0) & np.isin(table["control"], ["", IDENTITY])
+    if not main.any():
+        raise TrialTableError(f"{check.source}: has catch trials and control pairs only; there is nothing to analyse.")
+    without_shift = main & np.isnan(table["error_shift_deg"])
+    if not without_shift[main].all():
+        check.no(without_shift, "error_shift_deg", "is empty", "give it for every trial that is no catch trial")
+
+
+def _column(name: str, values: Any) -> pd.Series:
+    return pd.Series(values) if name in (*_NUMBERS, *_FLAGS) else pd.Series(values.astype(object), dtype="str")
+
+
+def _is_empty(column: pd.Series) -> bool:
+    return bool(column.isna().all() or (column == "").all())
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+class _Check:
+    """Turns the first offending row of a column into the sentence the user reads."""
+
+    def __init__(self, source: str, places: Sequence[str]) -> None:
+        self.source = source
+        self.places = places
+
+    def no(self, offends: Any, column: str, what: str, advice: str = "", values: Any = None) -> None:
+        if not offends.any():
+            return
+        row = int(np.argmax(offends))
+        found = "" if values is None else f', not "{values[row]}"'
+        advice = f"; {advice}" if advice else ""
+        raise TrialTableError(f'{self.source}: {self.places[row]}: column "{column}" {what}{found}{advice}.')
+
+    def numbers(self, column: str, values: Any) -> Any:
+        empty = values == ""
+        numbers = pd.to_numeric(pd.Series(np.where(empty, "0", values).astype(object)), errors="coerce").to_numpy(float)
+        self.no(~np.isfinite(numbers), column, "must be a finite number", values=values)
+        if column not in _MAY_BE_EMPTY:
+            self.no(empty, column, "is empty", "fill it in or leave the row out")
+        return np.where(empty, math.nan, numbers)

@@ -1,0 +1,109 @@
+"""Machine and people on one axis: what an attack achieves at each strength, and what of it people detect."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from study.analysis.detection import dprime
+from study.analysis.frames import cells
+
+#: The report's names, each with the name of the same figure in a model's evaluation.
+MACHINE_FIELDS: Final = {
+    "displacement_px": "displacement_px",
+    "mean_error_shift_deg": "error_shift",
+    "mean_prediction_shift_deg": "prediction_shift",
+    "net_prediction_shift_deg": "net_prediction_shift",
+    "success_rate": "success_rate",
+    "n_eligible": "n_eligible",
+    "noise_mode_error_deg": "noise_mode_error",
+    "other_field_shift_deg": "other_field_shift",
+}
+
+
+def machine_rows(
+    model: str, attack: str, doses: Sequence[Mapping[str, Any]], px_per_unit: float | None = None
+) -> list[dict[str, Any]]:
+    """The report's `machine` rows of one backdoored model, strengths ascending; what was not measured is None.
+
+    Args:
+        doses: the model's evaluation, one mapping per strength.
+        px_per_unit: mean displacement in image px at strength 1, used where an evaluation does not give it.
+    """
+    rows = []
+    for dose in sorted(doses, key=lambda dose: float(dose["strength"])):
+        strength = float(dose["strength"])
+        row = {"model": model, "attack": attack, "strength": strength}
+        row |= {name: dose.get(name, dose.get(source)) for name, source in MACHINE_FIELDS.items()}
+        if row["displacement_px"] is None and px_per_unit is not None:
+            row["displacement_px"] = px_per_unit * strength
+        rows.append(row)
+    return rows
+
+
+def frontier(trials: pd.DataFrame, machine: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row per attack and strength > 0 shown to people: what it does to the model beside how well it is detected.
+
+    Success rate and mean error shift are the mean over the models evaluated at that strength, on their whole test
+    split; without an evaluation the shift is that of the pairs shown. Displacement in arcmin needs the display's scale.
+    """
+    return [_row(attack, strength, cell, machine) for attack, strength, cell in cells(trials) if strength > 0]
+
+
+def _row(attack: str, strength: float, cell: pd.DataFrame, machine: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    evaluated = [row for row in machine if row["attack"] == attack and np.isclose(row["strength"], strength)]
+    pc = float(cell["correct"].mean())
+    shift = _mean(row["mean_error_shift_deg"] for row in evaluated)
+    return {
+        "attack": attack,
+        "strength": strength,
+        "displacement_px": _first(_mean(row["displacement_px"] for row in evaluated), _column(cell, "displacement_px")),
+        "displacement_arcmin": _column(cell, "displacement_arcmin"),
+        "success_rate": _mean(row["success_rate"] for row in evaluated),
+        "mean_error_shift_deg": _first(shift, _column(cell, "error_shift_deg")),
+        "models": len(evaluated),
+        "proportion_correct": pc,
+        "dprime": dprime(pc),
+    }
+
+
+def px_per_strength(rows: Sequence[Mapping[str, Any]], attack: str) -> float | None:
+    """Mean displacement in image px per unit of strength, where it grows in proportion to strength; None elsewhere."""
+    ratios = [
+        row["displacement_px"] / row["strength"]
+        for row in rows
+        if row["attack"] == attack and row["strength"] > 0 and row["displacement_px"]
+    ]
+    if not ratios or max(ratios) > 1.02 * min(ratios):
+        return None
+    return float(np.mean(ratios))
+
+
+def first_crossing(strengths: Sequence[float], values: Sequence[float], level: float) -> float | None:
+    """The smallest strength at which `values` reach `level`, by linear interpolation; None where they never do.
+
+    The first crossing, because a dose-response beyond the strengths a model was trained on need not be monotone.
+    """
+    for i, value in enumerate(values):
+        if value < level:
+            continue
+        if i == 0:
+            return float(strengths[0])
+        share = (level - values[i - 1]) / (value - values[i - 1])
+        return float(strengths[i - 1] + share * (strengths[i] - strengths[i - 1]))
+    return None
+
+
+def _mean(values: Any) -> float | None:
+    known = [float(value) for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _first(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _column(cell: pd.DataFrame, name: str) -> float | None:
+    values = cell[name].dropna() if name in cell else pd.Series(dtype=float)
+    return float(values.mean()) if len(values) else None

@@ -1,0 +1,175 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from study.analysis import frames
+from study.analysis.models import Analysis
+from study.trials.models import Population
+from tests.study.factories import answer_all, make_study, start
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def analyze(*arguments: object, **options: object) -> None:
+    call_command("analyze_study", *map(str, arguments), **options)
+
+
+@pytest.fixture
+def answered(db):
+    """A study with three simulated sessions: two finished, one left after its first trials, one withdrawn."""
+    study = make_study()
+    for correctly in (True, False):
+        session, _ = start(study, Population.SIMULATED)
+        answer_all(session, correctly=correctly)
+        session.complete()
+    return study
+
+
+# --- a trial table in a file
+
+
+@pytest.mark.django_db
+def test_a_csv_file_gets_a_report(golden_csv: Path, tmp_path: Path, capsys) -> None:
+    analyze("--csv", golden_csv, "--out", tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert len(content["conditions"]) == 10
+    assert (content["flow"]["recruited"], content["flow"]["analysed"]) == (40, 40)
+    assert content["bound"] == 0.60
+    assert capsys.readouterr().out.strip().endswith("report.html")
+    assert not Analysis.objects.exists()
+
+
+def test_a_bad_csv_file_gets_one_sentence_and_nothing_is_written(golden_csv: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text(golden_csv.read_text().replace(",left,", ",up,", 1))
+    with pytest.raises(CommandError) as refused:
+        analyze("--csv", bad, "--out", tmp_path / "out")
+    assert 'must be "left" or "right", not "up"' in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_line_exits_with_an_error_and_no_traceback(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "analyze_study", "--csv", tmp_path / "none.csv", "--out", tmp_path / "out"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "BLINDSPOT_VAR": str(tmp_path / "var")},
+    )
+    assert done.returncode != 0
+    assert "cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_neither_study_nor_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="Name one or more studies"):
+        analyze("--out", tmp_path)
+
+
+def test_a_study_and_a_file_together_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="Name one or more studies"):
+        analyze("tiny", "--csv", "trials.csv", "--out", tmp_path)
+
+
+def test_a_file_in_place_of_the_folder_is_refused(golden_csv: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(CommandError, match="is a file; name a folder"):
+        analyze("--csv", golden_csv, "--out", tmp_path / "out")
+
+
+# --- a study
+
+
+def test_a_study_gets_a_report_and_a_record_of_it(answered, tmp_path: Path) -> None:
+    analyze(answered.slug, "--out", tmp_path, population="simulated")
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert content["simulated"] is True
+    assert content["design"] == {"sha256": answered.current_design.sha256, "matches": True}
+    assert {row["strength"] for row in content["conditions"]} == {0.0, 0.5, 2.0}
+    assert {row["control"] for row in content["controls"]} == {"resampled", "other_field"}
+    record = Analysis.objects.get()
+    assert record.study == answered
+    assert record.design == answered.current_design
+    assert record.data_sha256 == frames.sha256(frames.read_csv(tmp_path / "trials.csv"))
+    assert record.report_path == str(tmp_path / "report.html")
+
+
+def test_simulated_answers_are_not_analysed_unless_asked_for(answered, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="add --population simulated"):
+        analyze(answered.slug, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_unfinished_and_withdrawn_sessions_are_counted_and_left_out(answered, tmp_path: Path) -> None:
+    from tests.study.factories import answer
+
+    unfinished, _ = start(answered, Population.SIMULATED)
+    answer(unfinished, 0)
+    answer(unfinished, 1)
+    answer(unfinished, 2)
+    withdrawn, _ = start(answered, Population.SIMULATED)
+    withdrawn.withdraw()
+    analyze(answered.slug, "--out", tmp_path, population="simulated")
+    flow = json.loads((tmp_path / "report.json").read_text())["flow"]
+    assert flow["recruited"] == 4
+    assert flow["excluded"]["not finished"] == 1
+    assert flow["excluded"]["withdrawn"] == 1
+
+
+def test_a_study_nobody_answered_is_refused(db, tmp_path: Path) -> None:
+    study = make_study()
+    with pytest.raises(CommandError, match="no answers from real participants yet"):
+        analyze(study.slug, "--out", tmp_path)
+
+
+def test_an_unknown_study_is_refused_with_the_known_ones(answered, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=f"There is no study nope; studies: .*{answered.slug}"):
+        analyze("nope", "--out", tmp_path)
+
+
+def test_several_studies_get_a_folder_each(answered, tmp_path: Path) -> None:
+    other = make_study()
+    session, _ = start(other, Population.SIMULATED)
+    answer_all(session)
+    session.complete()
+    analyze(answered.slug, other.slug, "--out", tmp_path, population="simulated")
+    assert (tmp_path / answered.slug / "report.html").exists()
+    assert (tmp_path / other.slug / "report.html").exists()
+
+
+def test_no_code_that_ties_a_row_to_a_person_leaves_the_database(answered, tmp_path: Path) -> None:
+    analyze(answered.slug, "--out", tmp_path, population="simulated")
+    text = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert not any(code in text for code in answered.sessions.values_list("public_code", flat=True))
+
+
+def test_the_dose_response_of_evaluated_models_is_in_the_report(answered, tmp_path: Path) -> None:
+    run = answered.model_run
+    run.metrics = {"evaluation": {"doses": [{"strength": 0.5, "error_shift": 7.0, "success_rate": 0.8}]}}
+    run.save()
+    analyze(answered.slug, "--out", tmp_path, population="simulated")
+    (row,) = json.loads((tmp_path / "report.json").read_text())["machine"]
+    assert (row["model"], row["mean_error_shift_deg"], row["success_rate"]) == (run.name, 7.0, 0.8)
+    assert row["displacement_px"] == pytest.approx(0.3)
+
+
+def test_the_admin_imports_no_numbers() -> None:
+    code = (
+        "import django, sys; django.setup(); from study.analysis import admin, models;"
+        "print([name for name in ('numpy', 'pandas', 'scipy', 'statsmodels', 'matplotlib', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "study.settings"},
+    )
+    assert done.stdout.strip() == "[]"

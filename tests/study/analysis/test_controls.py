@@ -1,0 +1,42 @@
+import pandas as pd
+import pytest
+
+from study.analysis import controls, equivalence, frames
+from tests.study.analysis.observers import one_condition
+
+
+@pytest.fixture(scope="module")
+def main():
+    return frames.main_trials(one_condition(1, [0.85] * 30, trials=8))
+
+
+def control(seed: int, chance: float, strength: float = 0.5) -> pd.DataFrame:
+    return one_condition(seed, [chance] * 30, trials=8).assign(control="resampled", strength=strength)
+
+
+def test_a_control_is_contrasted_with_the_attack_at_the_same_strength(main) -> None:
+    (row,) = controls.compare(control(2, 0.5), main)
+    assert row["contrast_with_attack"] == pytest.approx(row["proportion_correct"] - main["correct"].mean())
+    assert row["low"] < -0.25 < row["high"] < 0
+    assert row["p"] < 0.001
+
+
+def test_a_control_that_looks_like_the_attack_has_a_contrast_around_zero(main) -> None:
+    (row,) = controls.compare(control(3, 0.85), main)
+    assert row["low"] < 0 < row["high"]
+
+
+def test_the_contrast_holds_its_level_when_people_are_shared() -> None:
+    excluded = 0
+    for seed in range(150):
+        first, second = one_condition(2 * seed, [0.6] * 30), one_condition(2 * seed + 1, [0.6] * 30)
+        _, low, high, _ = equivalence.contrast(first, second)
+        excluded += not low < 0 < high
+    assert excluded <= 15
+
+
+def test_without_the_attack_at_that_strength_there_is_no_contrast(main) -> None:
+    (row,) = controls.compare(control(4, 0.5, strength=4.0), main)
+    assert row["contrast_with_attack"] is None
+    assert row["p"] is None
+    assert row["two_way_low"] < 0.5 < row["two_way_high"]

@@ -1,0 +1,253 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from study.analysis import equivalence, frames
+from study.analysis.equivalence import Evidence, TwoWay, verdict, verdicts_in_sequence
+from tests.study.analysis.observers import one_condition, simulate
+
+SHOWN = Evidence(equivalence_p=0.01, spread_p=0.5, difference_p=0.5)
+SHOWN_AND_SEEN = Evidence(equivalence_p=0.01, spread_p=0.5, difference_p=0.01)
+SEEN = Evidence(equivalence_p=0.5, spread_p=0.5, difference_p=0.01)
+OPEN = Evidence(equivalence_p=0.5, spread_p=0.5, difference_p=0.5)
+
+
+def two_way(cell) -> TwoWay:
+    return equivalence.two_way(
+        cell["correct"], frames.codes(cell["participant"]), frames.codes(cell["stimulus"])
+    )
+
+
+# --- goldens
+
+
+def test_two_way_tests_agree_with_the_golden_values(golden_twoway, golden_main) -> None:
+    found = {(attack, s): two_way(cell) for attack, s, cell in frames.cells(golden_main)}
+    assert found.keys() == golden_twoway.keys()
+    for key, result in found.items():
+        target = golden_twoway[key]
+        assert result.mean == pytest.approx(target["mean"], abs=1e-10)
+        assert result.se == pytest.approx(target["se"], abs=1e-10)
+        assert (result.df, result.floored) == (target["df"], target["floored"])
+        assert result.interval(0.90) == pytest.approx(target["ci90"], abs=1e-10)
+        assert result.p_difference() == pytest.approx(target["p_two_sided_vs_half"], abs=1e-10)
+        assert result.p_below(0.60) == pytest.approx(target["p_upper_pc_lt_060"], abs=1e-10)
+        assert result.p_below(0.55) == pytest.approx(target["p_upper_pc_lt_055"], abs=1e-10)
+        assert result.p_equivalence(0.60) == pytest.approx(target["tost_p_040_060"], abs=1e-10)
+
+
+def test_participant_level_tests_agree_with_the_golden_values(golden, golden_main) -> None:
+    expected = {(row["attack"], row["strength"]): row for row in golden["participant_level_all"]}
+    rows = equivalence.assess(golden_main)
+    for (attack, s, _), row in zip(frames.cells(golden_main), rows, strict=True):
+        target = expected[attack, s]
+        assert row["tost_p"] == pytest.approx(target["tost_p"], abs=1e-8)
+        assert row["upper_bound_p"] == pytest.approx(target["noninferiority_p_pc_lt_0.6"], abs=1e-8)
+        assert row["holm_p"] == pytest.approx(target["holm_p_greater"], abs=1e-8)
+
+
+def test_the_strict_bound_agrees_with_the_golden_values(golden, golden_main) -> None:
+    expected = {(row["attack"], row["strength"]): row for row in golden["participant_level_all"]}
+    for (attack, s, _), row in zip(frames.cells(golden_main), equivalence.assess(golden_main, 0.55), strict=True):
+        assert row["upper_bound_p"] == pytest.approx(expected[attack, s]["noninferiority_p_pc_lt_0.55"], abs=1e-8)
+
+
+def test_a_chance_condition_that_pooling_would_claim_is_inconclusive(golden_main) -> None:
+    verdicts = {
+        (attack, s): row["verdict"]
+        for (attack, s, _), row in zip(frames.cells(golden_main), equivalence.assess(golden_main), strict=True)
+    }
+    assert verdicts["badnets", 0.0] == "inconclusive"
+    assert verdicts["badnets", 0.25] == "below the bound (.60)"
+    assert verdicts["wanet", 0.25] == "inconclusive"
+    assert verdicts["wanet", 2.0] == "detectable"
+
+
+# --- words
+
+
+@pytest.mark.parametrize(
+    ("evidence", "bound", "words"),
+    [
+        (SHOWN_AND_SEEN, 0.60, "detectable, below the bound (.60)"),
+        (SHOWN_AND_SEEN, 0.55, "detectable, below the bound (.55)"),
+        (SHOWN, 0.60, "below the bound (.60)"),
+        (SHOWN, 0.55, "imperceptible (PC < .55)"),
+        (SEEN, 0.60, "detectable"),
+        (OPEN, 0.60, "inconclusive"),
+    ],
+)
+def test_the_words_of_a_verdict(evidence: Evidence, bound: float, words: str) -> None:
+    assert verdict(evidence, bound) == words
+
+
+def test_people_who_differ_too_much_forbid_the_claim() -> None:
+    spread = Evidence(equivalence_p=0.001, spread_p=0.01, difference_p=0.9)
+    assert verdict(spread, 0.60) == "inconclusive"
+    assert "people differ" in spread.why_not_below(0.60)
+
+
+def test_what_could_not_be_computed_supports_no_claim() -> None:
+    assert verdict(Evidence(None, None, None), 0.60) == "inconclusive"
+    assert verdict(Evidence(0.001, None, 0.9), 0.60) == "inconclusive"
+
+
+def test_claims_stop_at_the_first_strength_that_fails() -> None:
+    rows = verdicts_in_sequence([0.25, 0.5, 1.0, 2.0], [SHOWN, OPEN, SHOWN, SEEN], 0.60)
+    assert [row["verdict"] for row in rows] == ["below the bound (.60)", "inconclusive", "inconclusive", "detectable"]
+    assert rows[2]["verdict_reason"] == "claims go up in strength and stopped at s = 0.5"
+
+
+def test_an_identity_control_that_fails_stops_no_claim() -> None:
+    rows = verdicts_in_sequence([0.0, 0.25], [OPEN, SHOWN], 0.60)
+    assert [row["verdict"] for row in rows] == ["inconclusive", "below the bound (.60)"]
+
+
+def test_a_bound_that_was_never_offered_is_refused(golden_main) -> None:
+    with pytest.raises(ValueError, match="must be one of"):
+        equivalence.assess(golden_main, 0.7)
+
+
+# --- truths
+
+
+def test_people_who_see_it_but_name_the_wrong_image_are_not_called_below_the_bound() -> None:
+    chances = [0.9] * 5 + [0.1] * 5 + [0.5] * 30
+    claimed = [
+        equivalence.assess(one_condition(seed, chances))[0]["verdict"].endswith("below the bound (.60)")
+        for seed in range(100)
+    ]
+    assert sum(claimed) <= 7
+
+
+def test_a_mean_near_chance_of_such_people_passes_the_one_sided_test_alone() -> None:
+    chances = [0.9] * 5 + [0.1] * 5 + [0.5] * 30
+    passed = [two_way(one_condition(seed, chances, trials=12)).p_below(0.60) < 0.05 for seed in range(40)]
+    assert sum(passed) >= 20
+
+
+def test_a_small_study_at_chance_is_inconclusive_never_imperceptible() -> None:
+    for bound in equivalence.BOUNDS:
+        words = [
+            equivalence.assess(one_condition(seed, [0.5] * 12, trials=5), bound)[0]["verdict"] for seed in range(60)
+        ]
+        assert not any(word.startswith("imperceptible") for word in words)
+        assert words.count("inconclusive") >= 50
+
+
+def test_a_large_study_at_chance_is_below_the_bound() -> None:
+    verdicts = [equivalence.assess(one_condition(seed, [0.5] * 60, trials=12))[0]["verdict"] for seed in range(20)]
+    assert verdicts.count("below the bound (.60)") >= 16
+
+
+def test_the_two_way_test_holds_its_level_when_people_and_images_differ() -> None:
+    rejected = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        people, images = rng.normal(0, 0.3, 40), rng.normal(0, 0.3, 30)
+        participant, stimulus = np.repeat(np.arange(40), 12), np.concatenate([rng.permutation(30)[:12] for _ in range(40)])
+        chance = 1 / (1 + np.exp(-people[participant] - images[stimulus]))
+        rejected += equivalence.two_way(rng.random(480) < chance, participant, stimulus).p_difference() < 0.05
+    assert rejected <= 22
+
+
+# --- properties
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), permutation=st.integers(0, 10_000))
+def test_neither_row_order_nor_the_names_of_the_sides_change_a_verdict(seed: int, permutation: int) -> None:
+    trials = simulate(seed, participants=6, stimuli=8, strengths=(0.0, 0.5, 2.0), trials=3, catch=0)
+    other = {"left": "right", "right": "left"}
+    swapped = trials.assign(
+        clean_side=trials["clean_side"].map(other), response_side=trials["response_side"].map(other)
+    ).sample(frac=1, random_state=permutation)
+    before, after = equivalence.assess(trials), equivalence.assess(swapped)
+    for one, two in zip(before, after, strict=True):
+        assert one["verdict"] == two["verdict"]
+        for name in ("two_way_tost_p", "two_way_difference_p", "tost_p"):
+            assert (one[name] is None) == (two[name] is None)
+            assert one[name] is None or math.isclose(one[name], two[name], abs_tol=1e-12)
+
+
+@given(p=st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_never_makes_a_p_value_smaller(p: list[float]) -> None:
+    assert all(adjusted >= raw for raw, adjusted in zip(p, equivalence.holm(p), strict=True))
+
+
+def test_a_missing_p_value_counts_in_the_family_but_stays_missing() -> None:
+    assert equivalence.holm([0.01, None, 0.02]) == pytest.approx([0.03, None, 0.04])
+
+
+# --- cells with little in them
+
+
+def test_a_condition_answered_correctly_by_all_is_detectable() -> None:
+    row = equivalence.assess(one_condition(1, [1.0] * 20))[0]
+    assert row["verdict"] == "detectable"
+    assert row["two_way_high"] == 1
+    assert 0.7 < row["two_way_low"] < 1
+    assert "all answers are alike" in row["note"]
+
+
+def test_two_people_who_are_always_right_prove_nothing() -> None:
+    row = equivalence.assess(one_condition(1, [1.0] * 2))[0]
+    assert row["two_way_difference_p"] == pytest.approx(0.5)
+    assert row["verdict"] == "inconclusive"
+
+
+def test_a_condition_answered_wrongly_by_all_is_detectable_and_not_below_the_bound() -> None:
+    row = equivalence.assess(one_condition(1, [0.0] * 20))[0]
+    assert (row["two_way_low"], row["verdict"]) == (0, "detectable")
+
+
+def test_one_participant_supports_no_claim() -> None:
+    row = equivalence.assess(one_condition(1, [0.5], trials=20))[0]
+    assert row["two_way_tost_p"] is None
+    assert row["verdict"] == "inconclusive"
+    assert "one participant" in row["note"]
+
+
+# --- spread and numbers of pairs
+
+
+def test_the_spread_test_holds_its_level() -> None:
+    people = np.repeat(np.arange(40), 6)
+    rejected = [
+        equivalence.participant_spread(np.random.default_rng(seed).random(240) < 0.5, people)["p"] < 0.05
+        for seed in range(400)
+    ]
+    assert 0.02 <= np.mean(rejected) <= 0.08
+
+
+def test_no_share_of_people_is_given_below_ten_trials_per_person() -> None:
+    spread = equivalence.participant_spread([0, 1] * 9, np.repeat([0, 1, 2], 6))
+    assert spread["off_chance_share_upper"] is None
+    assert "fewer than 10 trials" in spread["reason"]
+
+
+def test_the_upper_limit_on_people_off_chance_covers_their_share() -> None:
+    people = np.repeat(np.arange(40), 20)
+    chance = np.repeat([0.9] * 4 + [0.1] * 4 + [0.5] * 32, 20)
+    limits = [
+        equivalence.participant_spread(np.random.default_rng(seed).random(800) < chance, people)["off_chance_share_upper"]
+        for seed in range(20)
+    ]
+    assert all(0.2 <= limit <= 0.8 for limit in limits)
+
+
+def test_nobody_off_chance_gives_a_small_upper_limit() -> None:
+    people = np.repeat(np.arange(60), 60)
+    spread = equivalence.participant_spread(np.random.default_rng(4).random(3600) < 0.5, people)
+    assert spread["off_chance_share_upper"] < 0.1
+
+
+def test_pairs_needed_follow_from_dprime() -> None:
+    d = math.sqrt(2) * 0.2533471031357997  # PC = .60
+    assert equivalence.pairs_needed(0.60) == math.ceil(2 * (1.6448536269514722 / d) ** 2)
+    assert equivalence.pairs_needed(0.5) is None
+    assert equivalence.pairs_needed(None) is None
+    assert equivalence.pairs_needed(1.0) == 1
