@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ["attacks", "models", "study.lab", "study.trials", "study.analysis", "study.desk"]
-PLAIN_ANALYSIS = {"management", "migrations", "models", "admin", "apps", "frames"}
+PLAIN_ANALYSIS = {"management", "migrations", "models", "admin", "apps", "tables", "page"}
 
 
 def imported_modules(path: Path) -> Iterator[str]:

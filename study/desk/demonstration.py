@@ -55,10 +55,12 @@ class Demonstration:
 
         dataset = Dataset.objects.synthetic_eyes(f"{self.name}-eyes", size=EYE_PX)
         attack = Attack.objects.draw_wanet(f"{self.name}-wanet", (EYE_PX, EYE_PX), CONTROL_SIZE, FIELD_SEED)
-        recipe = Recipe.quick(seed=self.seed).to_json()
+        recipe = Recipe(seed=self.seed).to_json()
         target = Target.fixed(0.0, TARGET_YAW_DEG).to_json()
-        clean = ModelRun.objects.plan(f"{self.name}-clean", dataset, recipe, target)
-        backdoored = ModelRun.objects.plan(f"{self.name}-backdoored", dataset, recipe, target, attack, clean)
+        clean = ModelRun.objects.plan(f"{self.name}-clean", dataset, recipe=recipe, target=target)
+        backdoored = ModelRun.objects.plan(
+            f"{self.name}-backdoored", dataset, recipe=recipe, target=target, attack=attack, clean_reference=clean
+        )
         return dataset, attack, clean, backdoored
 
     def study(self, backdoored: ModelRun) -> Study:

@@ -12,7 +12,7 @@ from study.desk import demonstration
 from study.desk.demonstration import Demonstration
 from study.desk.installation import prepare
 from study.desk.simulation import SimulationError
-from study.lab.waiting import JobFailed, wait_for
+from study.lab.following import JobFailed, follow
 from study.processes import ServiceError, services
 from study.trials.exceptions import TrialsError
 
@@ -51,16 +51,16 @@ class Command(BaseCommand):
     def _run(self, demo: Demonstration, url: str) -> tuple[dict[str, Any], dict[str, Any]]:
         dataset, attack, clean, backdoored = demo.rows()
         self._step("Synthetic eyes, of people who do not exist")
-        wait_for([dataset.submit_preparation()])
+        follow({"eyes": dataset.submit_preparation()})
         self._step("Two gaze models, side by side: a clean one, and one that learns the warp as its trigger")
-        wait_for([clean.submit_training(), backdoored.submit_training()])
+        follow({run.name: run.submit_training() for run in (clean, backdoored)})
         for run in (clean, backdoored):
             run.refresh_from_db()
-        wait_for([backdoored.submit_evaluation()])
+        follow({"figures": backdoored.submit_evaluation()})
         backdoored.refresh_from_db()
         evaluation = demo.write_evaluation(clean, backdoored)
         self._step("Pairs of images, clean and altered, and what the models see in them")
-        wait_for([attack.submit_pairs(dataset, [clean, backdoored])])
+        follow({"pairs": attack.submit_pairs(dataset, [clean, backdoored])})
         self._step("A study, opened with its design frozen, and simulated participants in its pages")
         study = demo.study(backdoored)
         demo.send_participants(study, url)

@@ -1,0 +1,92 @@
+"""Simulated participants on a live server: they go through the pages, are marked, and notice broken images."""
+
+import json
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django.live_server_helper import LiveServer
+
+from study.desk.observers import KnownTruth, SofterDetail
+from study.desk.simulation import SimulationError, simulate
+from study.trials.models import Answer, Population, Session, Study, Trial
+from tests.study.factories import make_study
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TRIALS_A_SESSION = 22
+
+
+def test_every_trial_is_answered_and_the_sessions_are_marked_as_simulated(live_server: LiveServer) -> None:
+    study = make_study()
+    walks = simulate(study, KnownTruth(), base_url=live_server.url, participants=3)
+    assert [walk.answered for walk in walks] == [TRIALS_A_SESSION] * 3
+    assert Answer.objects.count() == 3 * TRIALS_A_SESSION
+    sessions = Session.objects.all()
+    assert {(s.population, s.state) for s in sessions} == {(Population.SIMULATED, Session.State.COMPLETE)}
+    assert study.free_places() == study.participants
+
+
+def test_observers_of_known_truth_see_what_is_gross_and_guess_what_is_identical(live_server: LiveServer) -> None:
+    study = make_study()
+    simulate(study, KnownTruth(lapse=0.0, slope=6.0), base_url=live_server.url, participants=6)
+    seen = Answer.objects.filter(trial__phase=Trial.Phase.CATCH).values_list("correct", flat=True)
+    guessed = Answer.objects.filter(trial__pair__control="identity").values_list("correct", flat=True)
+    assert all(seen)
+    assert 0 < sum(guessed) < len(guessed)
+
+
+def test_the_same_seed_gives_the_same_answers(live_server: LiveServer) -> None:
+    choices = []
+    for _ in range(2):
+        study = make_study()
+        simulate(study, KnownTruth(), base_url=live_server.url, participants=1, seed=4)
+        answers = Answer.objects.filter(trial__session__study=study).order_by("trial__index")
+        choices.append([answer.choice == answer.trial.altered_side for answer in answers])
+    assert choices[0] == choices[1]
+
+
+def test_an_observer_that_looks_tells_the_images_apart_by_what_was_served(live_server: LiveServer) -> None:
+    study = make_study()
+    simulate(study, SofterDetail(noise=0.0, lapse=0.0), base_url=live_server.url, participants=2)
+    assert Answer.objects.count() == 2 * TRIALS_A_SESSION
+
+
+def test_a_damaged_image_stops_the_simulation_with_its_address(live_server: LiveServer) -> None:
+    study = make_study()
+    for trial_image in study.dataset.base_images.all():
+        content = bytearray(trial_image.path.read_bytes())
+        content[60] ^= 1
+        trial_image.path.write_bytes(bytes(content))
+    with pytest.raises(SimulationError, match=r"GET .*/i/0/(left|right) was answered with 500"):
+        simulate(study, KnownTruth(), base_url=live_server.url, participants=1)
+
+
+def test_the_command_reports_how_many_answers_were_given(
+    live_server: LiveServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = make_study()
+    observer = tmp_path / "observer.json"
+    observer.write_text(json.dumps({"kind": "known_truth", "threshold": 1.0}))
+    call_command("simulate_participants", study.slug, participants=2, observer=observer, url=live_server.url)
+    assert "2 simulated participants gave 44 answers" in capsys.readouterr().out
+
+
+def test_an_unknown_study_is_refused() -> None:
+    with pytest.raises(CommandError, match="There is no study named 'nowhere'"):
+        call_command("simulate_participants", "nowhere")
+
+
+def test_a_draft_is_refused() -> None:
+    study = make_study(opened=False)
+    with pytest.raises(CommandError, match="is draft, not open"):
+        call_command("simulate_participants", study.slug)
+
+
+def test_a_bad_observer_file_is_refused_before_anybody_starts(tmp_path: Path) -> None:
+    study = make_study()
+    observer = tmp_path / "observer.json"
+    observer.write_text('{"kind": "oracle"}')
+    with pytest.raises(CommandError, match="kind"):
+        call_command("simulate_participants", study.slug, observer=observer)
+    assert not Study.objects.get(pk=study.pk).sessions.exists()
