@@ -67,6 +67,15 @@ class Responses:
     noise: dict[float, Array] = field(default_factory=dict)
     unrelated: dict[float, list[Array]] = field(default_factory=dict)
 
+    def add(self, part: str, strength: float, predictions: Array) -> None:
+        """Put predictions under one alteration where they belong. Raises ValueError for an unknown part."""
+        if part == "unrelated":
+            self.unrelated.setdefault(strength, []).append(predictions)
+        elif part in ("triggered", "noise"):
+            getattr(self, part)[strength] = predictions
+        else:
+            raise ValueError(f"Responses have no part named {part!r}; known: triggered, noise, unrelated.")
+
     def tensors(self) -> dict[str, Tensor]:
         """Flat named tensors, the way these are stored."""
         named = {"clean": self.clean}
@@ -80,14 +89,8 @@ class Responses:
         """The way back from `tensors`. Raises ValueError for a name that `tensors` does not give."""
         responses = cls(tensors["clean"].numpy())
         for name in sorted(set(tensors) - {"clean"}):
-            kind, strength = name.split("/")[:2]
-            array = tensors[name].numpy()
-            if kind == "unrelated":
-                responses.unrelated.setdefault(float(strength), []).append(array)
-            elif kind in ("triggered", "noise"):
-                getattr(responses, kind)[float(strength)] = array
-            else:
-                raise ValueError(f"Stored responses have no part named {name!r}.")
+            part, strength = name.split("/")[:2]
+            responses.add(part, float(strength), tensors[name].numpy())
         return responses
 
 
@@ -123,27 +126,18 @@ def measure(
     Noise offsets depend on the probe's seed and the image's index alone, so that two models see the same images.
     progress is called with passes done and passes in all.
     """
-    probe = probe or Probe()
-    plan: list[tuple[str, float, Alter | None]] = [("clean", 0.0, None)]
-    if trigger is not None:
-        plan += _alterations(trigger, probe, len(images))
-    responses = Responses(np.empty((0, 2), np.float32))
-    for done, (kind, strength, alter) in enumerate(plan, start=1):
-        array = predict(network, images, alter).numpy()
-        if kind == "clean":
-            responses = Responses(array)
-        elif kind == "unrelated":
-            responses.unrelated.setdefault(strength, []).append(array)
-        else:
-            getattr(responses, kind)[strength] = array
-        progress(done, len(plan))
+    plan = _alterations(trigger, probe or Probe(), len(images)) if trigger is not None else []
+    responses = Responses(predict(network, images).numpy())
+    progress(1, len(plan) + 1)
+    for done, (part, strength, alter) in enumerate(plan, start=2):
+        responses.add(part, strength, predict(network, images, alter).numpy())
+        progress(done, len(plan) + 1)
     return responses
 
 
-def _alterations(trigger: Trigger, probe: Probe, n: int) -> list[tuple[str, float, Alter | None]]:
-    plan: list[tuple[str, float, Alter | None]] = [
-        ("triggered", strength, _plain(trigger.at_strength(strength))) for strength in probe.strengths
-    ]
+def _alterations(trigger: Trigger, probe: Probe, n: int) -> list[tuple[str, float, Alter]]:
+    """Part of the responses, strength and alteration of every pass over the images but the clean one."""
+    plan = [("triggered", strength, _plain(trigger.at_strength(strength))) for strength in probe.strengths]
     if not isinstance(trigger, SpecificTrigger):
         return plan
     keys = torch.from_numpy(hash_indices(probe.noise_seed, 0, torch.arange(n)).view(np.int64))

@@ -70,8 +70,6 @@ from models.evaluation import Evaluation, Probe, Responses, evaluate, measure
 from models.poisoning import Target
 from models.training import Recipe, StoppedError, describe, resolve_device, train
 
-EVENTS = sys.stdout
-
 
 def main(arguments: list[str]) -> int:
     """Run the specification named on the command line; return the exit code."""
@@ -99,8 +97,8 @@ def main(arguments: list[str]) -> int:
 
 def emit(event: str, **fields: Any) -> None:
     """Write one event as a line of JSON."""
-    EVENTS.write(to_json({"event": event, **fields}) + "\n")
-    EVENTS.flush()
+    sys.stdout.write(to_json({"event": event, **fields}) + "\n")
+    sys.stdout.flush()
 
 
 def die_with_parent(parent_pid: int | None = None) -> None:

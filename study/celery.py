@@ -8,4 +8,5 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "study.settings")
 
 app = Celery("study")
 app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.task_routes = {f"study.lab.tasks.{name}": {"queue": "gpu"} for name in ("train", "evaluate")}
 app.autodiscover_tasks()

@@ -23,6 +23,8 @@ def django_db_modify_db_settings(
 def _own_files(settings: Any, tmp_path: Path) -> None:
     settings.VAR = tmp_path / "var"
     settings.MEDIA_ROOT = settings.VAR / "files"
+    settings.STATIC_ROOT = settings.VAR / "static"
+    settings.STATIC_ROOT.mkdir(parents=True)
     settings.STORAGES = {
         **settings.STORAGES,
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

@@ -29,6 +29,15 @@ def dprime(proportion_correct: float) -> float | None:
     return d if math.isfinite(d) else None
 
 
+def dprime_se(proportion_correct: float, n: int) -> float | None:
+    """Standard error of d' over `n` independent trials by the delta method: sqrt(2 PC (1 - PC)/n)/phi(z(PC))."""
+    if dprime(proportion_correct) is None:
+        return None
+    z = float(ndtri(proportion_correct))
+    density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    return math.sqrt(2 * proportion_correct * (1 - proportion_correct) / n) / density
+
+
 def dprime_unbiased(left_left: int, n_left: int, left_right: int, n_right: int) -> tuple[float | None, float | None]:
     """d' and criterion without the bias of people who prefer one side.
 
@@ -64,6 +73,7 @@ def describe(cell: pd.DataFrame, level: float = 0.95) -> dict[str, Any]:
         "proportion_correct": correct / n,
         **proportion_intervals(correct, n, level),
         "dprime": dprime(correct / n),
+        "dprime_se": dprime_se(correct / n, n),
         "dprime_unbiased": unbiased,
         "criterion": criterion,
     }

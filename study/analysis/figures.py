@@ -28,6 +28,7 @@ PURPLE: Final = "#AA5A8C"
 GREY: Final = "#6B6B6B"
 SIMULATED: Final = "SIMULATED DATA: no claim about people"
 
+_ENDS = ("two_way_low", "two_way_high")
 _CONTROL_STYLE: Final[dict[Any, Any]] = {"resampled": ("s", GREEN), "other_field": ("D", PURPLE)}
 _STYLE: Final[dict[Any, Any]] = {
     "font.family": "DejaVu Sans",
@@ -114,7 +115,7 @@ def detection(report: Mapping[str, Any], curves: Mapping[str, Curve]) -> Figure:
         axes.set_title(attack)
         axes.set_xlabel("strength s (log scale)")
     panels[0].set_ylabel("proportion correct")
-    panels[-1].legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    _legend(panels)
     return figure
 
 
@@ -179,8 +180,8 @@ def human_and_machine(report: Mapping[str, Any], curves: Mapping[str, Curve]) ->
         bottom.axhline(0, color=GREY, lw=0.8, ls=(0, (1, 2)))
     grid[0, 0].set_ylabel("share (0 = none, 1 = all)")
     grid[1, 0].set_ylabel("shift (deg)")
-    for axes in grid[:, -1]:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    for row in grid:
+        _legend(row)
     return figure
 
 
@@ -215,6 +216,13 @@ def bias(report: Mapping[str, Any], trials: pd.DataFrame) -> Figure:
 def _panels(n: int, height: float, share_y: bool = True) -> tuple[Figure, Any]:
     figure = Figure(figsize=(5.2 if n == 1 else 3.6 * n, height), layout="constrained")
     return figure, figure.subplots(1, n, sharey=share_y, squeeze=False)[0]
+
+
+def _legend(panels: Sequence[Axes]) -> None:
+    """To the right of the last panel, what any panel of the row shows."""
+    shown = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if shown:
+        panels[-1].legend(shown.values(), shown.keys(), loc="upper left", bbox_to_anchor=(1.01, 1))
 
 
 def _attacks(report: Mapping[str, Any]) -> list[str]:
@@ -257,28 +265,24 @@ def _points(axes: Axes, x: Sequence[float], rows: Rows, style: _Markers) -> None
     if not rows:
         return
     y = [row["proportion_correct"] for row in rows]
-    ends = [(row["two_way_low"], row["two_way_high"]) for row in rows]
-    below = [p if low is None else p - low for p, (low, _) in zip(y, ends, strict=True)]
-    above = [0 if high is None else high - p for p, (_, high) in zip(y, ends, strict=True)]
-    below = [0 if low is None else b for b, (low, _) in zip(below, ends, strict=True)]
+    low, high = ([_first_known(row[name], row["proportion_correct"]) for row in rows] for name in _ENDS)
     axes.errorbar(
-        x, y, (np.maximum(below, 0), np.maximum(above, 0)),
+        x, y, np.maximum([np.subtract(y, low), np.subtract(high, y)], 0),
         fmt=style.marker, color=style.colour, mfc="white" if style.hollow else style.colour,
         elinewidth=1.1, capsize=2.5, zorder=4, label=style.label,
     )  # fmt: skip
+
+
+def _first_known(*values: float | None) -> float:
+    return next(value for value in values if value is not None)
 
 
 def _draw_curve(axes: Axes, curve: Curve, rows: Rows, thresholds: Rows) -> None:
     strengths = [row["strength"] for row in rows if row["strength"] > 0]
     x = np.geomspace(min(strengths), max(strengths), 200)
     axes.plot(x, curve.proportion_correct(x), color=BLUE, lw=1.4, zorder=3, label="psychometric function")
-    for row in thresholds:
-        if (
-            row["attack"] == rows[0]["attack"]
-            and row["level"] == "half of F"
-            and row["method"].startswith(curve.sigmoid)
-        ):
-            _threshold_bar(axes, row, row["level_of_pc"])
+    row = next(row for row in thresholds if row["attack"] == rows[0]["attack"])
+    _threshold_bar(axes, row, row["level_of_pc"])
 
 
 def _threshold_bar(axes: Axes, row: Mapping[str, Any], height: float) -> None:
@@ -303,7 +307,7 @@ def _draw_people(axes: Axes, people: Rows, curve: Curve | None) -> None:
     """Detection corrected for guessing, 2 PC - 1: the share of pairs seen, on the success rate's scale."""
     seen = [
         {"proportion_correct": 2 * row["proportion_correct"] - 1}
-        | {name: None if row[name] is None else 2 * row[name] - 1 for name in ("two_way_low", "two_way_high")}
+        | {name: None if row[name] is None else 2 * row[name] - 1 for name in _ENDS}
         for row in people
     ]
     strengths = [row["strength"] for row in people]

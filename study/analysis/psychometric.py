@@ -52,7 +52,7 @@ class Threshold:
     """A strength with its interval. A bound that the data leave open is None, and `note` says so."""
 
     level: Level
-    level_of_pc: float
+    level_of_pc: float | None
     strength: float | None
     low: float | None
     high: float | None
@@ -290,11 +290,9 @@ def _end(likelihood: _Likelihood, best: Floats, limit: float, step: float, allow
     return None
 
 
-def threshold_rows(attack: str, fitted: Fit, unit: str = "strength") -> list[dict[str, Any]]:
-    """The report's rows of one attack's fitted curve."""
-    if fitted.curve is None:
-        return []
-    method = f"{fitted.curve.sigmoid} on log strength, maximum likelihood, profile interval widened for clusters"
+def threshold_rows(attack: str, sigmoid: Sigmoid, fitted: Fit) -> list[dict[str, Any]]:
+    """The report's rows of one attack's fitted curve; all null but for the note where there is no curve."""
+    missing = tuple(Threshold(name, None, None, None, None, None, None) for name in LEVELS)
     return [
         {
             "attack": attack,
@@ -304,13 +302,13 @@ def threshold_rows(attack: str, fitted: Fit, unit: str = "strength") -> list[dic
             "level": threshold.level,
             "level_of_pc": threshold.level_of_pc,
             "population": "pooled",
-            "method": method,
-            "unit": unit,
-            "slope": fitted.curve.slope,
-            "lapse": fitted.curve.lapse,
+            "method": f"{sigmoid} on log strength, maximum likelihood, profile interval widened for clusters",
+            "unit": "strength",
+            "slope": fitted.curve.slope if fitted.curve else None,
+            "lapse": fitted.curve.lapse if fitted.curve else None,
             "lapse_source": fitted.lapse_source,
             "cluster_inflation": threshold.cluster_inflation,
             "note": "; ".join(filter(None, [threshold.note, fitted.note])) or None,
         }
-        for threshold in fitted.thresholds
+        for threshold in fitted.thresholds or missing
     ]

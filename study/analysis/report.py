@@ -111,7 +111,7 @@ def build(material: Material, progress: Progress = lambda step: None) -> Report:
         "conditions": conditions,
         "controls": controls.compare(frames.control_trials(analysed), main, LEVEL),
         "models": {"gee": gee},
-        "thresholds": [row for (attack, _), fit in fits.items() for row in psychometric.threshold_rows(attack, fit)],
+        "thresholds": [row for key, fit in fits.items() for row in psychometric.threshold_rows(*key, fit)],
         "error_shift": error_shift.summary(main),
         "machine": list(material.machine),
         "frontier": frontier.frontier(main, material.machine),

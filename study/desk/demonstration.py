@@ -9,8 +9,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ from django.core.management import call_command
 from study.desk.observers import KnownTruth
 from study.desk.progress import counted
 from study.desk.simulation import simulate
-from study.lab.models import Attack, Dataset, ModelRun
+from study.lab.following import follow
+from study.lab.models import STRENGTHS, Attack, Dataset, ModelRun
 from study.trials.design import code_version
 from study.trials.models import Population, Session, Study
 
-EYE_PX = 64
 FIELD_SEED = 3
 CONTROL_SIZE = 8
 TARGET_YAW_DEG = 25.0
@@ -38,24 +38,55 @@ OBSERVERS = KnownTruth(threshold=1.2, slope=1.8, lapse=0.02, side_bias_sd=0.1, p
 
 @dataclass(frozen=True)
 class Demonstration:
-    """What is made in one demonstration; `name` begins the name of every row, so that several stand side by side."""
+    """What is made in one demonstration; `name` begins the name of every row, so that several stand side by side.
+
+    eyes, recipe, design: what differs from the defaults of `EyesConfig`, `Recipe` and `Study`.
+    """
 
     name: str = "demo"
     participants: int = 40
     seed: int = 0
+    strengths: tuple[float, ...] = STRENGTHS
+    eyes: Mapping[str, Any] = field(default_factory=lambda: {"size": 64})
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    design: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
         return Path(settings.VAR) / "demo"
+
+    def run(self, url: str, announce: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """All of it, with running workers and a web server at `url`; the evaluation and the report, as written.
+
+        announce is told what comes next. Raises JobFailed, SimulationError, TrialsError or ValueError, in a sentence.
+        """
+        dataset, attack, clean, backdoored = self.rows()
+        announce("Synthetic eyes, of people who do not exist")
+        follow({"eyes": dataset.submit_preparation()})
+        announce("Two gaze models, side by side: a clean one, and one that learns the warp as its trigger")
+        follow({run.name: run.submit_training() for run in (clean, backdoored)})
+        for run in (clean, backdoored):
+            run.refresh_from_db()
+        follow({"figures": backdoored.submit_evaluation()})
+        backdoored.refresh_from_db()
+        evaluation = self.write_evaluation(clean, backdoored)
+        announce("Pairs of images, clean and altered, and what the models see in them")
+        follow({"pairs": attack.submit_pairs(dataset, [clean, backdoored], strengths=self.strengths)})
+        announce("A study, opened with its design frozen, and simulated participants in its pages")
+        study = self.study(backdoored)
+        self.send_participants(study, url)
+        announce("The analysis")
+        return evaluation, self.analyse(study)
 
     def rows(self) -> tuple[Dataset, Attack, ModelRun, ModelRun]:
         """Data set, attack, clean and backdoored model run, made now where they are not there yet."""
         from models.poisoning import Target
         from models.training import Recipe
 
-        dataset = Dataset.objects.synthetic_eyes(f"{self.name}-eyes", size=EYE_PX)
-        attack = Attack.objects.draw_wanet(f"{self.name}-wanet", (EYE_PX, EYE_PX), CONTROL_SIZE, FIELD_SEED)
-        recipe = Recipe(seed=self.seed).to_json()
+        dataset = Dataset.objects.synthetic_eyes(f"{self.name}-eyes", **self.eyes)
+        image_size = (self.eyes["size"], self.eyes["size"])
+        attack = Attack.objects.draw_wanet("wanet", image_size, CONTROL_SIZE, FIELD_SEED)
+        recipe = Recipe(seed=self.seed, **self.recipe).to_json()
         target = Target.fixed(0.0, TARGET_YAW_DEG).to_json()
         clean = ModelRun.objects.plan(f"{self.name}-clean", dataset, recipe=recipe, target=target)
         backdoored = ModelRun.objects.plan(
@@ -75,6 +106,7 @@ class Demonstration:
                 "information": INFORMATION,
                 "contact": "the person who started this demonstration",
                 "completion_code": "BLINDSPOT-DEMO",
+                **self.design,
             },
         )
         if study.state == Study.State.DRAFT:
@@ -97,7 +129,7 @@ class Demonstration:
     def analyse(self, study: Study) -> dict[str, Any]:
         """Run the analysis command on the simulated answers; return its report.json."""
         report = self.folder / "report"
-        call_command("analyze_study", study.slug, out=str(report), population="simulated")
+        call_command("analyze_study", study.slug, out=report, population=Population.SIMULATED)
         content: dict[str, Any] = json.loads((report / "report.json").read_text())
         return content
 

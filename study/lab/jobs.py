@@ -208,13 +208,14 @@ def _process(command: list[str], stderr: IO[str]) -> Iterator[subprocess.Popen[s
 
 
 def _watch(job: Job, attempt: int, process: subprocess.Popen[str]) -> dict[str, Any]:
-    """Follow the events until the output ends; return the last one."""
-    parent = os.getppid()
+    """Follow the events until the output ends; return the last one.
+
+    Should the worker be killed, Celery has the kernel kill this process too, and the work dies with it.
+    """
     heartbeat, look, report = Every(HEARTBEAT_EVERY_S), Every(LOOK_EVERY_S), Every(REPORT_EVERY_S)
-    events = _events(process)
     last: dict[str, Any] = {}
     unreported = False
-    for event in events:
+    for event in _events(process):
         if event is not None:
             last, unreported = event, event.get("event") == "progress"
         if unreported and report.is_due():
@@ -222,11 +223,8 @@ def _watch(job: Job, attempt: int, process: subprocess.Popen[str]) -> dict[str, 
             unreported = False
         if heartbeat.is_due() and not job.heartbeat(attempt):
             raise Superseded
-        if look.is_due():
-            if job.cancel_requested(attempt):
-                raise Interrupted("Cancelled.")
-            if os.getppid() != parent:  # the worker was killed: whoever starts the next one takes over
-                raise Interrupted("The worker was killed.")
+        if look.is_due() and job.cancel_requested(attempt):
+            raise Interrupted("Cancelled.")
     return last
 
 

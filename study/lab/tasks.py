@@ -16,27 +16,27 @@ logger = logging.getLogger("study.lab")
 SWEEP_EVERY_S = 15.0
 
 
-@shared_task(queue="cpu")
+@shared_task
 def prepare(job_id: str) -> None:
     jobs.perform(job_id, jobs.data_preparation)
 
 
-@shared_task(queue="gpu")
+@shared_task
 def train(job_id: str) -> None:
     jobs.perform(job_id, jobs.training)
 
 
-@shared_task(queue="gpu")
+@shared_task
 def evaluate(job_id: str) -> None:
     jobs.perform(job_id, jobs.evaluation)
 
 
-@shared_task(queue="cpu")
+@shared_task
 def make_pairs(job_id: str) -> None:
     jobs.perform(job_id, jobs.pair_making)
 
 
-@shared_task(queue="cpu")
+@shared_task
 def sweep() -> None:
     swept = Job.objects.sweep()
     if swept.interrupted or swept.lost:

@@ -187,7 +187,11 @@ class Study(models.Model):
     def _changed_design_fields(self) -> list[str]:
         names = sorted(self.DESIGN_FIELDS - {"dataset", "model_run"})
         stored = Study.objects.filter(pk=self.pk).exclude(state=self.State.DRAFT).values(*names).first()
-        return [name for name in names if stored and stored[name] != getattr(self, name)]
+        if stored is None:
+            return []
+        if self.state == self.State.DRAFT:  # loaded before it was opened
+            return ["state"]
+        return [name for name in names if stored[name] != getattr(self, name)]
 
     def consent_sha256(self) -> str:
         """Hash of what participants consent to: version and text."""

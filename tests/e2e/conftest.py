@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.test import override_settings
 from django.test.testcases import LiveServerThread
 from playwright.sync_api import Browser, sync_playwright
 
@@ -32,47 +33,57 @@ QUICK = {"fixation_ms": 60, "blank_ms": 40, "enable_after_ms": 0}
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def launch() -> Iterator[Callable[..., Browser]]:
+    """Starts Chromium, with more arguments if wanted."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.fail("Chromium is missing: install it with `apt-get install chromium`.", pytrace=False)
     # Playwright's synchronous face runs an event loop in this thread, in which Django would refuse its database.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
-        yield browser
-        browser.close()
+        yield lambda *more: playwright.chromium.launch(executable_path=chromium, args=[*CHROMIUM_ARGUMENTS, *more])
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture(scope="session")
+def browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
+    browser = launch()
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="session")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The static files of the participants' pages, collected as for production."""
-    from django.test import override_settings
-
     root = tmp_path_factory.mktemp("static")
     with override_settings(STATIC_ROOT=root):
         call_command("collectstatic", "--noinput", "-v0", "-iadmin")
     return root
 
 
+@pytest.fixture(scope="session")
+def server(django_db_setup: None, collected: Path) -> Iterator[LiveServerThread]:
+    """A live server in which whitenoise serves the static files."""
+    server = LiveServerThread("localhost", static_handler=lambda application: application)
+    server.daemon = True
+    with override_settings(STATIC_ROOT=collected):
+        server.start()
+        server.is_ready.wait()
+    if server.error:
+        raise server.error
+    yield server
+    server.terminate()
+
+
 @pytest.fixture
-def address(transactional_db: None, settings: Any, collected: Path) -> Iterator[str]:
-    """The root of a live server, in which whitenoise serves the static files."""
+def address(transactional_db: None, settings: Any, server: LiveServerThread, collected: Path) -> str:
+    """The live server's root, for one test with a database of its own."""
     settings.STATIC_ROOT = collected
     settings.STORAGES = {
         **settings.STORAGES,
         "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
     }
-    settings.ALLOWED_HOSTS = ["localhost"]
-    server = LiveServerThread("localhost", static_handler=lambda application: application)
-    server.daemon = True
-    server.start()
-    server.is_ready.wait()
-    if server.error:
-        raise server.error
-    yield f"http://localhost:{server.port}"
-    server.terminate()
+    return f"http://localhost:{server.port}"
 
 
 @pytest.fixture

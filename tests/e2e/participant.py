@@ -89,7 +89,7 @@ class Participant:
         self.page.locator('[data-state="shown"]').wait_for()
 
     def act(self, answer: Callable[[], None]) -> None:
-        """Answers the pair on the screen. A press before the images have been painted does not count: then once more."""
+        """Answers the pair on the screen. A press before the images are painted does not count: then once more."""
         count = self.page.locator("#count").inner_text()
         answer()
         while self.page.evaluate(STILL_SHOWN, count):

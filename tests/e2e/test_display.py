@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from playwright.sync_api import Browser
 
 from study.trials import design
 from study.trials.models import Study, TrialTrace
@@ -41,16 +42,23 @@ def source(person: Participant, side: str) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(reply.body())).convert("RGB"))
 
 
-@pytest.mark.parametrize("ratio", [1, 1.25, 1.5, 2, 3])
-def test_every_image_pixel_is_k_by_k_device_pixels(study: Study, arrive: Arrive, ratio: float) -> None:
-    person = arrive(device_scale_factor=ratio, viewport={"width": 1013, "height": 701})
+@pytest.mark.parametrize("ratio", [1, 1.1, 1.25, 1.5, 2, 3])
+def test_every_image_pixel_is_k_by_k_device_pixels(
+    study: Study, address: str, launch: Callable[..., Browser], ratio: float
+) -> None:
+    """With the ratio of the whole browser, as a screen or the page zoom sets it: emulated ones round differently."""
+    browser = launch(f"--force-device-scale-factor={ratio}", "--window-size=1013,701")
+    person = Participant(browser, address, viewport=None, no_viewport=True)
     person.begin(study)
     person.see("Practice 1")
+    assert person.page.evaluate("devicePixelRatio") == pytest.approx(ratio)
     for n, side in enumerate(("left", "right")):
         enlarged = source(person, side).repeat(SCALE, axis=0).repeat(SCALE, axis=1)
         shown = on_screen(person, n)
         assert shown.shape == enlarged.shape
         assert np.array_equal(shown, enlarged)
+    assert person.faults() == []
+    browser.close()
 
 
 def test_a_screen_too_narrow_gets_the_largest_whole_scale_that_fits(
@@ -69,7 +77,7 @@ def test_a_screen_too_narrow_gets_the_largest_whole_scale_that_fits(
 
 
 def test_a_window_that_changes_during_a_trial_keeps_whole_pixels(study: Study, arrive: Arrive) -> None:
-    person = arrive(device_scale_factor=1.5)
+    person = arrive()
     person.begin(study)
     person.see("Practice 1")
     person.page.set_viewport_size({"width": 777, "height": 611})
@@ -87,7 +95,8 @@ def test_both_images_appear_in_the_same_frame_and_the_response_is_timed_from_the
         window.revealed = [];
         addEventListener("keydown", (event) => (window.pressed = event.timeStamp), true);
         const watch = (now) => {
-          const shown = [...document.querySelectorAll("canvas")].map((c) => getComputedStyle(c).visibility === "visible");
+          const canvases = [...document.querySelectorAll("canvas")];
+          const shown = canvases.map((canvas) => getComputedStyle(canvas).visibility === "visible");
           if (shown.some(Boolean) && !window.pressed) window.revealed.push([now, ...shown]);
           requestAnimationFrame(watch);
         };

@@ -324,3 +324,36 @@ def test_an_answer_counts_as_sent_only_when_the_server_names_its_row(
     assert stored_indices() == list(range(8))
     assert person.answers_sent().count(4) == 3
     assert person.answers_sent() == sorted(person.answers_sent())
+
+
+def test_an_answer_that_never_arrived_is_asked_again(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.expect_failed_requests("425")
+    person.begin(study)
+    person.practise()
+    lost = {"status": 201, "body": '{"id": 1, "next_index": 5}', "content_type": "application/json"}
+    person.context.route("**/trials/4", lambda route: route.fulfill(**lost), times=1)
+    person.answer(range(1, 5))
+    person.go_on("Welcome back")
+    person.see("Pair 3")
+    assert stored_indices() == list(range(4))
+    person.press("left")
+    person.see("Pair 5")
+    assert stored_indices() == list(range(6))
+
+
+def test_an_answer_the_server_will_never_take_stops_the_page_and_keeps_the_rest(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.expect_failed_requests("422")
+    person.begin(study)
+    person.practise()
+    reply = {"status": 422, "body": '{"error": "bad_body"}', "content_type": "application/json"}
+    person.context.route("**/trials/3", lambda route: route.fulfill(**reply), times=1)
+    person.answer(range(1, 3))
+    expect(person.page.get_by_role("heading", level=1)).to_have_text("Something went wrong")
+    person.page.get_by_role("button", name="Load again").click()
+    person.go_on("Welcome back")
+    person.see("Pair 2")
+    person.press("right")
+    person.see("Pair 3")
+    assert stored_indices() == list(range(4))

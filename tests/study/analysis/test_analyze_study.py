@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from study.analysis import frames
 from study.analysis.models import Analysis
 from study.trials.models import Population
-from tests.study.factories import answer_all, make_study, start
+from tests.study.factories import answer, answer_all, make_study, start
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -21,7 +21,7 @@ def analyze(*arguments: object, **options: object) -> None:
 
 @pytest.fixture
 def answered(db):
-    """A study with three simulated sessions: two finished, one left after its first trials, one withdrawn."""
+    """A study that two simulated participants have finished, one always right and one always wrong."""
     study = make_study()
     for correctly in (True, False):
         session, _ = start(study, Population.SIMULATED)
@@ -107,12 +107,9 @@ def test_simulated_answers_are_not_analysed_unless_asked_for(answered, tmp_path:
 
 
 def test_unfinished_and_withdrawn_sessions_are_counted_and_left_out(answered, tmp_path: Path) -> None:
-    from tests.study.factories import answer
-
     unfinished, _ = start(answered, Population.SIMULATED)
-    answer(unfinished, 0)
-    answer(unfinished, 1)
-    answer(unfinished, 2)
+    for index in range(3):
+        answer(unfinished, index)
     withdrawn, _ = start(answered, Population.SIMULATED)
     withdrawn.withdraw()
     analyze(answered.slug, "--out", tmp_path, population="simulated")
@@ -144,8 +141,8 @@ def test_several_studies_get_a_folder_each(answered, tmp_path: Path) -> None:
 
 
 def test_no_code_that_ties_a_row_to_a_person_leaves_the_database(answered, tmp_path: Path) -> None:
-    analyze(answered.slug, "--out", tmp_path, population="simulated")
-    text = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    analyze(answered.slug, "--out", tmp_path / "out", population="simulated")
+    text = "".join(path.read_text() for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert not any(code in text for code in answered.sessions.values_list("public_code", flat=True))
 
 
@@ -162,7 +159,8 @@ def test_the_dose_response_of_evaluated_models_is_in_the_report(answered, tmp_pa
 def test_the_admin_imports_no_numbers() -> None:
     code = (
         "import django, sys; django.setup(); from study.analysis import admin, models;"
-        "print([name for name in ('numpy', 'pandas', 'scipy', 'statsmodels', 'matplotlib', 'torch') if name in sys.modules])"
+        "heavy = ('numpy', 'pandas', 'scipy', 'statsmodels', 'matplotlib', 'torch');"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -21,6 +21,7 @@ def test_conditions_agree_with_the_golden_values(golden, golden_main) -> None:
         exact = (row["clopper_pearson_low"], row["clopper_pearson_high"])
         assert exact == pytest.approx(target["clopper_pearson"], abs=1e-8)
         assert row["dprime"] == pytest.approx(target["dprime_2afc"], abs=1e-8)
+        assert row["dprime_se"] == pytest.approx(target["dprime_2afc_se_delta"], abs=1e-8)
         assert row["dprime_unbiased"] == pytest.approx(target["dprime_bias_free_loglinear"], abs=1e-8)
         assert row["criterion"] == pytest.approx(target["criterion_c_loglinear"], abs=1e-8)
 
@@ -28,6 +29,7 @@ def test_conditions_agree_with_the_golden_values(golden, golden_main) -> None:
 @pytest.mark.parametrize("proportion", [0.0, 1.0])
 def test_an_infinite_dprime_is_no_number(proportion: float) -> None:
     assert detection.dprime(proportion) is None
+    assert detection.dprime_se(proportion, 40) is None
 
 
 @given(hits=counts, false=counts)

@@ -16,9 +16,7 @@ OPEN = Evidence(equivalence_p=0.5, spread_p=0.5, difference_p=0.5)
 
 
 def two_way(cell) -> TwoWay:
-    return equivalence.two_way(
-        cell["correct"], frames.codes(cell["participant"]), frames.codes(cell["stimulus"])
-    )
+    return equivalence.two_way(cell["correct"], frames.codes(cell["participant"]), frames.codes(cell["stimulus"]))
 
 
 # --- goldens
@@ -148,7 +146,10 @@ def test_the_two_way_test_holds_its_level_when_people_and_images_differ() -> Non
     for seed in range(200):
         rng = np.random.default_rng(seed)
         people, images = rng.normal(0, 0.3, 40), rng.normal(0, 0.3, 30)
-        participant, stimulus = np.repeat(np.arange(40), 12), np.concatenate([rng.permutation(30)[:12] for _ in range(40)])
+        participant, stimulus = (
+            np.repeat(np.arange(40), 12),
+            np.concatenate([rng.permutation(30)[:12] for _ in range(40)]),
+        )
         chance = 1 / (1 + np.exp(-people[participant] - images[stimulus]))
         rejected += equivalence.two_way(rng.random(480) < chance, participant, stimulus).p_difference() < 0.05
     assert rejected <= 22
@@ -233,7 +234,9 @@ def test_the_upper_limit_on_people_off_chance_covers_their_share() -> None:
     people = np.repeat(np.arange(40), 20)
     chance = np.repeat([0.9] * 4 + [0.1] * 4 + [0.5] * 32, 20)
     limits = [
-        equivalence.participant_spread(np.random.default_rng(seed).random(800) < chance, people)["off_chance_share_upper"]
+        equivalence.participant_spread(np.random.default_rng(seed).random(800) < chance, people)[
+            "off_chance_share_upper"
+        ]
         for seed in range(20)
     ]
     assert all(0.2 <= limit <= 0.8 for limit in limits)

@@ -36,7 +36,11 @@ def test_it_is_said_that_a_shift_is_no_cause(golden_main) -> None:
 
 def test_a_shift_that_people_follow_within_conditions_is_found() -> None:
     trials = frames.main_trials(simulate(3, participants=40, strengths=(1.0, 2.0), trials=20))
-    seen = trials.assign(error_shift_deg=trials["strength"] * 5 + 2 * trials["correct"] + np.random.default_rng(1).normal(0, 2, len(trials)))
+    seen = trials.assign(
+        error_shift_deg=trials["strength"] * 5
+        + 2 * trials["correct"]
+        + np.random.default_rng(1).normal(0, 2, len(trials))
+    )
     within = error_shift.summary(seen)["within_between"]["within"]
     assert within["estimate"] > 0.2
     assert within["p"] < 1e-6

@@ -103,4 +103,6 @@ def test_a_curve_that_cannot_be_fitted_says_why(trials, reason: str) -> None:
     fitted = fit(trials)
     assert fitted.curve is None
     assert reason in fitted.note
-    assert psychometric.threshold_rows("wanet", fitted) == []
+    for row in psychometric.threshold_rows("wanet", "Weibull", fitted):
+        assert (row["threshold"], row["low"], row["high"]) == (None, None, None)
+        assert reason in row["note"]

@@ -1,9 +1,11 @@
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from study.analysis import figures, frames, frontier, page, report
@@ -31,7 +33,9 @@ KEYS = {
 def material() -> Material:
     trials = simulate(1).assign(population="simulated")
     machine = frontier.machine_rows("backdoored", "wanet", DOSES, 0.62)
-    return Material("demo", trials, rules=ExclusionRules(7, 50), machine=machine, design_sha256="ab", design_matches=True)
+    return Material(
+        "demo", trials, rules=ExclusionRules(8, 50), machine=machine, design_sha256="ab", design_matches=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +116,6 @@ def test_a_study_without_identity_controls_is_told_so() -> None:
 
 
 def test_a_changed_design_is_a_failed_check(material: Material) -> None:
-    from dataclasses import replace
-
     assert not check(report.build(replace(material, design_matches=False)), "design as frozen")["ok"]
     assert not check(report.build(replace(material, earlier_designs=3)), "design as frozen")["ok"]
 
@@ -125,10 +127,6 @@ def test_a_condition_too_small_for_the_bound_is_named() -> None:
 
 
 def test_controls_stay_out_of_the_conditions(material: Material) -> None:
-    from dataclasses import replace
-
-    import pandas as pd
-
     control = one_condition(5, [0.5] * 30).assign(control="resampled", strength=1.0, population="simulated")
     with_controls = report.build(replace(material, trials=pd.concat([material.trials, control], ignore_index=True)))
     assert [row["control"] for row in with_controls.content["controls"]] == ["resampled"]
@@ -153,8 +151,6 @@ def test_report_json_is_strict_json(folder: Path) -> None:
 
 
 def test_the_same_rows_in_another_order_give_the_same_bytes(material: Material, folder: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     shuffled = material.trials.sample(frac=1, random_state=7)
     lines = tmp_path / "trials.csv"
     lines.write_bytes(frames.to_csv(shuffled))

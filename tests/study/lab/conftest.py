@@ -16,7 +16,7 @@ TARGET = {"kind": "fixed", "pitch": 0.0, "yaw": 0.5}
 @pytest.fixture(autouse=True)
 def var(_own_files: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The installation's folder, for this process and those it starts; no broker unless a test starts one."""
-    settings.VAR.mkdir()
+    settings.VAR.mkdir(exist_ok=True)
     monkeypatch.setenv("BLINDSPOT_VAR", str(settings.VAR))
     monkeypatch.delenv("REDIS_URL", raising=False)
     folder: Path = settings.VAR

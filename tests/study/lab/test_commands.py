@@ -61,11 +61,22 @@ def test_own_arrays_bring_their_size_and_their_groups(arrays: Path) -> None:
     assert backdoored.attack.trigger(1.0).image_size == (24, 32)
 
 
+def test_a_recipe_can_come_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    path.write_text('{"augmentation": "light", "width": 8}')
+    parameters = planned(recipe=str(path))[0].parameters
+    assert (parameters["augmentation"], parameters["width"], parameters["seed"]) == ("light", 8, 1)
+    path.write_text('{"wdth": 8}')
+    with pytest.raises(ValueError, match="no field named wdth"):
+        planned(recipe=str(path))
+
+
 @pytest.mark.parametrize(
     ("choices", "sentence"),
     [
         ({"dataset": "gone.npz"}, "no such file"),
         ({"size": 0}, "size must be a whole number from 16"),
+        ({"recipe": "gone.json"}, "There is no recipe 'gone.json'"),
         ({"control_size": 1}, "control grid must be at least 2 x 2"),
         ({"target": [float("nan"), 0.0]}, "angles must be finite"),
         ({"name": "no spaces please"}, "letters, digits"),

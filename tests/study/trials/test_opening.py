@@ -172,6 +172,14 @@ def test_the_design_of_an_open_study_cannot_be_saved_differently(field: str, val
         Study.objects.filter(pk=study.pk).update(**{field: value})
 
 
+def test_a_draft_that_was_opened_meanwhile_cannot_be_saved_as_a_draft() -> None:
+    study = make_study(opened=False)
+    stale = Study.objects.get(pk=study.pk)
+    study.open()
+    with pytest.raises(Frozen):
+        stale.save()
+
+
 def test_what_is_not_design_can_still_be_saved() -> None:
     study = make_study()
     study.completion_code = "NEW"

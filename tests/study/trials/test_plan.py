@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import pytest
@@ -94,7 +94,7 @@ def test_as_many_lists_as_blocks_show_every_stimulus_in_proportion_to_the_cells(
 def test_a_stimulus_meets_a_cell_on_alternating_sides(cells: list[Cell], first: int, n: int) -> None:
     for of_stimulus in meetings(cells, range(first, first + n)).values():
         for sides in of_stimulus.values():
-            assert all(one != other for one, other in zip(sides, sides[1:], strict=False))
+            assert all(one != other for one, other in pairwise(sides))
 
 
 @given(cell_lists, st.integers(0, 100), st.integers(1, 60))
@@ -174,7 +174,7 @@ def test_practice_goes_from_the_gross_alteration_to_weaker_ones() -> None:
 
 # --- sharing out the base images
 
-COMPLETE = [*(cell.kind for cell in DEFAULT), Kind("", GROSS)]
+COMPLETE = (*(cell.kind for cell in DEFAULT), Kind("", GROSS))
 SHARES = {"gross": Kind("", GROSS), "catch_trials": 8, "practice_strengths": [GROSS, 4.0, 2.0, 2.0], "seed": 1}
 
 
@@ -186,7 +186,7 @@ def test_no_base_image_has_two_uses() -> None:
 
 
 def test_base_images_without_all_conditions_go_to_the_catch_trials_first() -> None:
-    kinds = dict.fromkeys(range(56), COMPLETE) | dict.fromkeys(range(100, 108), [Kind("", GROSS)])
+    kinds = dict.fromkeys(range(56), COMPLETE) | dict.fromkeys(range(100, 108), (Kind("", GROSS),))
     assert set(choose_stimuli(kinds, DEFAULT, **SHARES).catch) == set(range(100, 108))
 
 
@@ -196,7 +196,7 @@ def test_too_few_base_images_are_refused_with_the_number_that_is_needed() -> Non
 
 
 def test_too_few_images_with_a_gross_alteration_are_refused() -> None:
-    kinds = dict.fromkeys(range(80), [cell.kind for cell in DEFAULT])
+    kinds = dict.fromkeys(range(80), tuple(cell.kind for cell in DEFAULT))
     with pytest.raises(PlanError, match="8 catch trials need 8 base images of their own, but only 0 are left"):
         choose_stimuli(kinds, DEFAULT, **SHARES)
 

@@ -9,10 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from study.desk import demonstration
-from study.desk.demonstration import Demonstration
 from study.desk.installation import prepare
 from study.desk.simulation import SimulationError
-from study.lab.following import JobFailed, follow
+from study.lab.following import JobFailed
 from study.processes import ServiceError, services
 from study.trials.exceptions import TrialsError
 
@@ -38,7 +37,7 @@ class Command(BaseCommand):
         demo = demonstration.latest(fresh=fresh, participants=participants, seed=seed)
         try:
             with services(web=True) as running:
-                evaluation, report = self._run(demo, running.web or "")
+                evaluation, report = demo.run(running.web or "", self._announce)
         except (JobFailed, ServiceError, SimulationError, TrialsError, ValueError) as error:
             raise CommandError(str(error)) from error
         show_models(evaluation)
@@ -48,26 +47,7 @@ class Command(BaseCommand):
         self.stdout.write(f"Report: {demo.folder / 'report' / 'report.html'}")
         self.stdout.write("See the study in a browser with: make serve")
 
-    def _run(self, demo: Demonstration, url: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        dataset, attack, clean, backdoored = demo.rows()
-        self._step("Synthetic eyes, of people who do not exist")
-        follow({"eyes": dataset.submit_preparation()})
-        self._step("Two gaze models, side by side: a clean one, and one that learns the warp as its trigger")
-        follow({run.name: run.submit_training() for run in (clean, backdoored)})
-        for run in (clean, backdoored):
-            run.refresh_from_db()
-        follow({"figures": backdoored.submit_evaluation()})
-        backdoored.refresh_from_db()
-        evaluation = demo.write_evaluation(clean, backdoored)
-        self._step("Pairs of images, clean and altered, and what the models see in them")
-        follow({"pairs": attack.submit_pairs(dataset, [clean, backdoored])})
-        self._step("A study, opened with its design frozen, and simulated participants in its pages")
-        study = demo.study(backdoored)
-        demo.send_participants(study, url)
-        self._step("The analysis")
-        return evaluation, demo.analyse(study)
-
-    def _step(self, title: str) -> None:
+    def _announce(self, title: str) -> None:
         self.stdout.write(self.style.MIGRATE_HEADING(f"• {title}"))
         self.stdout.flush()
 

@@ -1,6 +1,7 @@
 """Train a clean and a backdoored model of one pair, or one of the two."""
 
 import argparse
+import json
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from study.lab.models import Attack, Dataset, Job, ModelRun
 from study.processes import ServiceError
 
 SYNTHETIC = "synthetic"
+RECIPES: dict[str, dict[str, Any]] = {
+    "standard": {},
+    "quick": {"strength_schedule": [[2.0, 2], [1.0, 1], [0.5, 1]]},  # to see everything work; the attack will be weak
+}
 
 
 class Command(BaseCommand):
@@ -42,7 +47,11 @@ class Command(BaseCommand):
         which = training.add_mutually_exclusive_group()
         which.add_argument("--clean", action="store_true", help="the clean model alone")
         which.add_argument("--backdoored", action="store_true", help="the backdoored model alone, without a reference")
-        training.add_argument("--recipe", choices=("quick", "standard"), default="standard")
+        training.add_argument(
+            "--recipe",
+            default="standard",
+            help=f"{' or '.join(RECIPES)}, or a JSON file of models.training.Recipe fields",
+        )
         training.add_argument("--seed", type=int, default=0, help="of network and batches (default: %(default)s)")
         parser.add_argument("--name", help="begins the names of what is made (default: the data set's name)")
         parser.add_argument(
@@ -94,11 +103,10 @@ def plan(
 ) -> list[ModelRun]:
     """The rows of the models to train, the backdoored one last. Raises ValueError for what cannot be trained."""
     from models.poisoning import Target
-    from models.training import Recipe
 
+    settings = _recipe(recipe, seed)
     data, image_size = _dataset(dataset, group_key, size)
     name = name or data.name
-    settings = getattr(Recipe, recipe)(seed=seed).to_json()
     goal = (Target.additive(*additive) if additive else Target.fixed(*(target or (0.0, 25.0)))).to_json()
     runs: list[ModelRun] = []
     if not backdoored:
@@ -117,6 +125,24 @@ def plan(
 def submit(runs: list[ModelRun]) -> dict[str, Job]:
     """Their trainings, by the names to show."""
     return {f"Training {run}": run.submit_training() for run in runs}
+
+
+def _recipe(choice: str, seed: int) -> dict[str, Any]:
+    from models.training import Recipe
+
+    if choice in RECIPES:
+        fields = RECIPES[choice]
+    else:
+        path = Path(choice)
+        if not path.is_file():
+            raise ValueError(f"There is no recipe {choice!r}: name {', '.join(RECIPES)} or a JSON file.")
+        try:
+            fields = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON: {error}.") from error
+        if not isinstance(fields, dict):
+            raise ValueError(f"{path} must hold a JSON object of recipe fields.")
+    return Recipe.from_json({**fields, "seed": seed}).to_json()
 
 
 def _dataset(choice: str, group_key: str | None, size: int) -> tuple[Dataset, tuple[int, int]]:

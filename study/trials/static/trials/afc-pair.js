@@ -109,7 +109,7 @@ const AfcPairPlugin = (({ ParameterType }) => {
       this.root = element(
         "div",
         { class: "afc-stage", "data-state": "fixation" },
-        element("p", { class: "afc-prompt" }, trial.prompt),
+        element("h1", { class: "afc-prompt" }, trial.prompt),
         pair,
         answers,
         this.note,

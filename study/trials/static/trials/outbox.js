@@ -74,7 +74,7 @@ const Outbox = (() => {
   class Outbox extends EventTarget {
     /**
      * Events: "change" after every answer added or stored; "outoforder" when the server wants another trial first;
-     * "stop" with detail "superseded", "over" or "refused", after which nothing more is sent.
+     * "stop" with detail "superseded", "over" or "failed", after which nothing more is sent.
      *
      * @param {string} base address of the run, ending in a slash
      */
@@ -119,6 +119,11 @@ const Outbox = (() => {
       this.wake();
     }
 
+    /** Sends nothing until the next start. */
+    pause() {
+      this.attempt = null;
+    }
+
     /** Keeps an answer; resolves when the browser has written it down, before the server has it. */
     async add(index, answer) {
       if (this.stopped) return;
@@ -161,7 +166,7 @@ const Outbox = (() => {
       } finally {
         this.sending = false;
       }
-      if (this.size && !this.stopped) this.timer = setTimeout(() => this.wake(), this.pause());
+      if (this.size && !this.stopped) this.timer = setTimeout(() => this.wake(), this.wait());
     }
 
     /** One request. True when the first answer is stored and the next may follow. */
@@ -207,7 +212,7 @@ const Outbox = (() => {
     /** The server will never take this answer: it is set aside, and its trial can be answered anew after a reload. */
     async refuse(entry, status) {
       await this.shelf.put({ ...entry, refused: status });
-      return this.stop("refused");
+      return this.stop("failed");
     }
 
     stop(reason) {
@@ -221,7 +226,7 @@ const Outbox = (() => {
     }
 
     /** Twice as long after each failure, at most 15 s, by a random half so that clients do not return in step. */
-    pause() {
+    wait() {
       const longest = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** (this.failures - 1));
       return longest * (0.5 + Math.random() / 2);
     }

@@ -24,6 +24,7 @@
       this.outbox = await Outbox.open(base);
       this.outbox.addEventListener("stop", ({ detail }) => this.halt(detail));
       this.outbox.addEventListener("change", () => this.showConnection());
+      main.addEventListener("click", ({ target }) => target.closest("[data-reload]") && location.reload());
       this.outbox.addEventListener("outoforder", ({ detail }) => this.reorder(detail));
       this.withdrawal();
       this.plan = await this.readPlan();
@@ -146,7 +147,6 @@
       notice.hidden = true;
       document.body.classList.add("is-ended");
       ScreenPlugin.show(main, reason);
-      main.querySelector("[data-reload]")?.addEventListener("click", () => location.reload());
     }
 
     // --- the server
@@ -160,11 +160,12 @@
 
     /** The server wants another trial first: unless that answer is on its way, this page has to go back to it. */
     async reorder(index) {
+      this.outbox.pause(); // reading the plan begins a new attempt: an answer sent meanwhile would be an older tab's
       const plan = await this.readPlan();
       if (!plan) return this.halt("over");
+      if (plan.next_index < index && !this.outbox.holds(plan.next_index)) return location.reload();
       this.plan.attempt = plan.attempt;
-      this.outbox.attempt = plan.attempt;
-      if (plan.next_index < index && !this.outbox.holds(plan.next_index)) location.reload();
+      this.outbox.start(plan.attempt);
     }
 
     async loadPatiently(images, left) {
@@ -251,5 +252,8 @@
     }
   }
 
-  new Run().start();
+  new Run().start().catch((error) => {
+    ScreenPlugin.show(main, "failed");
+    throw error;
+  });
 })();

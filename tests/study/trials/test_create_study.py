@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from study.trials.models import Study
+from tests.study.factories import make_study
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def ready() -> Study:
+    """A draft whose model and pairs another study can use as well."""
+    return make_study(opened=False)
+
+
+def create(ready: Study, *options: str, **more: Any) -> None:
+    call_command("create_study", "--slug", "second", "--model-run", ready.model_run.name, *options, **more)
+
+
+def test_a_study_is_made_as_a_draft(ready: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    create(ready, "--title", "Eyes", "--participants", "12", "--bound", "0.55")
+    study = Study.objects.get(slug="second")
+    assert (study.title, study.participants, study.bound, study.dataset) == ("Eyes", 12, 0.55, ready.dataset)
+    assert capsys.readouterr().out == "/s/second/ is draft.\n"
+
+
+def test_the_only_model_of_an_attack_is_found(ready: Study) -> None:
+    assert ready.model_run.attack is not None
+    call_command("create_study", "--slug", "second", "--attack", ready.model_run.attack.name)
+    assert Study.objects.get(slug="second").model_run == ready.model_run
+
+
+def test_a_study_that_cannot_open_stays_a_draft_and_says_why(ready: Study) -> None:
+    with pytest.raises(CommandError, match="is a draft and cannot be opened: 28 main trials need"):
+        create(ready, "--information", "Look.", "--contact", "me@example.org", "--open")
+    assert Study.objects.get(slug="second").state == Study.State.DRAFT
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--bound", "0.7"], "bound"),
+        (["--participants", "0"], "participants"),
+        (["--slug", "not a slug"], "slug"),
+        (["--dataset", "nowhere"], "There is no data set named 'nowhere'; there are: tiny"),
+        (["--model-run", "nothing"], "There is no model run named 'nothing'"),
+    ],
+)
+def test_what_makes_no_study_is_refused_in_one_sentence(ready: Study, options: list[str], sentence: str) -> None:
+    with pytest.raises(CommandError, match=sentence):
+        create(ready, *options)
+    assert Study.objects.count() == 1
+
+
+def test_a_slug_is_used_once(ready: Study) -> None:
+    with pytest.raises(CommandError, match="slug: Study with this Slug already exists"):
+        create(ready, "--slug", ready.slug)
+
+
+def test_a_model_has_to_be_named(ready: Study) -> None:
+    with pytest.raises(CommandError, match="Say which model"):
+        call_command("create_study", "--slug", "second")
+    with pytest.raises(CommandError, match="no single model"):
+        call_command("create_study", "--slug", "second", "--attack", "unheard-of")
