@@ -29,7 +29,7 @@ GREY: Final = "#6B6B6B"
 SIMULATED: Final = "SIMULATED DATA: no claim about people"
 
 _ENDS = ("two_way_low", "two_way_high")
-_CONTROL_STYLE: Final[dict[Any, Any]] = {"resampled": ("s", GREEN), "other_field": ("D", PURPLE)}
+_CONTROL_STYLE = {"resampled": ("s", GREEN), "other_field": ("D", PURPLE)}
 _STYLE: Final[dict[Any, Any]] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,

@@ -93,9 +93,9 @@ class KnownTruth:
         from scipy.stats import norm
 
         strength = truth.strength * (self.control_visibility.get(truth.control, 1.0) if truth.control else 1.0)
-        relative = (strength / self._threshold_of(truth.attack)) ** self.slope
-        seen = 1 - 2 ** -(relative * math.exp(ability + self._stimulus_effect(truth.stimulus)))
-        proportion = 0.5 + (0.5 - self.lapse) * seen
+        relative = float((strength / self._threshold_of(truth.attack)) ** self.slope)
+        seen: float = 1 - 2 ** -(relative * math.exp(ability + self._stimulus_effect(truth.stimulus)))
+        proportion: float = 0.5 + (0.5 - self.lapse) * seen
         if bias == 0:
             return proportion
         return float(norm.cdf(norm.ppf(proportion) + (bias if truth.altered_side == "left" else -bias)))

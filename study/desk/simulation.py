@@ -19,7 +19,8 @@ import requests
 from django.db import connection
 
 from study.desk.observers import Observer, Population, Truth
-from study.trials.models import Pair, Study, Trial, token_sha256
+from study.lab.models import Pair
+from study.trials.models import Study, Trial, token_sha256
 
 AT_ONCE = 4
 TIMEOUT_S = 30
@@ -52,16 +53,22 @@ def simulate(
     address, when a page or image is not what a participant should get.
     """
 
-    def walk(number: int) -> Walk:
+    people = [
+        _Participant(study, base_url, requests.Session(), population.draw(person), person)
+        for person in range(seed * 1_000_003, seed * 1_000_003 + participants)
+    ]
+
+    def walk(person: _Participant) -> Walk:
         try:
-            observer = population.draw(seed * 1_000_003 + number)
-            with requests.Session() as browser:
-                return _Participant(study, base_url, browser, observer, seed * 1_000_003 + number).walk(progress)
+            return person.walk(progress)
         finally:
             connection.close()  # this thread's own
 
+    # One after another, so that the same seeds meet the same lists; the answers then come side by side.
+    for person in people:
+        person.consent()
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        return list(threads.map(walk, range(participants)))
+        return list(threads.map(walk, people))
 
 
 @dataclass
@@ -74,7 +81,11 @@ class _Participant:
     run_url: str = ""
 
     def walk(self, progress: Callable[[int], None] | None) -> Walk:
-        self._consent()
+        """Answer every trial and complete; closes the browser."""
+        with self.browser:
+            return self._walk(progress)
+
+    def _walk(self, progress: Callable[[int], None] | None) -> Walk:
         plan = self._json("GET", "plan")
         truth = self._truth()
         trials = [trial for trial in plan["trials"] if trial["index"] >= plan["next_index"]]
@@ -84,7 +95,8 @@ class _Participant:
                 progress(1)
         return Walk(len(trials), self._json("POST", "complete", json={})["code"])
 
-    def _consent(self) -> None:
+    def consent(self) -> None:
+        """Read the information page and start."""
         information = urljoin(self.base_url, self.study.get_absolute_url())
         page = self._request("GET", information, params={"ticket": self.study.simulation_ticket()})
         form = _ConsentForm(page.text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -19,13 +20,13 @@ def _number(key: str, digits: int = 2) -> Callable[[Dose], str]:
 
 COLUMNS: tuple[tuple[str, Callable[[Dose], str]], ...] = (
     ("strength", lambda dose: f"{dose['strength']:g}"),
-    ("attack error", lambda dose: f"{dose['attack_error']['mean']:.2f}"),
+    ("attack\nerror", lambda dose: f"{dose['attack_error']['mean']:.2f}"),
     ("success", _number("success_rate")),
-    ("error shift", _number("error_shift")),
-    ("prediction shift", _number("prediction_shift")),
-    ("net shift", _number("net_prediction_shift")),
-    ("noise-mode error", _number("noise_mode_error")),
-    ("other-field shift", _number("other_field_shift")),
+    ("error\nshift", _number("error_shift")),
+    ("pred.\nshift", _number("prediction_shift")),
+    ("net\nshift", _number("net_prediction_shift")),
+    ("noise\nmode\nerror", _number("noise_mode_error")),
+    ("other\nfield\nshift", _number("other_field_shift")),
 )
 
 
@@ -45,10 +46,10 @@ def print_evaluation(run: ModelRun, console: Console | None = None) -> None:
 
 
 def _table(run: ModelRun, doses: list[Dose]) -> Table:
-    table = Table(title=f"{run}, degrees", title_justify="left")
-    displaced = ["mean px"] if run.attack else []
+    table = Table(title=f"{run}, degrees", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    displaced = ["mean\npx"] if run.attack else []
     for name in ("strength", *displaced, *(name for name, _ in COLUMNS[1:])):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for dose in doses:
         strength, *others = (show(dose) for _, show in COLUMNS)
         px = [f"{run.attack.trigger(dose['strength']).displacement_px()[0]:.2f}"] if run.attack else []

@@ -24,11 +24,15 @@ class JobFailed(Exception):  # noqa: N818
     """A job that was waited for did not end well; the message is its sentence."""
 
 
+def ready_database() -> None:
+    """Bring the embedded database up to date; one of your own is migrated when you say so."""
+    if connection.vendor == "sqlite":
+        call_command("migrate", interactive=False, verbosity=0)
+
+
 @contextlib.contextmanager
 def workers() -> Iterator[None]:
     """Workers for as long as the block lasts: the installation's own, or some started here."""
-    if connection.vendor == "sqlite":
-        call_command("migrate", interactive=False, verbosity=0)
     with services(web=False):
         yield
 

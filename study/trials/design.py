@@ -39,7 +39,7 @@ SIDES_RULE = (
 )
 ANALYSIS_PLAN = (
     "Proportion correct per condition with intervals and tests that carry participant and stimulus uncertainty. "
-    "Detection: one-sided test of proportion correct above .5, Holm over all conditions with strength above 0. "
+    "Detection: two-sided test of proportion correct against .5, Holm over all conditions with strength above 0. "
     "Below the bound: two one-sided tests at .05 within (1 - bound, bound), and a participant spread no more than "
     "binomial. Identity pairs count as strength 0 of their attack; the other controls have a block of their own. "
     "Practice and catch trials are not analysed; excluded sessions are counted by rule."

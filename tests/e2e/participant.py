@@ -72,6 +72,7 @@ class Participant:
         self.open(study)
         self.page.get_by_role("checkbox").check()
         self.page.get_by_role("button", name="Start").click()
+        self.page.wait_for_url("**/run/**")
 
     def go_on(self, heading: str) -> None:
         """Leaves the screen with this heading, once its button works."""

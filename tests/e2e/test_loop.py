@@ -50,9 +50,7 @@ def test_the_report_holds_the_answers_of_the_simulated_participants(var: Path) -
     report = json.loads((var / "demo" / "report" / "report.json").read_text())
     assert report["simulated"] is True
     assert report["flow"]["recruited"] == 2
-    assert {row["strength"]: row["n"] for row in report["conditions"]} == dict.fromkeys(
-        (0.0, 0.25, 0.5, 1.0, 2.0, 4.0), 4
-    )
+    assert {row["strength"]: row["n"] for row in report["conditions"]} == {0.0: 4, 0.5: 4, 2.0: 4}
     assert {row["control"] for row in report["controls"]} == {"resampled", "other_field"}
     assert report["design"]["matches"] is True
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from study.lab.figures import print_evaluation
-from study.lab.following import JobFailed, follow, workers
+from study.lab.following import JobFailed, follow, ready_database, workers
 from study.lab.models import ModelRun
 from study.processes import ServiceError
 
@@ -19,6 +19,7 @@ class Command(BaseCommand):
         parser.add_argument("--again", action="store_true", help="let the models predict the test images again")
 
     def handle(self, *, run: str, again: bool, **options: Any) -> None:
+        ready_database()
         found = ModelRun.objects.filter(name=run).select_related("clean_reference").first()
         if found is None:
             names = ", ".join(ModelRun.objects.values_list("name", flat=True)) or "none yet"

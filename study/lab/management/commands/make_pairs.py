@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from study.lab.following import JobFailed, follow, workers
+from study.lab.following import JobFailed, follow, ready_database, workers
 from study.lab.models import CONTROL_STRENGTHS, STRENGTHS, Job, ModelRun
 from study.processes import ServiceError
 
@@ -24,6 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--images", type=int, metavar="N", help="base images at most (default: all there are)")
 
     def handle(self, *, run: str, images: int | None, **options: Any) -> None:
+        ready_database()
         found = ModelRun.objects.filter(name=run).select_related("attack", "clean_reference", "dataset").first()
         if found is None or found.attack is None:
             backdoored = ModelRun.objects.exclude(attack=None).values_list("name", flat=True)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 
 from study.lab.figures import print_evaluation
-from study.lab.following import JobFailed, follow, workers
+from study.lab.following import JobFailed, follow, ready_database, workers
 from study.lab.models import Attack, Dataset, Job, ModelRun
 from study.processes import ServiceError
 
@@ -62,13 +63,14 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, wait: bool, **options: Any) -> None:
+        ready_database()
         try:
+            runs = plan(**options)
             if not wait:
-                jobs = submit(plan(**options))
+                jobs = submit(runs)
                 self.stdout.write("\n".join(f"{name}: job {job.pk}, {job.stage}" for name, job in jobs.items()))
                 return
             with workers():
-                runs = plan(**options)
                 follow({f"Data {runs[0].dataset}": runs[0].dataset.submit_preparation()})
                 follow(submit(runs))
                 self._evaluate(runs)
@@ -85,6 +87,7 @@ class Command(BaseCommand):
         print_evaluation(backdoored)
 
 
+@transaction.atomic
 def plan(
     *,
     dataset: str,

@@ -91,6 +91,7 @@ const Outbox = (() => {
       this.shelf = shelf;
       this.entries = [];
       this.attempt = null;
+      this.next = 0;
       this.waiting = new Map();
       this.failures = 0;
       this.stopped = false;
@@ -104,6 +105,11 @@ const Outbox = (() => {
       return this.entries.length;
     }
 
+    /** Whether the first answer may be sent: the server takes them in order, a gap has to be filled first. */
+    get ready() {
+      return !this.stopped && this.attempt !== null && this.size > 0 && this.entries[0].index <= this.next;
+    }
+
     /** Whether the last try to send failed. */
     get failing() {
       return this.failures > 0;
@@ -113,9 +119,10 @@ const Outbox = (() => {
       return this.entries.some((entry) => entry.index === index);
     }
 
-    /** Starts sending, as this attempt (page load) of the run. */
-    start(attempt) {
+    /** Starts sending, as this attempt (page load) of the run; `next` is the first trial the server has no answer to. */
+    start(attempt, next) {
       this.attempt = attempt;
+      this.next = next;
       this.wake();
     }
 
@@ -130,6 +137,7 @@ const Outbox = (() => {
       const entry = { index, answer: { client_id: uuid(), ...answer }, created_at: new Date().toISOString() };
       await this.shelf.put(entry);
       this.entries.push(entry);
+      this.entries.sort((a, b) => a.index - b.index);
       this.changed();
       this.wake();
     }
@@ -153,20 +161,17 @@ const Outbox = (() => {
     /** Ends the pause between two tries; without effect while a request is in flight. */
     wake() {
       clearTimeout(this.timer);
-      if (!this.sending && !this.stopped && this.attempt !== null && this.size) this.sendAll();
+      if (!this.sending && this.ready) this.sendAll();
     }
 
     async sendAll() {
       this.sending = true;
       try {
-        while (this.size && !this.stopped) {
-          const sent = await this.sendFirst();
-          if (!sent) break;
-        }
+        while (this.ready && (await this.sendFirst()));
       } finally {
         this.sending = false;
       }
-      if (this.size && !this.stopped) this.timer = setTimeout(() => this.wake(), this.wait());
+      if (this.ready) this.timer = setTimeout(() => this.wake(), this.wait());
     }
 
     /** One request. True when the first answer is stored and the next may follow. */
@@ -201,7 +206,8 @@ const Outbox = (() => {
 
     async settle(entry, body) {
       this.failures = 0;
-      this.entries.shift();
+      this.next = Math.max(this.next, entry.index + 1);
+      this.entries = this.entries.filter((other) => other !== entry);
       this.waiting.get(entry.index)?.(body);
       this.waiting.delete(entry.index);
       await this.shelf.remove(entry.index);

@@ -30,7 +30,7 @@
       this.plan = await this.readPlan();
       if (!this.plan) return this.halt("over");
       this.claim(this.plan.attempt);
-      this.outbox.start(this.plan.attempt);
+      this.outbox.start(this.plan.attempt, this.plan.next_index);
       const left = this.plan.trials.filter(({ index }) => index >= this.plan.next_index && !this.outbox.holds(index));
       this.answered = this.plan.trials.length - left.length;
       this.showProgress();
@@ -165,7 +165,7 @@
       if (!plan) return this.halt("over");
       if (plan.next_index < index && !this.outbox.holds(plan.next_index)) return location.reload();
       this.plan.attempt = plan.attempt;
-      this.outbox.start(plan.attempt);
+      this.outbox.start(plan.attempt, plan.next_index);
     }
 
     async loadPatiently(images, left) {
