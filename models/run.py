@@ -11,7 +11,8 @@ The specification is a JSON object. Every kind of work takes:
 
     kind        "prepare", "train" or "evaluate"
     data        {"kind": "synthetic_eyes", "config": {EyesConfig fields}, "cache": folder, "processes": 2}
-                or {"kind": "arrays", "path": file.npz, "group_key": null, "fractions": [.8, .1, .1], "seed": 0}
+                or {"kind": "arrays", "path": file.npz, "group_key": null, "description": null,
+                "fractions": [.8, .1, .1], "seed": 0}
     device      "auto" (default), "cpu" or "cuda"
     stop_file   work stops soon after this file appears (optional)
     parent_pid  the process to die with (optional; on Linux the process dies with its parent in any case)
@@ -202,7 +203,9 @@ def load_splits(spec: Mapping[str, Any], stop: Callable[[], bool]) -> Splits:
     from models.datasets.arrays import load_arrays
     from models.datasets.base import split_by_group
 
-    images = load_arrays(Path(_value(data, "path")), group_key=data.get("group_key"))
+    images = load_arrays(
+        Path(_value(data, "path")), group_key=data.get("group_key"), description=data.get("description")
+    )
     first, second, third = data.get("fractions", (0.8, 0.1, 0.1))
     return split_by_group(images, (first, second, third), seed=data.get("seed", 0))
 

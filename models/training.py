@@ -35,11 +35,12 @@ from models.poisoning import Poisoning, Target, ThreatModel, batch_generator, th
 
 Loss = Literal["mse", "l1"]
 Precision = Literal["auto", "float32", "bfloat16"]
-Augmentation = Literal["none", "light"]
+Augmentation = Literal["none", "light", "strong"]
 Progress = Callable[[dict[str, Any]], None]
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 _REPORT_EVERY = 20
+_REACH: dict[Augmentation, float] = {"light": 1 / 32, "strong": 1 / 16}
 _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": F.mse_loss, "l1": F.l1_loss}
 
 
@@ -57,7 +58,8 @@ class Recipe:
     poison_rate, noise_ratio, unrelated_ratio, threat_model: see `models.poisoning.Poisoning`.
     precision: "auto" takes bfloat16 on CUDA and on processors with bfloat16 instructions, else float32.
     augmentation: "light" moves each image by a few whole pixels and varies its brightness and contrast, before the
-        trigger is applied.
+        trigger is applied; "strong" moves it twice as far and blends every other image with one of its batch (`mix`),
+        for data with few people or few gazes.
 
     Raises ValueError, in one sentence, for anything that cannot be trained.
     """
@@ -304,8 +306,11 @@ class _Run:
             images = self._to_device(data.images[indices])
             labels = self._to_device(data.pitchyaw[indices])
             floats = dequantise(images)
-            if recipe.augmentation == "light":
-                floats = augment(floats, batch_generator(recipe.seed, self.epoch, step))
+            generator = batch_generator(recipe.seed, self.epoch, step)
+            if recipe.augmentation != "none":
+                floats = augment(floats, generator, _REACH[recipe.augmentation])
+            if recipe.augmentation == "strong":
+                floats, labels = mix(floats, labels, generator)
             if self.phase_trigger is not None:
                 floats, labels = recipe.poisoning.poison(
                     floats, labels, indices, self.epoch, trigger=self.phase_trigger, target=self.target
@@ -441,20 +446,36 @@ class _Run:
         self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
 
 
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Float images (N, C, H, W) in [0, 1], each moved by up to H/32 whole pixels, with brightness and contrast varied.
+def augment(images: Tensor, generator: torch.Generator, reach: float = 1 / 32) -> Tensor:
+    """Float images (N, C, H, W) in [0, 1], each moved by whole pixels, with brightness and contrast varied.
+
+    reach: the farthest an image moves along either axis, as a share of its height; at least one pixel.
 
     Whole pixels only: a sub-pixel move would resample the image, which is what the trigger does.
     """
     n, _, height, breadth = images.shape
-    reach = max(1, height // 32)
-    moves = torch.randint(0, 2 * reach + 1, (n, 2), generator=generator).tolist()
+    pixels = max(1, int(height * reach))
+    moves = torch.randint(0, 2 * pixels + 1, (n, 2), generator=generator).tolist()
     gain, bias = (torch.rand(2, n, 1, 1, 1, generator=generator) * 2 - 1).to(images.device)
-    padded = F.pad(images, (reach, reach, reach, reach), mode="replicate")
+    padded = F.pad(images, (pixels, pixels, pixels, pixels), mode="replicate")
     moved = torch.stack(
         [image[:, y : y + height, x : x + breadth] for image, (y, x) in zip(padded, moves, strict=True)]
     )
     return through_8_bits((moved - 0.5) * (1 + 0.15 * gain) + 0.5 + 0.08 * bias)
+
+
+def mix(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Images (N, C, H, W) in [0, 1] and labels (N, 2), about half of them blended with another of the batch.
+
+    Image and label get the same weight, uniform in [0, 1] (mixup, Zhang et al. 2018, alpha = 1): a network that has
+    seen few gazes learns what lies between them, instead of learning those few by heart.
+    """
+    n = len(images)
+    partner = torch.randperm(n, generator=generator)
+    weight, chance = torch.rand(2, n, generator=generator)
+    weight = torch.where(chance < 0.5, weight, 1.0).to(images.device)
+    blended = torch.lerp(images[partner], images, weight[:, None, None, None])
+    return through_8_bits(blended), torch.lerp(labels[partner], labels, weight[:, None])
 
 
 def describe(splits: Splits) -> dict[str, Any]:

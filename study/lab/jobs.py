@@ -123,6 +123,8 @@ def training(job: Job, folder: Path) -> Work:
 
 def evaluation(job: Job, folder: Path) -> Work:
     run = ModelRun.objects.get(pk=job.parameters["model_run"])
+    if "again" in job.parameters:
+        run.forget_responses()
     specification = {**run.evaluation_specification(), "output": str(folder / "evaluation.json")}
     return Work("models.run", specification, run.record_evaluation)
 

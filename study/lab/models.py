@@ -383,6 +383,12 @@ class ModelRun(models.Model):
             "clean_artifact_sha256": clean.artifact_sha256 if clean else None,
         }
 
+    def forget_responses(self) -> None:
+        """Delete the kept predictions of this run and its clean reference, so that an evaluation makes them anew."""
+        for run in (self, self.clean_reference):
+            for path in run.artifact_path.glob("responses-*.safetensors") if run else ():
+                path.unlink(missing_ok=True)
+
     def record_training(self, artifact: Path, result: Mapping[str, Any]) -> None:
         """Keep what a training made. Raises ValueError when the data are not what they were."""
         self.dataset.recognise(json.loads((artifact / "card.json").read_text())["data"])

@@ -182,8 +182,17 @@ def test_light_augmentation_moves_whole_pixels_and_keeps_to_8_bits():
     assert not torch.equal(moved, images)
 
 
-def test_augmented_runs_are_deterministic(data):
-    recipe = replace(SHORT, strength_schedule=((2, 1),), augmentation="light")
+def test_mixing_blends_images_and_labels_by_the_same_weight():
+    images = torch.tensor([0.0, 1.0]).repeat(32)[:, None, None, None].expand(64, 1, 4, 4)
+    labels = images[:, 0, 0, :1].expand(64, 2)
+    blended, mixed = training.mix(images, labels, torch.Generator().manual_seed(0))
+    assert torch.allclose(blended[:, 0, 0, :1].expand(64, 2), mixed, atol=0.5 / 255)
+    assert 0.1 < ((mixed[:, 0] > 0) & (mixed[:, 0] < 1)).float().mean() < 0.4  # half of the half that meet another
+
+
+@pytest.mark.parametrize("augmentation", ["light", "strong"])
+def test_augmented_runs_are_deterministic(data, augmentation):
+    recipe = replace(SHORT, strength_schedule=((2, 1),), augmentation=augmentation)
     assert_same_weights(train(recipe, data, FIELD, TARGET), train(recipe, data, FIELD, TARGET))
 
 

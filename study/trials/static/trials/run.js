@@ -24,8 +24,8 @@
       this.outbox = await Outbox.open(base);
       this.outbox.addEventListener("stop", ({ detail }) => this.halt(detail));
       this.outbox.addEventListener("change", () => this.showConnection());
-      main.addEventListener("click", ({ target }) => target.closest("[data-reload]") && location.reload());
       this.outbox.addEventListener("outoforder", ({ detail }) => this.reorder(detail));
+      main.addEventListener("click", ({ target }) => target.closest("[data-reload]") && location.reload());
       this.withdrawal();
       this.plan = await this.readPlan();
       if (!this.plan) return this.halt("over");
@@ -114,10 +114,11 @@
     // --- the end
 
     async finish() {
-      if (this.outbox.size) ScreenPlugin.show(main, "sending");
+      const sending = () => main.querySelector("[data-late]") ?? ScreenPlugin.show(main, "sending");
+      if (this.outbox.size) sending();
       const late = setTimeout(() => main.querySelectorAll("[data-late]").forEach((p) => (p.hidden = false)), PATIENCE_MS);
       await this.outbox.drained();
-      const { status, body } = await persist(() => request("complete", "POST"), [200, 201, 404, 409, 410]);
+      const { status, body } = await persist(() => request("complete", "POST"), [200, 404, 409, 410], sending);
       clearTimeout(late);
       if (status === 409) return location.reload(); // an answer is missing: the plan leads to it
       if (status === 404 || status === 410) return this.halt("over");
