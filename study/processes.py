@@ -61,6 +61,14 @@ def services(*, web: bool, port: int | None = None) -> Iterator[Running]:
         yield Running(broker, stack.enter_context(web_server(port)) if web else None)
 
 
+def join() -> bool:
+    """Publish to the installation that `serve` is running, if there is one; says whether there is."""
+    broker = os.environ.get("REDIS_URL") or _recorded_broker()
+    if broker is not None:
+        use_broker(broker)
+    return broker is not None
+
+
 def use_broker(url: str) -> None:
     """Point this process and the ones it starts at a broker."""
     from study.celery import app

