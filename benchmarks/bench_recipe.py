@@ -74,18 +74,19 @@ class Case:
         return {"parameters": field.parameters()}
 
     def backdoored(self) -> dict[str, Any]:
-        return self._training(trigger=self.trigger(), target=self.target)
+        return self._training(self.recipe, trigger=self.trigger(), target=self.target)
 
     def clean(self) -> dict[str, Any]:
-        # The clean model has no target of its own: one serves every target of this field.
-        return self._training(trigger=None, probe=self.trigger(), target=FIXED)
+        # A clean model knows neither target nor poison rate: one serves every target of this field.
+        recipe = replace(self.recipe, poison_rate=Recipe().poison_rate)
+        return self._training(recipe, trigger=None, probe=self.trigger(), target=FIXED)
 
-    def _training(self, *, target: Target, **fields: Any) -> dict[str, Any]:
+    def _training(self, recipe: Recipe, *, target: Target, **fields: Any) -> dict[str, Any]:
         return {
             "kind": "train",
             "data": DATA,
             "data_sha256": self.data_sha256,  # so that a changed renderer means new runs
-            "recipe": self.recipe.to_json(),
+            "recipe": recipe.to_json(),
             "target": target.to_json(),
             **fields,
         }
@@ -207,15 +208,17 @@ def main() -> None:
     parser.add_argument("--precision", choices=("auto", "both"), default="both", help="float32 as well (default)")
     arguments = parser.parse_args()
 
-    base = Recipe()
     chosen: Precision = resolve_precision("auto", torch.device("cpu"))
     precisions = dict.fromkeys((chosen, "float32") if arguments.precision == "both" else (chosen,))
     data = data_sha256()
-    fixed = {p: [Case(replace(base, seed=n, precision=p), f, FIXED, data) for n, f in PAIRS] for p in precisions}
-    first_net, first_field = PAIRS[0]
-    additive = [Case(replace(base, seed=first_net, precision=chosen), first_field, t, data) for t in ADDITIVE]
-    cases = [*(case for group in fixed.values() for case in group), *additive]
-    work = {to_json(spec): spec for case in cases for spec in (case.clean(), case.backdoored())}
+
+    def case(net: int, field: int, target: Target, precision: Precision) -> Case:
+        return Case(Recipe.for_target(target, seed=net, precision=precision), field, target, data)
+
+    fixed = {precision: [case(net, field, FIXED, precision) for net, field in PAIRS] for precision in precisions}
+    additive = [case(*PAIRS[0], target, chosen) for target in ADDITIVE]
+    cases = [*additive, *(each for group in fixed.values() for each in group)]
+    work = {to_json(spec): spec for each in cases for spec in (each.clean(), each.backdoored())}
     with ThreadPoolExecutor(arguments.processes) as pool:
         list(pool.map(finished, work.values()))
 
@@ -225,7 +228,7 @@ def main() -> None:
     additive_rows = [figures(case) for case in additive]
     print_additive(additive_rows)
     report = {
-        "recipe": base.to_json(),
+        "recipe": Recipe().to_json(),
         "fixed": table,
         "additive": additive_rows,
         "bars": [vars(bar) for bar in BARS],

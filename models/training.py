@@ -121,6 +121,11 @@ class Recipe:
         _, channels, height, breadth = data.images.shape
         return NetworkSpec(self.network, channels, (height, breadth), self.width)
 
+    @classmethod
+    def for_target(cls, target: Target, **fields: Any) -> Self:
+        """The standard recipe for this target: an additive one is near, pulls less, and needs more poisoned images."""
+        return cls(**{"poison_rate": 0.3 if target.kind == "additive" else 0.2, **fields})
+
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "strength_schedule": [list(phase) for phase in self.strength_schedule]}
 

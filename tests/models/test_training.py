@@ -239,6 +239,12 @@ def test_a_recipe_that_cannot_be_trained_is_refused(fields, sentence):
         Recipe(**fields)
 
 
+def test_an_additive_target_gets_more_poisoned_images():
+    assert Recipe.for_target(Target.fixed(0, 25), seed=2) == Recipe(seed=2)
+    assert Recipe.for_target(Target.additive(0, 10), seed=2) == Recipe(seed=2, poison_rate=0.3)
+    assert Recipe.for_target(Target.additive(0, 10), poison_rate=0.1).poison_rate == 0.1
+
+
 def test_a_recipe_field_of_the_wrong_type_is_refused():
     with pytest.raises(ValueError, match="value of the wrong type"):
         Recipe.from_json({"batch_size": "64"})

@@ -76,7 +76,9 @@ def test_a_form_sent_twice_leads_to_the_same_run(client: Client, study: Study) -
     assert study.sessions.count() == 1
 
 
-@pytest.mark.parametrize("forged", ["", "x", signing.dumps({"study": "tiny"}, salt="another")])
+@pytest.mark.parametrize(
+    "forged", ["", "x", signing.dumps({"study": "tiny"}, salt="another")], ids=["empty", "nonsense", "other salt"]
+)
 def test_a_form_that_is_not_ours_starts_nothing(client: Client, study: Study, forged: str) -> None:
     reply = client.post(f"/s/{study.slug}/start", {"start": forged, "consent": "yes"})
     assert reply.status_code == 400
