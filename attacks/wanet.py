@@ -40,6 +40,7 @@ class WarpField:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "image_size", tuple(int(side) for side in self.image_size))
         _check(self.control, self.image_size, self.strength, self.grid_rescale)
 
     @classmethod

@@ -41,16 +41,18 @@ class Running:
 
 
 @contextlib.contextmanager
-def services(*, web: bool, port: int | None = None) -> Iterator[Running]:
+def services(*, web: bool, port: int | None = None, may_join: bool = True) -> Iterator[Running]:
     """Broker and workers, and a web server if `web`, for as long as the block lasts.
 
     REDIS_URL names a broker of one's own: then workers are somebody else's affair too, and none are started here.
-    An installation that `serve` is running is joined, not doubled.
+    An installation that is running already is joined, not doubled, unless it must not be: it may end first.
 
-    Raises ServiceError when a process does not come up.
+    Raises ServiceError when a process does not come up, or may not join.
     """
     with contextlib.ExitStack() as stack:
         broker = os.environ.get("REDIS_URL") or _recorded_broker()
+        if broker and not may_join and "REDIS_URL" not in os.environ:
+            raise ServiceError("Another command of this installation is running its workers: wait for it, or end it.")
         if broker is None:
             broker = stack.enter_context(embedded_broker(settings.VAR / "valkey"))
             stack.enter_context(_recorded(broker))
@@ -180,7 +182,7 @@ def _log(name: str) -> IO[bytes]:
 
 def log_path(name: str) -> Path:
     """Where the process of this name writes its log."""
-    return settings.VAR / "log" / f"{name}.log"
+    return Path(settings.VAR) / "log" / f"{name}.log"
 
 
 def _wait(name: str, process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
@@ -214,7 +216,7 @@ def _training_slots() -> int:
 
 
 def _record_path() -> Path:
-    return settings.VAR / "run" / "broker.json"
+    return Path(settings.VAR) / "run" / "broker.json"
 
 
 @contextlib.contextmanager

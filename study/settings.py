@@ -1,6 +1,7 @@
 """Settings. Everything that differs between machines comes from the environment: docs/operations.md has the table."""
 
 from pathlib import Path
+from typing import Any
 
 import environ
 from csp.constants import NONE, SELF
@@ -10,9 +11,9 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
 PRODUCTION = env.bool("PRODUCTION", default=False)
-DEBUG = env.bool("DEBUG", default=False)
+DEBUG = not PRODUCTION and env.bool("DEBUG", default=False)
 
-VAR = Path(env.str("BLINDSPOT_VAR", default=str(BASE_DIR / "var")))
+VAR: Path = BASE_DIR / str(env.str("BLINDSPOT_VAR", default="var"))  # an absolute path stays as it is
 
 
 def _required_in_production(name: str, default: str) -> str:
@@ -42,7 +43,7 @@ def _local_secret_key() -> str:
 
 
 SECRET_KEY = _required_in_production("SECRET_KEY", "") or _local_secret_key()
-ALLOWED_HOSTS = _required_in_production("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
+ALLOWED_HOSTS = _required_in_production("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").replace(" ", "").split(",")
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
@@ -97,7 +98,11 @@ TEMPLATES = [
 ]
 
 # --- database: SQLite in var/ unless DATABASE_URL says otherwise
-DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR / 'blindspot.sqlite3'}")}
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": env.db_url("DATABASE_URL")
+    if env.str("DATABASE_URL", default="")
+    else {"ENGINE": "django.db.backends.sqlite3", "NAME": str(VAR / "blindspot.sqlite3")}
+}
 DATABASES["default"]["CONN_MAX_AGE"] = None
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":

@@ -9,6 +9,10 @@ state=$(cat requirements.txt "$requirements" constraints.txt | sha256sum)
 command -v "$python" > /dev/null || { echo "Blindspot needs Python 3.11: install it, or run make PYTHON=/path/to/python3.11." >&2; exit 1; }
 "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Blindspot needs Python 3.11, but $python is $("$python" --version)." >&2; exit 1; }
 echo "Installing Python packages of $requirements into $venv (several GB; a few minutes, once)."
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+"$venv/bin/python" -m pip --version > /dev/null 2>&1 || "$python" -m venv --clear "$venv" || {
+    rm -rf "$venv"
+    echo "Python's venv module is missing: install it, on Debian with apt-get install python3.11-venv." >&2
+    exit 1
+}
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
 printf '%s\n' "$state" > "$stamp"

@@ -49,6 +49,7 @@ _STYLE: Final[dict[Any, Any]] = {
     "savefig.bbox": "tight",
     "savefig.pad_inches": 0.08,
     "svg.fonttype": "path",
+    "text.parse_math": False,  # names come from tables; a dollar sign is a dollar sign
     "svg.hashsalt": "blindspot",
 }
 

@@ -154,7 +154,7 @@ def _checked(columns: Mapping[str, Sequence[str]], source: str, places: Sequence
     check = _Check(source, places)
     table: dict[str, Any] = {}
     for name, cells_ in columns.items():
-        values = np.char.strip(np.asarray(cells_, dtype=str))
+        values = np.array([cell.strip() for cell in cells_], dtype=object)
         if name not in _MAY_BE_EMPTY and name in REQUIRED:
             check.no(values == "", name, "is empty", "fill it in or leave the row out")
         if name in _NUMBERS:

@@ -76,9 +76,11 @@ def logistic_two_way(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             result = GLM(y, x, family=Binomial()).fit(tol=1e-12)
-    except PerfectSeparationError:
+        se = np.sqrt(
+            _two_way_covariance_diagonal(x.to_numpy(), y, np.asarray(result.fittedvalues), participant, stimulus)
+        )
+    except (PerfectSeparationError, np.linalg.LinAlgError):
         return {"coefficients": {}, "converged": False, "reason": "the predictors separate right from wrong answers"}
-    se = np.sqrt(_two_way_covariance_diagonal(x.to_numpy(), y, np.asarray(result.fittedvalues), participant, stimulus))
     df = int(min(participant.max(), stimulus.max()))
     coefficients = _coefficients(x.columns, result.params, se, df)
     reason = _failure(coefficients) or (None if result.converged else "the iterations did not settle")

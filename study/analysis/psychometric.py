@@ -89,10 +89,18 @@ def fit(trials: pd.DataFrame, catch: pd.DataFrame, sigmoid: Sigmoid = "Weibull",
         return Fit(None, (), source, "fewer than two strengths above 0: no curve can be fitted")
     if data.correct.sum() <= GUESS * data.n.sum():
         return Fit(None, (), source, "proportion correct is not above chance: there is no threshold to estimate")
+    try:
+        curve, thresholds = _search(data, sigmoid, level)
+    except (ArithmeticError, ValueError, RuntimeError) as error:  # one curve must not take the whole report with it
+        return Fit(None, (), source, f"the search for the curve failed ({error}): no threshold is given")
+    return Fit(curve, thresholds, source, _note(data))
+
+
+def _search(data: "_Data", sigmoid: Sigmoid, level: float) -> tuple[Curve, tuple[Threshold, ...]]:
     likelihood = _Likelihood(data, sigmoid, "half of F")
     best = np.asarray(likelihood.maximum().x)
     curve = Curve(sigmoid, math.exp(best[0]), math.exp(best[1]), likelihood.lapse(best))
-    return Fit(curve, tuple(_threshold(data, sigmoid, name, best, level) for name in LEVELS), source, _note(data))
+    return curve, tuple(_threshold(data, sigmoid, name, best, level) for name in LEVELS)
 
 
 def _note(data: "_Data") -> str | None:
@@ -135,6 +143,12 @@ class _Data:
             participant=codes(both["participant"]),
             stimulus=codes(both["stimulus"]),
         )
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """min(participants, stimuli) - 1. Catch images tell nothing about the threshold and do not count."""
+        main = self.level >= 0
+        return min(len(np.unique(units[main])) for units in (self.participant, self.stimulus)) - 1
 
 
 def _sigmoid(sigmoid: Sigmoid, z: Floats) -> tuple[Floats, Floats]:
@@ -236,7 +250,7 @@ class _Likelihood:
         psi = np.clip(psi, 1e-9, 1 - 1e-9)
         n = np.append(d.n, d.catch_n) if d.catch_n else d.n
         information = (jacobian * n / (psi * (1 - psi))) @ jacobian.T
-        if np.linalg.cond(information) > 1e12 or min(d.participant.max(), d.stimulus.max()) < 1:
+        if np.linalg.cond(information) > 1e12 or d.degrees_of_freedom < 1:
             return None
         covariance = np.linalg.inv(information)
         influence = (covariance[0] @ jacobian / (psi * (1 - psi)))[d.level] * (d.y - psi[d.level])
@@ -256,8 +270,7 @@ def _threshold(data: _Data, sigmoid: Sigmoid, name: Level, best: Floats, level: 
         return Threshold(name, level_of_pc, None, None, None, None, note)
     spread = likelihood.spread(theta)
     sd, inflation = spread or (0.3, 1.0)
-    clusters = max(1, min(int(data.participant.max()), int(data.stimulus.max())))
-    allowed = float(stats.t.ppf((1 + level) / 2, clusters)) ** 2 / 2 * max(1.0, inflation)
+    allowed = float(stats.t.ppf((1 + level) / 2, max(1, data.degrees_of_freedom))) ** 2 / 2 * max(1.0, inflation)
     step = max(0.02, sd * math.sqrt(2 * allowed))
     low, high = (_end(likelihood, theta, limit, step, allowed) for limit in (bottom, top))
     notes = []
@@ -274,12 +287,11 @@ def _threshold(data: _Data, sigmoid: Sigmoid, name: Level, best: Floats, level: 
 def _end(likelihood: _Likelihood, best: Floats, limit: float, step: float, allowed: float) -> float | None:
     """The strength between the estimate and `limit` where the profile has fallen by `allowed`; None: nowhere."""
     lowest = likelihood(best)[0]
-    rest = best[1:]
+    # Always the same starts: one that follows the search gets stuck where the slope is at its bound.
+    starts = [best[1:], *(np.array([slope, *best[2:]]) for slope in (-0.5, 0.0, 1.0, 2.0))]
 
     def excess(log_threshold: float) -> float:
-        nonlocal rest
-        value, rest = likelihood.profile(log_threshold, rest)
-        return value - lowest - allowed
+        return min(likelihood.profile(log_threshold, start)[0] for start in starts) - lowest - allowed
 
     inside, outside = float(best[0]), float(best[0])
     while outside != limit:

@@ -54,7 +54,7 @@ def simulate(
     """
 
     people = [
-        _Participant(study, base_url, requests.Session(), population.draw(person), person)
+        _Participant(study, base_url, _browser(), population.draw(person), person)
         for person in range(seed * 1_000_003, seed * 1_000_003 + participants)
     ]
 
@@ -69,6 +69,12 @@ def simulate(
         person.consent()
     with ThreadPoolExecutor(AT_ONCE) as threads:
         return list(threads.map(walk, people))
+
+
+def _browser() -> requests.Session:
+    browser = requests.Session()
+    browser.trust_env = False  # a proxy of the institute's cannot reach this machine's loopback
+    return browser
 
 
 @dataclass
@@ -134,7 +140,10 @@ class _Participant:
         return reply
 
     def _request(self, method: str, url: str, **options: Any) -> requests.Response:
-        reply = self.browser.request(method, url, timeout=TIMEOUT_S, **options)
+        try:
+            reply = self.browser.request(method, url, timeout=TIMEOUT_S, **options)
+        except requests.RequestException as error:
+            raise SimulationError(f"{method} {url} had no answer ({type(error).__name__}): is it running?") from error
         if not reply.ok:
             raise SimulationError(f"{method} {reply.url} was answered with {reply.status_code}: {reply.text[:200]}")
         return reply

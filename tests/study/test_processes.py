@@ -53,3 +53,13 @@ def test_a_stale_record_is_not_believed(tmp_path: Path) -> None:
 
 def test_free_ports_are_free() -> None:
     assert processes.is_free(processes.free_port())
+
+
+def test_what_may_not_join_a_running_installation_says_so(tmp_path: Path) -> None:
+    with (
+        processes.embedded_broker(tmp_path / "valkey") as url,
+        processes._recorded(url),
+        pytest.raises(processes.ServiceError, match="is running its workers"),
+        processes.services(web=False, may_join=False),
+    ):
+        pass

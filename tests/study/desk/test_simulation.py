@@ -90,3 +90,14 @@ def test_a_bad_observer_file_is_refused_before_anybody_starts(tmp_path: Path) ->
     with pytest.raises(CommandError, match="kind"):
         call_command("simulate_participants", study.slug, observer=observer)
     assert not Study.objects.get(pk=study.pk).sessions.exists()
+
+
+def test_a_server_that_is_not_there_is_said_in_a_sentence() -> None:
+    study = make_study()
+    with pytest.raises(SimulationError, match=r"GET http://127\.0\.0\.1:1/s/.* had no answer"):
+        simulate(study, KnownTruth(), base_url="http://127.0.0.1:1", participants=1)
+
+
+def test_a_proxy_of_the_environment_is_not_asked(live_server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert len(simulate(make_study(), KnownTruth(), base_url=live_server.url, participants=1)) == 1

@@ -38,8 +38,10 @@ class Command(BaseCommand):
         try:
             with services(web=True) as running:
                 evaluation, report = demo.run(running.web or "", self._announce)
-        except (JobFailed, ServiceError, SimulationError, TrialsError, ValueError) as error:
+        except (JobFailed, ServiceError, SimulationError, TrialsError) as error:
             raise CommandError(str(error)) from error
+        except ValueError as error:
+            raise CommandError(f"{error} Or start anew: make demo DEMO=--fresh") from error
         show_models(evaluation)
         show_detection(report)
         self.stdout.write(f"\nThe participants were simulated: this says nothing about people. ({seconds(started)})")

@@ -27,7 +27,7 @@ class Command(BaseCommand):
             port = free_port()
         ended = _ended_by_signal()
         try:
-            with services(web=True, port=port) as running:
+            with services(web=True, port=port, may_join=False) as running:
                 self._introduce(running.web or "")
                 ended.wait()
                 self.stdout.write("\nStopping.")

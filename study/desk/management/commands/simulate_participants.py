@@ -10,6 +10,7 @@ from study.desk.installation import prepare
 from study.desk.observers import KnownTruth, load_population
 from study.desk.progress import counted
 from study.desk.simulation import SimulationError, simulate
+from study.lab.following import ready_database
 from study.processes import ServiceError, web_server
 from study.trials.models import Study
 
@@ -30,6 +31,7 @@ class Command(BaseCommand):
     def handle(
         self, *, study: str, participants: int, observer: Path | None, seed: int, url: str | None, **options: Any
     ) -> None:
+        ready_database()
         found = Study.objects.filter(slug=study).first()
         if found is None:
             raise CommandError(f"There is no study named {study!r}.")
