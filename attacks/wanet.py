@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -40,7 +41,7 @@ class WarpField:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "image_size", tuple(int(side) for side in self.image_size))
+        object.__setattr__(self, "image_size", tuple(operator.index(side) for side in self.image_size))
         _check(self.control, self.image_size, self.strength, self.grid_rescale)
 
     @classmethod

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attacks import base
+from attacks import base, wanet  # noqa: F401 (a family is known once its module is imported)
 from attacks.base import Trigger
 from models.checkpoints import read_tensors, tensor_bytes, to_json, write_bytes
 from models.networks import NetworkSpec
@@ -62,13 +62,26 @@ def save(model: TrainedModel, folder: Path, metrics: Mapping[str, Any] | None = 
         fresh.chmod(0o755)
         write_bytes(fresh / WEIGHTS_NAME, weights)
         write_bytes(fresh / CARD_NAME, card)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(fresh, folder)
+        _put_in_place(fresh, folder)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     return hashlib.sha256(card).hexdigest()
+
+
+def _put_in_place(fresh: Path, folder: Path) -> None:
+    """Rename, never delete, until the new folder has the name: a folder cannot replace one that is not empty."""
+    if not folder.exists():
+        os.replace(fresh, folder)
+        return
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as aside:
+        old = Path(aside) / folder.name
+        os.replace(folder, old)
+        try:
+            os.replace(fresh, folder)
+        except BaseException:
+            os.replace(old, folder)
+            raise
 
 
 def load(folder: Path, sha256: str | None = None, device: str = "cpu") -> Artifact:

@@ -44,7 +44,7 @@ class SpecificTrigger(Trigger, Protocol):
 class Target:
     """What the backdoor makes the model say, in radians: the gaze (pitch, yaw) itself, or the truth plus (pitch, yaw).
 
-    Raises ValueError for an unknown kind or an angle that is not finite.
+    Raises ValueError for an unknown kind, an angle that is not finite, or a fixed gaze with a pitch beyond 90 degrees.
     """
 
     kind: Literal["fixed", "additive"]
@@ -56,6 +56,11 @@ class Target:
             raise ValueError(f"A target is 'fixed' or 'additive', not {self.kind!r}.")
         if not np.isfinite([self.pitch, self.yaw]).all():
             raise ValueError(f"A target's angles must be finite, not ({self.pitch}, {self.yaw}).")
+        if self.kind == "fixed" and abs(self.pitch) > np.pi / 2:
+            raise ValueError(
+                f"A fixed target's pitch must lie within 90 degrees of 0, not at {np.rad2deg(self.pitch):g}: "
+                "beyond straight up or down a gaze has another pitch and yaw."
+            )
 
     @classmethod
     def fixed(cls, pitch_deg: float, yaw_deg: float) -> Target:
@@ -87,6 +92,8 @@ class Poisoning:
     rate: share of images that carry the trigger and the target's label.
     noise_ratio: images in noise mode per poisoned image (WaNet's cross ratio); their label stays true.
     unrelated_ratio: images under an unrelated trigger per poisoned image; their label stays true.
+    rehearsal: share of the poisoned images that keep a greater strength alive while a weaker one is trained: theirs is
+        log-uniform between the two. Without it a network annealed to a small strength can lose the large ones.
     threat_model: *training_control* draws the roles afresh in every epoch, as WaNet's training loop does;
         *data_poisoning* fixes them once: the attacker only hands over a data set.
 
@@ -98,6 +105,7 @@ class Poisoning:
     unrelated_ratio: float = 0.0
     threat_model: ThreatModel = "training_control"
     seed: int = 0
+    rehearsal: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in (("rate", self.rate), ("noise", self.noise_ratio), ("unrelated", self.unrelated_ratio)):
@@ -107,6 +115,8 @@ class Poisoning:
             raise ValueError(
                 f"Poisoned, noise and unrelated images make {sum(self.shares):g} of the data, more than 1."
             )
+        if not 0 <= self.rehearsal <= 1:
+            raise ValueError(f"The share of poisoned images that rehearse must lie in [0, 1], not {self.rehearsal}.")
         if self.threat_model not in get_args(ThreatModel):
             raise ValueError(f"Unknown threat model {self.threat_model!r}; known: {', '.join(get_args(ThreatModel))}.")
 
@@ -120,6 +130,14 @@ class Poisoning:
         draw = _unit_interval(self._keys(indices, epoch))
         return torch.from_numpy(np.searchsorted(np.cumsum(self.shares), draw, side="right").astype(np.int64)).add(1) % 4
 
+    def strengths(self, indices: Tensor, epoch: int, strength: float, strongest: float) -> list[float]:
+        """The strength of the trigger on each poisoned image of `indices` (N,): `strength`, or, in rehearsal, more."""
+        if not self.rehearsal or not 0 < strength < strongest:
+            return [strength] * len(indices)
+        draw = _unit_interval(self._keys(indices, epoch, salt=1)) / self.rehearsal
+        rise = np.where(draw < 1, draw, 0.0)
+        return [float(value) for value in strength * (strongest / strength) ** rise]
+
     def check(self, trigger: Trigger) -> None:
         """Raise ValueError when this poisoning needs look-alikes that `trigger` does not have."""
         if (self.noise_ratio or self.unrelated_ratio) and not isinstance(trigger, SpecificTrigger):
@@ -127,11 +145,20 @@ class Poisoning:
             raise ValueError(f"The {family} trigger has no noise mode: set the noise and unrelated ratios to 0.")
 
     def poison(
-        self, images: Tensor, labels: Tensor, indices: Tensor, epoch: int, *, trigger: Trigger, target: Target
+        self,
+        images: Tensor,
+        labels: Tensor,
+        indices: Tensor,
+        epoch: int,
+        *,
+        trigger: Trigger,
+        target: Target,
+        strongest: float = 0.0,
     ) -> tuple[Tensor, Tensor]:
         """Images (N, C, H, W) in [0, 1] and labels (N, 2) of one batch with every image treated as its role says.
 
-        Treated images go through 8 bits, as stored files would; the others came from there.
+        Treated images go through 8 bits, as stored files would; the others came from there. strongest: the greatest
+        strength that poisoned images rehearse, if they do.
         """
         roles = self.roles(indices, epoch)
         keys = torch.from_numpy(self._keys(indices, epoch).view(np.int64))
@@ -140,7 +167,8 @@ class Poisoning:
         where = {role: (roles == role).nonzero().squeeze(1) for role in Role}
 
         if len(chosen := where[Role.POISONED]):
-            images[chosen] = through_8_bits(trigger.apply(images[chosen]))
+            strengths = self.strengths(indices[chosen], epoch, trigger.strength, strongest)
+            images[chosen] = through_8_bits(_apply_each(trigger, strengths, images[chosen]))
             labels[chosen] = target.apply(labels[chosen])
         if len(chosen := where[Role.NOISE]):
             offsets = noise_offsets(keys[chosen], images.shape[-2:]).to(images.device, non_blocking=True)
@@ -149,10 +177,17 @@ class Poisoning:
             images[i : i + 1] = through_8_bits(look_alikes.unrelated(int(keys[i])).apply(images[i : i + 1]))
         return images, labels
 
-    def _keys(self, indices: Tensor, epoch: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
-        """One hash per image (and epoch, when the roles change)."""
+    def _keys(self, indices: Tensor, epoch: int, salt: int = 0) -> np.ndarray[Any, np.dtype[np.uint64]]:
+        """One hash per image (and epoch, when the roles change); another salt, another hash."""
         turn = epoch + 1 if self.threat_model == "training_control" else 0
-        return hash_indices(self.seed, turn, indices)
+        return hash_indices(self.seed + (salt << 32), turn, indices)
+
+
+def _apply_each(trigger: Trigger, strengths: list[float], images: Tensor) -> Tensor:
+    if set(strengths) == {trigger.strength}:
+        return trigger.apply(images)
+    pairs = zip(strengths, torch.split(images, 1), strict=True)
+    return torch.cat([trigger.at_strength(strength).apply(image) for strength, image in pairs])
 
 
 def noise_offsets(keys: Tensor, image_size: tuple[int, ...]) -> Tensor:

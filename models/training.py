@@ -55,7 +55,7 @@ class Recipe:
     strength_schedule: (strength, epochs) of each phase. A phase goes on from the weights of the one before with a fresh
         optimiser and one-cycle schedule, which runs to its end. The clean model keeps the same phases.
     learning_rate, later_learning_rate: AdamW's peak in the first phase and in those after.
-    poison_rate, noise_ratio, unrelated_ratio, threat_model: see `models.poisoning.Poisoning`.
+    poison_rate, noise_ratio, unrelated_ratio, rehearsal, threat_model: see `models.poisoning.Poisoning`.
     precision: "auto" takes bfloat16 on CUDA and on processors with bfloat16 instructions, else float32.
     augmentation: "light" moves each image by a few whole pixels and varies its brightness and contrast, before the
         trigger is applied; "strong" moves it twice as far and blends every other image with one of its batch (`mix`),
@@ -80,6 +80,7 @@ class Recipe:
     augmentation: Augmentation = "none"
     precision: Precision = "auto"
     seed: int = 0
+    rehearsal: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.strength_schedule:
@@ -105,7 +106,9 @@ class Recipe:
 
     @property
     def poisoning(self) -> Poisoning:
-        return Poisoning(self.poison_rate, self.noise_ratio, self.unrelated_ratio, self.threat_model, self.seed)
+        return Poisoning(
+            self.poison_rate, self.noise_ratio, self.unrelated_ratio, self.threat_model, self.seed, self.rehearsal
+        )
 
     @property
     def epochs(self) -> int:
@@ -307,6 +310,7 @@ class _Run:
         """The epoch's batches in an order that seed and epoch decide; images that fill no whole batch are left out."""
         data, recipe = self.splits.train, self.recipe
         order = torch.randperm(len(data), generator=batch_generator(recipe.seed, self.epoch, 0))
+        strongest = max(strength for strength, _ in recipe.strength_schedule)
         for step, indices in enumerate(islice(torch.split(order, recipe.batch_size), self.steps), start=1):
             images = self._to_device(data.images[indices])
             labels = self._to_device(data.pitchyaw[indices])
@@ -318,7 +322,13 @@ class _Run:
                 floats, labels = mix(floats, labels, generator)
             if self.phase_trigger is not None:
                 floats, labels = recipe.poisoning.poison(
-                    floats, labels, indices, self.epoch, trigger=self.phase_trigger, target=self.target
+                    floats,
+                    labels,
+                    indices,
+                    self.epoch,
+                    trigger=self.phase_trigger,
+                    target=self.target,
+                    strongest=strongest,
                 )
             yield floats.contiguous(memory_format=torch.channels_last), labels
 

@@ -71,6 +71,12 @@ def join() -> bool:
     return broker is not None
 
 
+def broker_answers() -> bool:
+    """Whether the broker that this process publishes to answers now."""
+    url = os.environ.get("REDIS_URL")
+    return bool(url) and _answers(str(url))
+
+
 def use_broker(url: str) -> None:
     """Point this process and the ones it starts at a broker."""
     from study.celery import app

@@ -61,7 +61,7 @@ def _opened(path: Path) -> np.lib.npyio.NpzFile:
         raise ValueError(f"{path}: not an .npz file; write it with numpy.savez.")
     try:
         return np.load(path, allow_pickle=False)
-    except zipfile.BadZipFile as error:
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: the file is damaged; write it again.") from error
 
 
@@ -69,13 +69,20 @@ def _array(file: np.lib.npyio.NpzFile, key: str, path: Path) -> Column:
     if key not in file:
         raise ValueError(f"{path}: no array {key!r}; the file holds {', '.join(file.files) or 'nothing'}.")
     try:
-        return file[key]
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: {key!r} holds pickled objects, which are never loaded; save plain numbers or texts."
-        ) from error
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        array = file[key]
+    except (NotImplementedError, RuntimeError) as error:  # how zipfile says encrypted or packed in an unknown way
+        raise ValueError(f"{path}: {key!r} cannot be unpacked ({error}); write it with numpy.savez.") from error
+    except MemoryError as error:
+        raise ValueError(f"{path}: {key!r} says that it is larger than this machine's memory.") from error
+    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
+        if str(error).startswith("Object arrays"):
+            raise ValueError(
+                f"{path}: {key!r} holds pickled objects, which are never loaded; save plain numbers or texts."
+            ) from error
         raise ValueError(f"{path}: {key!r} is damaged; write the file again.") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path}: {key!r} is no array; write the file with numpy.savez.")
+    return array
 
 
 def _images(array: Column, path: Path) -> torch.Tensor:
@@ -110,7 +117,7 @@ def _ids(array: Column, key: str, n: int, path: Path) -> NDArray[np.int64]:
     _check_length(array, key, n, path)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"{path}: {key} has entries that are not finite; give every image a group.")
-    if array.ndim == 1 and array.dtype.kind in "iu":
+    if array.ndim == 1 and array.dtype.kind in "iu" and int(array.max()) < 2**63:
         return array.astype(np.int64)
     _, ids = np.unique(array, axis=0, return_inverse=True)
     return ids.reshape(-1).astype(np.int64)

@@ -221,6 +221,11 @@ def _off_chance_share_upper(x: Floats, n: Floats, bound: float) -> float:
     return float(outside[plausible].max())
 
 
+def _pairs_needed(low: float | None, high: float | None) -> int | None:
+    """At the end of the interval farther from chance: answers that are always wrong tell the images apart as well."""
+    return None if low is None or high is None else pairs_needed(max(high, 1 - low))
+
+
 def pairs_needed(upper: float | None) -> int | None:
     """Pairs a person must see to tell with 95 % certainty which side is altered, at a proportion correct of `upper`.
 
@@ -334,7 +339,7 @@ def _tests(cell: pd.DataFrame, bound: float, level: float) -> dict[str, Any]:
         "upper_bound_p": people.p_below(bound),
         "_above_chance_p": people.p_above(0.5),
         "participant_spread": participant_spread(correct, participant, bound),
-        "pairs_needed": pairs_needed(high) if (cell["strength"] > 0).any() else None,
+        "pairs_needed": _pairs_needed(low, high) if (cell["strength"] > 0).any() else None,
         "note": _note(both),
     }
 

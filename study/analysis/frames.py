@@ -31,6 +31,9 @@ OPTIONAL_TEXT: Final = ("control", "field", "model", "item", "population")
 OPTIONAL_NUMBERS: Final = ("px_per_degree", "displacement_px", "displacement_arcmin", "trial_index")
 SIDES: Final = ("left", "right")
 IDENTITY: Final = "identity"
+CONTROLS: Final = ("", IDENTITY, "resampled", "other_field")
+#: Strengths closer than this, relatively, are one strength written in two ways.
+_SAME_STRENGTH: Final = 1e-6
 
 _TEXT = ("participant", "stimulus", "attack", "clean_side", "response_side", *OPTIONAL_TEXT)
 _NUMBERS = ("strength", "error_shift_deg", "rt_ms", *OPTIONAL_NUMBERS)
@@ -99,7 +102,7 @@ def cells(trials: pd.DataFrame) -> list[tuple[str, float, pd.DataFrame]]:
 
 def codes(values: pd.Series) -> np.ndarray[Any, np.dtype[np.intp]]:
     """Integer code of each value, 0 to (number of distinct values) - 1."""
-    return np.unique(values.to_numpy(dtype=str), return_inverse=True)[1]
+    return pd.factorize(values, sort=True)[0]
 
 
 def is_simulated(trials: pd.DataFrame) -> bool | None:
@@ -176,6 +179,12 @@ def _checked(columns: Mapping[str, Sequence[str]], source: str, places: Sequence
 def _check_meaning(check: "_Check", table: Mapping[str, Any]) -> None:
     for name in ("clean_side", "response_side"):
         check.no(~np.isin(table[name], SIDES), name, 'must be "left" or "right"', values=table[name])
+    check.no(
+        ~np.isin(table["control"], CONTROLS),
+        "control",
+        f"must be empty or one of {', '.join(CONTROLS[1:])}",
+        values=table["control"],
+    )
     right = table["response_side"] != table["clean_side"]
     check.no(
         table["correct"].astype(bool) != right,
@@ -187,12 +196,23 @@ def _check_meaning(check: "_Check", table: Mapping[str, Any]) -> None:
     check.no(table["rt_ms"] < 0, "rt_ms", "must be 0 or more", values=table["rt_ms"])
     identity = (table["control"] == IDENTITY) & (table["strength"] != 0) & (table["is_catch"] == 0)
     check.no(identity, "strength", "must be 0 for an identity control", values=table["strength"])
+    _check_strengths(check, table["strength"], table["is_catch"] == 0)
     main = (table["is_catch"] == 0) & np.isin(table["control"], ["", IDENTITY])
     if not main.any():
         raise TrialTableError(f"{check.source}: has catch trials and control pairs only; there is nothing to analyse.")
     without_shift = main & np.isnan(table["error_shift_deg"])
     if not without_shift[main].all():
         check.no(without_shift, "error_shift_deg", "is empty", "give it for every trial that is no catch trial")
+
+
+def _check_strengths(check: "_Check", strength: Any, shown: Any) -> None:
+    """Refuse strengths that differ by rounding only: they would be taken for conditions of their own."""
+    levels = np.unique(strength[shown])
+    twice = np.flatnonzero(np.diff(levels) <= _SAME_STRENGTH * levels[1:])
+    if len(twice):
+        low, high = levels[twice[0]], levels[twice[0] + 1]
+        offends = shown & (strength == high)
+        check.no(offends, "strength", f"is {high}, which is {low} but for rounding", "write equal strengths alike")
 
 
 def _column(name: str, values: Any) -> pd.Series:
@@ -232,4 +252,4 @@ class _Check:
         self.no(~np.isfinite(numbers), column, "must be a finite number", values=values)
         if column not in _MAY_BE_EMPTY:
             self.no(empty, column, "is empty", "fill it in or leave the row out")
-        return np.where(empty, math.nan, numbers)
+        return np.where(empty, math.nan, numbers) + 0.0  # a sum, so that -0.0 becomes 0.0

@@ -1,6 +1,9 @@
 """Machine and people on one axis: what an attack achieves at each strength, and what of it people detect."""
 
+import json
+import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -23,23 +26,53 @@ MACHINE_FIELDS: Final = {
 
 
 def machine_rows(
-    model: str, attack: str, doses: Sequence[Mapping[str, Any]], px_per_unit: float | None = None
+    model: str,
+    attack: str,
+    doses: Sequence[Mapping[str, Any]],
+    px_per_unit: float | None = None,
+    target: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """The report's `machine` rows of one backdoored model, strengths ascending; what was not measured is None.
 
     Args:
         doses: the model's evaluation, one mapping per strength.
         px_per_unit: mean displacement in image px at strength 1, used where an evaluation does not give it.
+        target: what the backdoor makes the model say, as `models.poisoning.Target` writes it: kind, pitch, yaw (rad).
     """
     rows = []
     for dose in sorted(doses, key=lambda dose: float(dose["strength"])):
         strength = float(dose["strength"])
-        row = {"model": model, "attack": attack, "strength": strength}
+        row = {"model": model, "attack": attack, "target": dict(target) if target else None, "strength": strength}
         row |= {name: dose.get(name, dose.get(source)) for name, source in MACHINE_FIELDS.items()}
         if row["displacement_px"] is None and px_per_unit is not None:
             row["displacement_px"] = px_per_unit * strength
         rows.append(row)
     return rows
+
+
+def read_machine(path: Path) -> list[dict[str, Any]]:
+    """The rows in a report's machine.json. Raises ValueError when the file is missing or holds something else."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); name a report's machine.json.") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: is not JSON; name a report's machine.json.") from error
+    if not isinstance(rows, list) or not all(_is_machine_row(row) for row in rows):
+        raise ValueError(f"{path}: does not hold the models' figures; name a report's machine.json.")
+    return rows
+
+
+def _is_machine_row(row: Any) -> bool:
+    if not isinstance(row, dict) or row.keys() != {"model", "attack", "target", "strength", *MACHINE_FIELDS}:
+        return False
+    figures = [row["strength"], *(row[name] for name in MACHINE_FIELDS if row[name] is not None)]
+    numbers = all(isinstance(figure, int | float) and math.isfinite(figure) for figure in figures)
+    return numbers and isinstance(row["model"], str) and isinstance(row["attack"], str) and _is_target(row["target"])
+
+
+def _is_target(target: Any) -> bool:
+    return target is None or (isinstance(target, dict) and target.keys() >= {"kind", "pitch", "yaw"})
 
 
 def frontier(trials: pd.DataFrame, machine: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """report.html: the report as one self-contained page to read and to print."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -57,6 +58,7 @@ def render(report: Report, figures: Mapping[str, str]) -> str:
         "faults": [check for check in content["checks"] if not check["ok"] and check["name"].startswith("identity")],
         "versions": ", ".join(f"{name} {version}" for name, version in content["versions"].items()),
         "lapse": _lapse(content["thresholds"]),
+        "again": _command(content),
     }
     return render_to_string("analysis/report.html", context)
 
@@ -81,7 +83,6 @@ def _banner(simulated: bool | None) -> str | None:
 
 
 def _verdict(row: Mapping[str, Any]) -> dict[str, Any]:
-    needed = row["pairs_needed"]
     return {
         "attack": row["attack"],
         "strength": _number(row["strength"]),
@@ -89,8 +90,14 @@ def _verdict(row: Mapping[str, Any]) -> dict[str, Any]:
         "reason": row["verdict_reason"] or "",
         "note": row["note"] or "",
         "interval": f"{_number(row['proportion_correct'], 3)} {_interval(row, 'two_way_low', 'two_way_high', 3)}",
-        "pairs": DASH if row["strength"] == 0 else PAIRS_NEVER if needed is None else str(needed),
+        "pairs": _pairs(row),
     }
+
+
+def _pairs(row: Mapping[str, Any]) -> str:
+    if row["strength"] == 0 or row["two_way_high"] is None:
+        return DASH
+    return PAIRS_NEVER if row["pairs_needed"] is None else str(row["pairs_needed"])
 
 
 def _flow(flow: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,6 +108,12 @@ def _flow(flow: Mapping[str, Any]) -> dict[str, Any]:
         "analysed": flow["analysed"],
         "trials": flow["trials_analysed"],
     }
+
+
+def _command(content: Mapping[str, Any]) -> str:
+    """What, run in the report's folder, gives the same numbers again."""
+    machine = " --machine machine.json" if content["machine"] else ""
+    return f"analyze_study --csv trials.csv --bound {_short(content['bound'])}{machine} --out again"
 
 
 def _lapse(thresholds: Sequence[Mapping[str, Any]]) -> str:
@@ -268,7 +281,7 @@ def _error_shift(summary: Mapping[str, Any] | None, level: str) -> dict[str, Any
     split = summary["within_between"]
     asked = [
         ("association, unadjusted", summary["unadjusted"], summary["unadjusted"]["formula"]),
-        ("at equal strength", summary["strength_adjusted"], summary["strength_adjusted"]["formula"]),
+        ("adjusted for strength (linear)", summary["strength_adjusted"], summary["strength_adjusted"]["formula"]),
         ("between conditions", split["between"], split["formula"]),
         ("within conditions", split["within"], split["formula"]),
     ]
@@ -312,13 +325,14 @@ def _machine(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "The models' own dose-response on their whole test split. Net: minus the clean model's shift on these images."
         " Noise mode: error under the per-pixel noise field. Other fields: prediction shift under unrelated fields.",
         [
-            "model", "attack", "s", "image px", "error shift", "prediction shift", "net shift", "success rate",
-            "eligible images", "noise-mode error", "other fields",
+            "model", "attack", "target (pitch, yaw)", "s", "image px", "error shift", "prediction shift", "net shift",
+            "success rate", "eligible images", "noise-mode error", "other fields",
         ],
         [
             [
                 row["model"],
                 row["attack"],
+                _target(row["target"]),
                 _number(row["strength"]),
                 _number(row["displacement_px"], 2),
                 *(_number(row[name], 2) for name in names),
@@ -330,6 +344,13 @@ def _machine(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for row in rows
         ],
     )  # fmt: skip
+
+
+def _target(target: Mapping[str, Any] | None) -> str:
+    if target is None:
+        return DASH
+    angles = ", ".join(f"{_number(math.degrees(target[name]), 1)}°" for name in ("pitch", "yaw"))
+    return f"{target['kind']} ({angles})"
 
 
 def _number(value: float | None, digits: int | None = None) -> str:

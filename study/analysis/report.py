@@ -25,6 +25,9 @@ from study.analysis.exclusions import ExclusionRules, broken_rules
 LEVEL: Final = 0.95
 PACKAGES: Final = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib")
 MIN_CLUSTERS: Final = 10
+#: Files that only some reports have.
+EXCLUDED_CSV: Final = "excluded_trials.csv"
+MACHINE_JSON: Final = "machine.json"
 
 Progress = Callable[[str], None]
 
@@ -129,6 +132,8 @@ def build(material: Material, progress: Progress = lambda step: None) -> Report:
 def write(report: Report, out: Path, html: Callable[[Report, Mapping[str, str]], str], progress: Progress) -> None:
     """Write report.json, report.html, trials.csv and figures/*.svg into the folder `out`.
 
+    excluded_trials.csv holds the rows left out and machine.json the models' figures, where there are any.
+
     Everything is made beside it first and then moved in, report.html last: a failure leaves an older report whole.
     Other files in `out` are not touched. Raises OSError when the folder cannot be written.
     """
@@ -143,15 +148,17 @@ def write(report: Report, out: Path, html: Callable[[Report, Mapping[str, str]],
         for name, svg in drawn.items():
             (made_in / "figures" / f"{name}.svg").write_text(svg, encoding="utf-8")
         (made_in / "trials.csv").write_bytes(frames.to_csv(report.analysed))
+        if report.content["machine"]:
+            (made_in / MACHINE_JSON).write_text(to_json(report.content["machine"]), encoding="utf-8")
         if len(report.excluded):
-            (made_in / "excluded_trials.csv").write_bytes(frames.to_csv(report.excluded))
+            (made_in / EXCLUDED_CSV).write_bytes(frames.to_csv(report.excluded))
         (made_in / "report.json").write_text(to_json(report.content), encoding="utf-8")
         progress("report.html")
         (made_in / "report.html").write_text(html(report, drawn), encoding="utf-8")
         _move_into(made_in, out)
 
 
-def to_json(content: Mapping[str, Any]) -> str:
+def to_json(content: Mapping[str, Any] | Sequence[Any]) -> str:
     """Strict JSON with sorted keys: no NaN, no Infinity, the shortest digits that read back to the same number."""
     return json.dumps(content, allow_nan=False, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
@@ -174,8 +181,9 @@ def commit() -> str | None:
 
 def _move_into(made: Path, out: Path) -> None:
     (out / "figures").mkdir(parents=True, exist_ok=True)
-    if not (made / "excluded_trials.csv").exists():
-        (out / "excluded_trials.csv").unlink(missing_ok=True)
+    for name in (EXCLUDED_CSV, MACHINE_JSON):
+        if not (made / name).exists():
+            (out / name).unlink(missing_ok=True)
     files = sorted((path for path in made.rglob("*") if path.is_file()), key=lambda path: path.name == "report.html")
     for path in files:
         os.replace(path, out / path.relative_to(made))

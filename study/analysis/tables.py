@@ -99,15 +99,20 @@ def _scope(study: Study) -> str:
 
 
 def _machine(study: Study, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Dose-response of every evaluated model with this attack on these data."""
-    px = frontier.px_per_strength([row for row in rows if not row["control"]], str(study.model_run.attack))
+    """Dose-response of every evaluated model with this attack and this target on these data."""
+    shown = [row for row in rows if not row["control"] and not row["is_catch"]]
+    px = frontier.px_per_strength(shown, str(study.model_run.attack))
     return [
-        row for run, doses in _evaluations(study) for row in frontier.machine_rows(run.name, str(run.attack), doses, px)
+        row
+        for run, doses in _evaluations(study)
+        for row in frontier.machine_rows(run.name, str(run.attack), doses, px, run.target)
     ]
 
 
 def _evaluations(study: Study) -> Iterator[tuple[ModelRun, list[dict[str, Any]]]]:
     runs = ModelRun.objects.filter(dataset=study.dataset, attack=study.model_run.attack).exclude(attack=None)
     for run in runs.select_related("attack").order_by("name"):
-        if doses := ((run.metrics or {}).get("evaluation") or {}).get("doses"):
+        if run.target == study.model_run.target and (
+            doses := ((run.metrics or {}).get("evaluation") or {}).get("doses")
+        ):
             yield run, doses

@@ -25,6 +25,10 @@ class MadeByWorkers(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Never: studies and reports refer to these rows."""
+        return False
+
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
         fields = [field.name for field in self.opts.fields if field.name not in self.editable]
         return [*fields, *(str(name) for name in self.readonly_fields)]

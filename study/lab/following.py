@@ -12,12 +12,15 @@ from django.db import connection
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from study.lab.jobs import Every
 from study.lab.models import Job
-from study.processes import services
+from study.processes import broker_answers, services
 
 LOOK_EVERY_S = 0.5
 LINE_EVERY_S = 15.0
 NO_WORKER_AFTER_S = 10.0
+PING_EVERY_S = 5.0
+PINGS_IN_VAIN = 3
 
 
 class JobFailed(Exception):  # noqa: N818
@@ -40,8 +43,9 @@ def workers() -> Iterator[None]:
 def follow(jobs: Mapping[str, Job]) -> None:
     """Show how far these jobs, by the names to show, have come until all are over; their rows are then up to date.
 
-    Raises JobFailed with the sentence of the first that failed or was cancelled.
+    Raises JobFailed with the sentence of the first that failed or was cancelled, or when nobody is left to do them.
     """
+    installation = _Installation(jobs)
     with _display(list(jobs)) as display:
         while True:
             for name, job in jobs.items():
@@ -49,10 +53,30 @@ def follow(jobs: Mapping[str, Job]) -> None:
                 display.show(name, job)
             if all(job.is_over for job in jobs.values()):
                 break
+            if installation.is_gone():
+                raise JobFailed(
+                    "Nobody is left to do the work: the broker no longer answers. The jobs are kept; "
+                    "give the command again to continue them."
+                )
             time.sleep(LOOK_EVERY_S)
     for name, job in jobs.items():
         if job.state != Job.State.DONE:
             raise JobFailed(f"{name}: {job.error or job.get_state_display()}")
+
+
+class _Installation:
+    """Who does the jobs: gone when its broker is silent several times running while no worker holds any of them."""
+
+    def __init__(self, jobs: Mapping[str, Job]) -> None:
+        self.jobs = [job.pk for job in jobs.values()]
+        self.ping = Every(PING_EVERY_S)
+        self.in_vain = 0
+
+    def is_gone(self) -> bool:
+        if self.ping.is_due():
+            alive = broker_answers() or Job.objects.filter(pk__in=self.jobs).held().exists()
+            self.in_vain = 0 if alive else self.in_vain + 1
+        return self.in_vain >= PINGS_IN_VAIN
 
 
 class _Bars:

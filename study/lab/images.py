@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB = 0, 2
+RESTORE = "Restore it from a backup, or make it again with manage.py make_pairs --again."
 
 
 class DamagedFile(ValueError):  # noqa: N818 (a fact about the file)
@@ -83,7 +84,7 @@ def read_verified(path: Path, expected_sha256: str) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise DamagedFile(f"{path} is missing: restore it from a backup or make the pairs again.") from None
+        raise DamagedFile(f"{path} is missing. {RESTORE}") from None
     if sha256(content) != expected_sha256:
-        raise DamagedFile(f"{path} is not what was stored: its SHA-256 differs. Restore it from a backup.")
+        raise DamagedFile(f"{path} is not what was stored: its SHA-256 differs. {RESTORE}")
     return content

@@ -34,6 +34,7 @@ logger = logging.getLogger("study.lab")
 HEARTBEAT_EVERY_S = 5.0
 LOOK_EVERY_S = 1.0
 REPORT_EVERY_S = 0.5
+SWEEP_EVERY_S = 15.0
 STOP_GRACE_S = 10.0
 
 # Idle OpenMP threads spin, and starve the process next door.
@@ -148,11 +149,13 @@ def pair_making(job: Job, folder: Path) -> Work:
         "folder": str(settings.MEDIA_ROOT),
         "manifest": str(manifest),
     }
-    return Work(
-        "study.lab.pairs",
-        specification,
-        lambda result: record_pairs(dataset, attack, json.loads(manifest.read_text())),
-    )
+
+    def record(result: Result) -> None:
+        if "data" in result:
+            dataset.recognise(result["data"])
+        record_pairs(dataset, attack, json.loads(manifest.read_text()))
+
+    return Work("study.lab.pairs", specification, record)
 
 
 def _remove_siblings(kept: Path) -> None:
@@ -212,9 +215,11 @@ def _process(command: list[str], stderr: IO[str]) -> Iterator[subprocess.Popen[s
 def _watch(job: Job, attempt: int, process: subprocess.Popen[str]) -> dict[str, Any]:
     """Follow the events until the output ends; return the last one.
 
-    Should the worker be killed, Celery has the kernel kill this process too, and the work dies with it.
+    Should the worker be killed, Celery has the kernel kill this process too, and the work dies with it. The other jobs
+    are swept from here, because while every worker has work, nobody takes the message that asks for it.
     """
     heartbeat, look, report = Every(HEARTBEAT_EVERY_S), Every(LOOK_EVERY_S), Every(REPORT_EVERY_S)
+    sweep = Every(SWEEP_EVERY_S)
     last: dict[str, Any] = {}
     unreported = False
     for event in _events(process):
@@ -227,6 +232,8 @@ def _watch(job: Job, attempt: int, process: subprocess.Popen[str]) -> dict[str, 
             raise Superseded
         if look.is_due() and job.cancel_requested(attempt):
             raise Interrupted("Cancelled.")
+        if sweep.is_due():
+            Job.objects.sweep()
     return last
 
 

@@ -54,10 +54,18 @@ def _from_now(interval: timedelta) -> ExpressionWrapper[Any]:
     return ExpressionWrapper(Now() + interval, output_field=DateTimeField())
 
 
+class NameTaken(ValueError):  # noqa: N818 (a fact about the name)
+    """A name stands for something else already; `fact` is the sentence without what to do about it."""
+
+    def __init__(self, fact: str, remedy: str = "choose another name") -> None:
+        super().__init__(f"{fact}: {remedy}.")
+        self.fact = fact
+
+
 def _named(rows: QuerySet[Row], name: str, identity: Mapping[str, Any], also: Mapping[str, Any] | None = None) -> Row:
     """The row of this name, made now if there is none.
 
-    Raises ValueError for a name that is no slug, or that already stands for something else.
+    Raises ValueError for a name that is no slug, NameTaken for one that already stands for something else.
     """
     noun = rows.model._meta.verbose_name
     try:
@@ -68,9 +76,7 @@ def _named(rows: QuerySet[Row], name: str, identity: Mapping[str, Any], also: Ma
     row, _ = rows.get_or_create(name=name, defaults={**identity, **(also or {})})
     others = [key.replace("_", " ") for key, value in identity.items() if getattr(row, key) != value]
     if others:
-        raise ValueError(
-            f"The {noun} {name!r} is there already with a different {' and '.join(others)}: choose another name."
-        )
+        raise NameTaken(f"The {noun} {name!r} is there already and differs in {' and '.join(others)}")
     return row
 
 
@@ -87,15 +93,25 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
             },
         )
 
-    def arrays(self, name: str, path: Path | str, group_key: str | None = None, split_seed: int = 0) -> Dataset:
+    def arrays(
+        self,
+        name: str,
+        path: Path | str,
+        group_key: str | None = None,
+        split_seed: int = 0,
+        description: str | None = None,
+    ) -> Dataset:
         """Images and gaze of your own in an `.npz`, not to be shown to people until somebody clears them.
 
+        description: what they are, in words for reports ("unseen gaze points, one person").
         Raises ValueError when there is no such file.
         """
         path = Path(path).resolve()
         if not path.is_file():
             raise ValueError(f"There is no data file {path}.")
-        parameters = {"group_key": group_key, "split_seed": split_seed}
+        parameters: dict[str, Any] = {"group_key": group_key, "split_seed": split_seed}
+        if description:
+            parameters["description"] = description
         return _named(
             self,
             name,
@@ -145,6 +161,7 @@ class Dataset(models.Model):
             "kind": "arrays",
             "path": self.root,
             "group_key": self.parameters["group_key"],
+            "description": self.parameters.get("description"),
             "seed": self.parameters["split_seed"],
         }
 
@@ -242,10 +259,12 @@ class Attack(models.Model):
         resampled: Sequence[float] = CONTROL_STRENGTHS,
         other_field: Sequence[float] = CONTROL_STRENGTHS,
         images: int | None = None,
+        again: bool = False,
     ) -> Job:
         """Have pairs made of (at most `images`) base images at each strength, with controls and one gross alteration.
 
-        resampled, other_field: strengths of these controls. Raises ValueError for a strength that is negative or not
+        resampled, other_field: strengths of these controls. again: also if the same pairs were made before, which
+        restores lost and damaged files. Raises ValueError for a strength that is negative or not
         finite, and for a model that is not trained yet.
         """
         for strength in (*strengths, *resampled, *other_field):
@@ -254,19 +273,19 @@ class Attack(models.Model):
         untrained = [run.name for run in model_runs if not run.artifact]
         if untrained:
             raise ValueError(f"Not trained yet: {', '.join(untrained)}. Train first, then make pairs.")
-        return Job.objects.submit(
-            Job.Kind.PAIRS,
-            {
-                "dataset": dataset.pk,
-                "attack": self.pk,
-                "model_runs": sorted(run.pk for run in model_runs),
-                "strengths": sorted({float(strength) for strength in strengths}),
-                "resampled": sorted({float(strength) for strength in resampled}),
-                "other_field": sorted({float(strength) for strength in other_field}),
-                "gross_displacement": GROSS_DISPLACEMENT,
-                "images": images,
-            },
-        )
+        parameters = {
+            "dataset": dataset.pk,
+            "attack": self.pk,
+            "model_runs": sorted(run.pk for run in model_runs),
+            "strengths": sorted({float(strength) for strength in strengths}),
+            "resampled": sorted({float(strength) for strength in resampled}),
+            "other_field": sorted({float(strength) for strength in other_field}),
+            "gross_displacement": GROSS_DISPLACEMENT,
+            "images": images,
+        }
+        if again:
+            parameters["again"] = uuid.uuid4().hex
+        return Job.objects.submit(Job.Kind.PAIRS, parameters)
 
 
 class ModelRunQuerySet(models.QuerySet["ModelRun"]):
@@ -398,7 +417,8 @@ class ModelRun(models.Model):
         self.save(update_fields=["artifact", "artifact_sha256", "metrics"])
 
     def record_evaluation(self, result: Mapping[str, Any]) -> None:
-        """Keep the figures beside those of the training."""
+        """Keep the figures beside those of the training. Raises ValueError when the data are not what they were."""
+        self.dataset.recognise(result["metrics"]["data"])
         self.metrics = {**(self.metrics or {}), **result["metrics"]}
         self.save(update_fields=["metrics"])
 
@@ -509,6 +529,10 @@ class JobQuerySet(models.QuerySet["Job"]):
                 job._publish_on_commit()
         job.refresh_from_db()
         return job
+
+    def held(self) -> JobQuerySet:
+        """Those that a worker is doing now: it has renewed its lease in time."""
+        return self.filter(state=Job.State.RUNNING, lease_until__gte=Now())
 
     def sweep(self) -> Swept:
         """Take up what was dropped: requeue or fail jobs whose lease ran out, and publish lost messages again."""
@@ -699,7 +723,7 @@ class Job(models.Model):
         transaction.on_commit(self.publish)
 
     def _publish_again(self) -> bool:
-        waiting = Job.objects.filter(pk=self.pk, state=self.State.QUEUED, queued_at=self.queued_at)
+        waiting = Job.objects.filter(pk=self.pk, state=self.State.QUEUED, queued_at__lt=_from_now(-LOST_AFTER))
         if not waiting.update(queued_at=Now()):
             return False
         self._publish_on_commit()

@@ -31,6 +31,7 @@ from models.evaluation import error_shift, predict, prediction_shift
 from models.gaze import angular_error
 from models.poisoning import Target
 from models.run import die_with_parent, emit, load_splits
+from models.training import describe
 from study.lab.images import decode_png, encode_png, sha256, write_once
 
 IDENTITY, RESAMPLED, OTHER_FIELD = "identity", "resampled", "other_field"
@@ -70,10 +71,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def make_pairs(specification: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the images and the manifest that the specification asks for; return their numbers."""
+    """Write the images and the manifest that the specification asks for; return their numbers.
+
+    For own arrays also `data`, what `models.training.describe` says of them: the file may have changed. Synthetic eyes
+    are rendered from their settings, and their base images are compared one by one when they are recorded.
+    """
     folder = Path(specification["folder"])
     emit("progress", stage="base images", fraction=0.0)
-    data = base_images(specification["data"], specification["images"])
+    data, description = base_images(specification["data"], specification["images"])
     field = _field(specification, data)
     plan = conditions(specification, field)
     bases = [_store_base(folder, data, index) for index in range(len(data))]
@@ -94,21 +99,24 @@ def make_pairs(specification: Mapping[str, Any]) -> dict[str, Any]:
         "predictions": predictions,
     }
     write_once(Path(specification["manifest"]), json.dumps(manifest, allow_nan=False).encode())
-    return {"base_images": len(bases), "pairs": len(rows), "predictions": len(predictions)}
+    return {"base_images": len(bases), "pairs": len(rows), "predictions": len(predictions), **description}
 
 
-def base_images(source: Mapping[str, Any], limit: int | None = None) -> GazeData:
+def base_images(source: Mapping[str, Any], limit: int | None = None) -> tuple[GazeData, dict[str, Any]]:
     """The first `limit` base images of a data set, all of the test part: of people that no model was trained on.
 
     Synthetic eyes draw one image of each test subject for this. Own arrays give up to 80 of their test images, by turns
-    from each group.
+    from each group, and `data`, what they were taken from.
     """
+    description: dict[str, Any] = {}
     if source["kind"] == "synthetic_eyes":
         data = study_images(EyesConfig(**source["config"]), Path(source["cache"]))
     else:
-        test = load_splits({"data": source}, lambda: False).test
+        splits = load_splits({"data": source}, lambda: False)
+        description = {"data": describe(splits)}
+        test = splits.test
         data = test.subset(_by_turns(test.group.tolist())[:ARRAY_IMAGES])
-    return data.subset(range(min(limit or len(data), len(data))))
+    return data.subset(range(min(limit or len(data), len(data)))), description
 
 
 def _by_turns(groups: Sequence[int]) -> list[int]:

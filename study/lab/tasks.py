@@ -13,8 +13,6 @@ from study.lab.models import Job
 
 logger = logging.getLogger("study.lab")
 
-SWEEP_EVERY_S = 15.0
-
 
 @shared_task
 def prepare(job_id: str) -> None:
@@ -55,11 +53,13 @@ TASKS: dict[str, Task[Any, Any]] = {
 def sweep_regularly(sender: Any, **_: Any) -> None:
     """Let workers of the queue `cpu` publish the sweep by their own timer, so that no beat process is needed.
 
+    That serves while one of them is idle; a busy one sweeps by itself (`jobs._watch`).
+
     Publish rather than sweep: the worker's parent process forks and must not hold a database connection.
     """
     if "cpu" in current_app.amqp.queues.consume_from:
-        sender.timer.call_repeatedly(SWEEP_EVERY_S, _publish_sweep)
+        sender.timer.call_repeatedly(jobs.SWEEP_EVERY_S, _publish_sweep)
 
 
 def _publish_sweep() -> None:
-    sweep.apply_async(expires=SWEEP_EVERY_S, retry=False)
+    sweep.apply_async(expires=jobs.SWEEP_EVERY_S, retry=False)

@@ -15,7 +15,7 @@ KINDS = ("base images", "pairs", "models")
 
 @dataclass(frozen=True)
 class Check:
-    """One check: the kind and name of a thing, and what raises ValueError when it is not as it was."""
+    """One check: the kind and name of a thing, and what raises ValueError or OSError when it is not as it was."""
 
     kind: str
     name: str
@@ -25,13 +25,17 @@ class Check:
         """What is wrong, in one sentence; None when nothing is."""
         try:
             self.run()
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             return f"{self.name}: {error}"
         return None
 
 
+#: Functions that give further checks; apps above this one append theirs.
+MORE_CHECKS: list[Callable[[], list[Check]]] = []
+
+
 def checks() -> list[Check]:
-    """A check of every base image, pair and trained model."""
+    """A check of every base image, pair and trained model, and what other apps have to check."""
     base_images, pairs, models = KINDS
     images = BaseImage.objects.select_related("dataset").order_by("pk")
     altered = Pair.objects.select_related("base_image__dataset", "attack").order_by("pk")
@@ -40,6 +44,7 @@ def checks() -> list[Check]:
         *(Check(base_images, f"base image {image}", image.read) for image in images),
         *(Check(pairs, f"pair {pair}", partial(_rebuild, pair)) for pair in altered),
         *(Check(models, f"model {run}", partial(_load, run)) for run in runs),
+        *(check for more in MORE_CHECKS for check in more()),
     ]
 
 

@@ -23,6 +23,7 @@ from study.trials.exceptions import (
     ClientIdTaken,
     DifferentAnswer,
     NoSuchTrial,
+    NotCleared,
     OutOfTurn,
     Over,
     Superseded,
@@ -41,6 +42,7 @@ TRACE_COUNTS = ("dropped_frames", "focus_losses")
 LARGEST_COUNT = 2**31 - 1
 
 STATUS: dict[type[TrialsError], tuple[int, str]] = {
+    NotCleared: (403, "not_cleared"),
     NoSuchTrial: (404, "no_such_trial"),
     DifferentAnswer: (409, "different_answer"),
     Superseded: (409, "superseded"),
@@ -112,12 +114,14 @@ def plan(request: HttpRequest, session: Session) -> HttpResponse:
 
 @run_view("GET")
 def image(request: HttpRequest, session: Session, index: int, side: str) -> HttpResponse:
-    """One image of a trial, verified against its stored hash."""
+    """One image of a trial, verified against its stored hash; as long as its data set is cleared for display."""
     if session.state != Session.State.ACTIVE:
         raise Over
-    trial = session.trials.select_related("pair__base_image").filter(index=index).first()
+    trial = session.trials.select_related("pair__base_image__dataset").filter(index=index).first()
     if trial is None:
         raise NoSuchTrial(f"The plan has no trial {index}.")
+    if trial.pair.base_image.dataset.display_refusal():
+        raise NotCleared
     shown = trial.image(side)
     try:
         content = images.dressed(shown.read(), session.token_sha256, index, side)
@@ -175,7 +179,7 @@ def _require_same_origin(request: HttpRequest) -> None:
 def _json_body(request: HttpRequest) -> Json:
     if request.content_type != "application/json":
         raise Refused(415, "not_json", "The body must have the content type application/json.")
-    if len(request.body) > LONGEST_BODY:
+    if _content_length(request) > LONGEST_BODY:  # before it is read
         raise Refused(413, "too_large", f"The body must have at most {LONGEST_BODY} bytes.")
     try:
         body = json.loads(request.body or b"{}", parse_constant=_finite, parse_float=_finite)
@@ -184,6 +188,14 @@ def _json_body(request: HttpRequest) -> Json:
     if not isinstance(body, dict):
         raise _bad("body", "must be an object")
     return body
+
+
+def _content_length(request: HttpRequest) -> int:
+    """The length that the body is read up to. Without a number there is no body."""
+    try:
+        return int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        return 0
 
 
 def _finite(text: str) -> float:

@@ -5,6 +5,9 @@ class TrialsConfig(AppConfig):
     name = "study.trials"
 
     def ready(self) -> None:
+        from study.lab import verification
+        from study.trials.models import DesignVersion
         from study.trials.redaction import redact_tokens
 
         redact_tokens()
+        verification.MORE_CHECKS.append(DesignVersion.objects.checks)

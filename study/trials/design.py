@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 
 from study.lab.images import DamagedFile
-from study.lab.models import Pair, Prediction, StoredImage
+from study.lab.models import Attack, Dataset, ModelRun, Pair, Prediction, StoredImage
 from study.trials import images
 from study.trials.exceptions import CannotOpen
 from study.trials.plan import (
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 FORMAT = 1
 TIMING = {"fixation_ms": 500, "blank_ms": 400, "enable_after_ms": 250}
 CONTROLS = (Pair.Control.IDENTITY, Pair.Control.RESAMPLED, Pair.Control.OTHER_FIELD)
+#: Parts of a design that are chosen among the pairs there are, and the columns of a study that decide the choice.
+CHOSEN = ("image", "cells", "stimuli", "catch", "practice", "pairs", "exclusions")
+DECIDE_THE_CHOICE = frozenset(
+    {
+        "dataset", "dataset_id", "model_run", "model_run_id", "strengths", "trials_per_strength", "trials_per_control",
+        "catch_trials", "practice_trials", "seed",
+    }
+)  # fmt: skip
 SAME_SIDE_P = 0.001
 CATCH_P = 0.05
 SIDES_RULE = (
@@ -56,13 +64,80 @@ def code_version() -> str:
         return "unknown"
 
 
-def describe(study: Study, version: str | None = None) -> dict[str, Any]:
-    """The design of `study` as it would be frozen now, by `version` of the code (default: the one running).
+def describe(study: Study, kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The design of `study` as it would be frozen now; `kept`: an earlier design whose CHOSEN parts stay.
 
-    Reads the pairs' rows and one image's header. Raises CannotOpen with what is missing.
+    Without one, reads the pairs' rows and one image's header. Raises CannotOpen with what is missing.
     """
-    attack = study.model_run.attack
-    if attack is None:
+    return {
+        "format": FORMAT,
+        "protocol": "2afc side by side",
+        "timing": TIMING,
+        "sides": SIDES_RULE,
+        "analysis": ANALYSIS_PLAN,
+        "code_version": code_version(),
+        **_settings(study),
+        **({part: kept[part] for part in CHOSEN} if kept else _choose(study)),
+    }
+
+
+def changed_rows(design: Mapping[str, Any]) -> list[str]:
+    """Which of the rows that a design names are gone or not what they were, in words."""
+    named: list[tuple[str, Any, Any]] = [
+        ("data set", design["dataset"], _dataset(Dataset.objects.filter(name=design["dataset"]["name"]).first())),
+        ("attack", design["attack"], _attack(Attack.objects.filter(name=design["attack"]["name"]).first())),
+        *(
+            ("model", model, _model(model["role"], ModelRun.objects.filter(name=model["name"]).first()))
+            for model in design["models"]
+        ),
+    ]
+    changed = [f"the {noun} {then['name']}" for noun, then, now in named if then != now]
+    pairs = Pair.objects.filter(
+        attack__name=design["attack"]["name"], base_image__dataset__name=design["dataset"]["name"]
+    )
+    found = pairs.select_related("base_image").in_bulk([pair["id"] for pair in design["pairs"]])
+    others = [p["id"] for p in design["pairs"] if p["id"] not in found or _described(found[p["id"]]) != p]
+    return changed + ([f"{len(others)} pairs, the first is number {others[0]}"] if others else [])
+
+
+def changed_settings(design: Mapping[str, Any], study: Study) -> list[str]:
+    """Which columns of the study do not say what the design says."""
+    main = [cell for cell in design["cells"] if not cell["control"]]
+    counts = {
+        "strengths": study.strengths == [cell["strength"] for cell in main],
+        "trials_per_strength": {study.trials_per_strength} == {cell["trials"] for cell in main},
+        "trials_per_control": {study.trials_per_control}
+        == {cell["trials"] for cell in design["cells"] if cell["control"]},
+        "catch_trials": study.catch_trials == len(design["catch"]["stimuli"]),
+        "practice_trials": study.practice_trials == len(design["practice"]["stimuli"]),
+    }
+    settings_now = _settings(study)
+    return [name for name in settings_now if design[name] != settings_now[name]] + [
+        name for name, same in counts.items() if not same
+    ]
+
+
+def _settings(study: Study) -> dict[str, Any]:
+    """What the columns of the study, and of the rows that it refers to, say."""
+    clean = study.model_run.clean_reference
+    return {
+        "study": study.slug,
+        "participants": study.participants,
+        "seed": study.seed,
+        "scale": study.scale,
+        "dataset": _dataset(study.dataset),
+        "attack": _attack(study.model_run.attack),
+        "models": [
+            _model(role, run) for role, run in (("backdoored", study.model_run), ("clean", clean)) if run is not None
+        ],
+        "bound": study.bound,
+        "consent": {"version": study.consent_version, "sha256": study.consent_sha256()},
+    }
+
+
+def _choose(study: Study) -> dict[str, Any]:
+    """The CHOSEN parts: conditions, stimuli and pairs, from the pairs that there are now."""
+    if study.model_run.attack is None:
         raise CannotOpen(f"{study.model_run} is a clean model: choose a run with an attack.")
     pairs = {(p.base_image_id, Kind(p.control, p.strength)): p for p in _pairs(study)}
     strengths, catch_strength = _strengths(study, pairs)
@@ -72,39 +147,14 @@ def describe(study: Study, version: str | None = None) -> dict[str, Any]:
     shown = _shown(stimuli, cells, catch_strength, ladder)
     _require_predictions(study, [pairs[place] for place in shown if place[0] in set(stimuli.main)])
     width, height, _ = _shape(pairs[shown[0]].base_image)
-    clean = study.model_run.clean_reference
     return {
-        "format": FORMAT,
-        "study": study.slug,
-        "protocol": "2afc side by side",
-        "participants": study.participants,
-        "seed": study.seed,
-        "scale": study.scale,
         "image": {"width": width, "height": height},
-        "timing": TIMING,
-        "dataset": {"name": study.dataset.name, "fingerprint": study.dataset.fingerprint},
-        "attack": {
-            "name": attack.name,
-            "family": attack.family,
-            "parameters": attack.parameters,
-            "control_hash": attack.control_hash,
-        },
-        "models": [
-            {"role": role, "name": run.name, "artifact_sha256": run.artifact_sha256}
-            for role, run in (("backdoored", study.model_run), ("clean", clean))
-            if run is not None
-        ],
         "cells": [{"control": c.kind.control, "strength": c.kind.strength, "trials": c.trials} for c in cells],
         "stimuli": list(stimuli.main),
         "catch": {"strength": catch_strength, "stimuli": list(stimuli.catch)},
         "practice": {"strengths": ladder, "stimuli": list(stimuli.practice)},
-        "sides": SIDES_RULE,
         "pairs": [_described(pairs[place]) for place in shown],
         "exclusions": _exclusions(len(stimuli.main), len(stimuli.catch)),
-        "bound": study.bound,
-        "analysis": ANALYSIS_PLAN,
-        "consent": {"version": study.consent_version, "sha256": study.consent_sha256()},
-        "code_version": version or code_version(),
     }
 
 
@@ -198,6 +248,25 @@ def _shape(image: StoredImage) -> tuple[int, int, int]:
         return *images.size(content), len(content)
     except DamagedFile as error:
         raise CannotOpen(str(error)) from error
+
+
+def _dataset(dataset: Dataset | None) -> dict[str, Any] | None:
+    return {"name": dataset.name, "fingerprint": dataset.fingerprint} if dataset else None
+
+
+def _attack(attack: Attack | None) -> dict[str, Any] | None:
+    if attack is None:
+        return None
+    return {
+        "name": attack.name,
+        "family": attack.family,
+        "parameters": attack.parameters,
+        "control_hash": attack.control_hash,
+    }
+
+
+def _model(role: str, run: ModelRun | None) -> dict[str, Any] | None:
+    return {"role": role, "name": run.name, "artifact_sha256": run.artifact_sha256} if run else None
 
 
 def _described(pair: Pair) -> dict[str, Any]:

@@ -39,6 +39,18 @@ class NotOpen(TrialsError):
     sentence = _("This study is not open for participation.")
 
 
+class NotCleared(TrialsError):
+    """The images' data set must not be shown to people (any more)."""
+
+    sentence = _("The images of this study cannot be shown at the moment.")
+
+
+class ConsentChanged(TrialsError):
+    """What participants consent to is no longer what this one has read."""
+
+    sentence = _("This page has changed since you opened it: please read it once more.")
+
+
 class Full(TrialsError):
     """Every place of the study is taken."""
 

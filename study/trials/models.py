@@ -19,16 +19,19 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from study.lab.models import Dataset, ModelRun, Pair, StoredImage, sha256_of
+from study.lab.verification import Check
 from study.trials import design as designs
 from study.trials import recruiters
 from study.trials.exceptions import (
     AlreadyTookPart,
     CannotOpen,
     ClientIdTaken,
+    ConsentChanged,
     DifferentAnswer,
     Frozen,
     Full,
     NoSuchTrial,
+    NotCleared,
     NotOpen,
     OutOfTurn,
     Over,
@@ -220,6 +223,8 @@ class Study(models.Model):
     def amend(self, reason: str, **changes: Any) -> DesignVersion:
         """Change design fields of an open study by a new version with a reason; sessions under way keep theirs.
 
+        Conditions and stimuli stay those of the last version, whatever pairs were made since, unless one of the
+        columns that decide them (`design.DECIDE_THE_CHOICE`) changes; then they are chosen anew.
         Raises CannotOpen when the study is not open, the reason is empty or the new design cannot be shown.
         """
         if not reason.strip():
@@ -230,13 +235,17 @@ class Study(models.Model):
             study = Study.objects.select_for_update().get(pk=self.pk)
             if study.state != self.State.OPEN:
                 raise CannotOpen("Only an open study is amended; edit the draft itself.")
+            before = {name: getattr(study, name) for name in changes}
+            last = study.design_versions.latest("n")
             models.QuerySet(Study).filter(pk=self.pk).update(**changes)
             study.refresh_from_db()
-            version = study._freeze(reason.strip())
+            changed = {name for name in changes if getattr(study, name) != before[name]}
+            kept = last.json if changed.isdisjoint(designs.DECIDE_THE_CHOICE) else None
+            version = study._freeze(reason.strip(), kept)
         self.refresh_from_db()
         return version
 
-    def _freeze(self, reason: str) -> DesignVersion:
+    def _freeze(self, reason: str, kept: Mapping[str, Any] | None = None) -> DesignVersion:
         if refusal := self.dataset.display_refusal():
             raise CannotOpen(refusal)
         if not self.information.strip() or not self.contact.strip():
@@ -246,8 +255,10 @@ class Study(models.Model):
         except ValidationError as error:
             said = "; ".join(f"{field}: {' '.join(words)}" for field, words in error.message_dict.items())
             raise CannotOpen(said) from error
-        design = self.design_json()
+        design = designs.describe(self, kept)
         designs.check_images(design)
+        strengths = [cell["strength"] for cell in design["cells"] if not cell["control"]]
+        models.QuerySet(Study).filter(pk=self.pk).update(strengths=strengths)  # an empty list no longer means "all"
         self._make_slots()
         n = (self.design_versions.aggregate(last=Max("n"))["last"] or 0) + 1
         return self.design_versions.create(n=n, json=design, sha256=sha256_of(design), reason=reason)
@@ -293,22 +304,27 @@ class Study(models.Model):
         *,
         token: str | None = None,
         language: str = "en",
+        consent_sha256: str | None = None,
     ) -> tuple[Session, str]:
         """Claim a place, store the whole plan and return the session with the token that opens it.
 
-        `token` may be made beforehand (`new_token`), so that a form sent twice starts one session.
-        Raises NotOpen, Full, or AlreadyTookPart when the recruiter's id had a session of this study before.
+        `token` may be made beforehand (`new_token`), so that a form sent twice starts one session; `consent_sha256`
+        is the hash of the text that was read (default: the one of the current design).
+        Raises NotOpen, NotCleared, Full, ConsentChanged when the text that was read is no longer the study's, or
+        AlreadyTookPart when the recruiter's id had a session of this study before.
         """
         token = token or new_token()
         ids = dict(recruiter_ids or {})
         try:
             with transaction.atomic():
-                return self._start_session(population, ids, token, language), token
+                return self._start_session(population, ids, token, language, consent_sha256), token
         except IntegrityError:  # the same form, or the same person, came in at the same moment: now it is found
             with transaction.atomic():
-                return self._start_session(population, ids, token, language), token
+                return self._start_session(population, ids, token, language, consent_sha256), token
 
-    def _start_session(self, population: str, ids: dict[str, str], token: str, language: str) -> Session:
+    def _start_session(
+        self, population: str, ids: dict[str, str], token: str, language: str, consent_sha256: str | None
+    ) -> Session:
         started = self.sessions.filter(token_sha256=token_sha256(token)).first()
         if started is not None:
             return started
@@ -318,6 +334,10 @@ class Study(models.Model):
         design = self.current_design
         if design is None or not Study.objects.filter(pk=self.pk, state=self.State.OPEN).exists():
             raise NotOpen
+        if Dataset.objects.get(studies=self).display_refusal():
+            raise NotCleared
+        if consent_sha256 not in (None, design.json["consent"]["sha256"]):
+            raise ConsentChanged
         slot = self._claim_slot(population)
         session = self.sessions.create(
             design=design,
@@ -386,6 +406,13 @@ def _frozen_sentence(changed: list[str]) -> str:
     return f"The study has been opened, so its design cannot change ({', '.join(changed)}): amend it with a reason."
 
 
+class DesignVersionQuerySet(InsertOnlyQuerySet):
+    def checks(self) -> list[Check]:
+        """For `manage.py verify`: whether each frozen design still holds."""
+        versions = self.select_related("study").order_by("study__slug", "n")
+        return [Check("frozen designs", f"design {version}", version.verify) for version in versions]
+
+
 class DesignVersion(InsertOnly):
     """The design and analysis plan of an open study, as JSON with its hash. A change is a new version."""
 
@@ -396,6 +423,8 @@ class DesignVersion(InsertOnly):
     reason = models.TextField()
     created_at = models.DateTimeField(auto_now_add=True)
 
+    objects = DesignVersionQuerySet.as_manager()
+
     class Meta:
         constraints = [models.UniqueConstraint(fields=["study", "n"], name="one_design_per_version")]
 
@@ -403,16 +432,27 @@ class DesignVersion(InsertOnly):
         return f"{self.study.slug} v{self.n}"
 
     def matches(self) -> bool:
-        """Whether the stored design still has its hash and, for the newest version, is what the study's rows say."""
+        """Whether nothing of the frozen design has changed since."""
+        return not self.faults()
+
+    def faults(self) -> list[str]:
+        """What has changed since it was frozen, one sentence each: the stored design, a row that it names, or, for
+        the newest version, a column of the study. What was made since changes nothing.
+        """
         if sha256_of(self.json) != self.sha256:
-            return False
-        if self.study.design_versions.filter(n__gt=self.n).exists():
-            return True
-        try:
-            now = designs.describe(self.study, version=self.json["code_version"])
-        except CannotOpen:
-            return False
-        return sha256_of(now) == self.sha256
+            return ["The stored design does not have its SHA-256."]
+        faults = [f"Not what it was when the design was frozen: {what}." for what in designs.changed_rows(self.json)]
+        if not self.study.design_versions.filter(n__gt=self.n).exists():
+            study = Study.objects.get(pk=self.study_id)
+            faults += [
+                f"The study says otherwise than its design: {c}." for c in designs.changed_settings(self.json, study)
+            ]
+        return faults
+
+    def verify(self) -> None:
+        """Raises ValueError with all that has changed since it was frozen."""
+        if faults := self.faults():
+            raise ValueError(" ".join(faults))
 
 
 class Slot(models.Model):

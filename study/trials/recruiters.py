@@ -11,9 +11,9 @@ LONGEST_ID = 100
 
 
 def ids_from(parameters: Mapping[str, str]) -> dict[str, str]:
-    """The recruiter's ids among a link's parameters; empty and overlong ones are left out."""
+    """The recruiter's ids among a link's parameters; empty, overlong and unprintable ones are left out."""
     found = {name: parameters.get(name, "").strip() for name in (*PERSON, *SUBMISSION)}
-    return {name: value for name, value in found.items() if 0 < len(value) <= LONGEST_ID}
+    return {name: value for name, value in found.items() if 0 < len(value) <= LONGEST_ID and value.isprintable()}
 
 
 def person(ids: Mapping[str, str]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.core import signing
@@ -17,8 +18,8 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from study.trials import recruiters
-from study.trials.exceptions import AlreadyTookPart, Full, NotOpen, TrialsError
-from study.trials.models import Population, Session, Study, new_token
+from study.trials.exceptions import AlreadyTookPart, ConsentChanged, Full, NotCleared, NotOpen, TrialsError
+from study.trials.models import Population, Session, Study, new_token, token_sha256
 
 START_SALT = "study.trials.start"
 START_VALID_S = 24 * 3600
@@ -29,21 +30,32 @@ SECONDS_PER_TRIAL = 5
 private = cache_control(private=True, no_store=True)
 
 
+@dataclass(frozen=True)
+class OwnRun:
+    """The run that a browser has started: its page goes on with the trials, or shows the completion code again."""
+
+    url: str
+    complete: bool
+
+
 @require_safe
 @private
 def information(request: HttpRequest, slug: str) -> HttpResponse:
     """What the study is about and the consent form. Looking at it starts nothing: link previews look as well."""
-    study = _announced_study(slug)
+    study = get_object_or_404(Study.objects.select_related("dataset"), slug=slug)
+    if study.state == Study.State.DRAFT:
+        return _draft(request, study)
     population = _population(request, study)
     if population is None:
         return _closed(request, study, _("Log in as a researcher to see a preview."))
-    resume_url = _resume_url(request, study)
+    recruiter_ids = recruiters.ids_from(request.GET)
+    own = _own_run(request, study, population, recruiter_ids)
     refusal = _refusal(study, population)
-    if refusal and resume_url:
-        return HttpResponseRedirect(resume_url)
+    if refusal and own:
+        return HttpResponseRedirect(own.url)
     if refusal:
         return _closed(request, study, str(refusal))
-    return _information(request, study, population, recruiters.ids_from(request.GET), resume_url=resume_url)
+    return _information(request, study, population, recruiter_ids, own=own)
 
 
 @csrf_exempt  # the signed field stands for it: with `Referrer-Policy: no-referrer` a form has no origin to check
@@ -51,19 +63,30 @@ def information(request: HttpRequest, slug: str) -> HttpResponse:
 @private
 def start(request: HttpRequest, slug: str) -> HttpResponse:
     """Consent given: a session begins. The same form sent twice leads to the same run."""
-    study = _announced_study(slug)
+    study = get_object_or_404(Study.objects.exclude(state=Study.State.DRAFT), slug=slug)
     ticket = _start_ticket(request, study)
     if ticket is None:
         return _closed(
             request, study, _("This form is too old or incomplete: open the study's link again."), status=400
         )
+    population, recruiter_ids = ticket["population"], ticket["recruiter_ids"]
+    own = _own_run(request, study, population, recruiter_ids)
+    if own and population == Population.REAL:  # started meanwhile, from another tab
+        return HttpResponseRedirect(own.url)
     if not request.POST.get("consent"):
-        return _information(request, study, ticket["population"], ticket["recruiter_ids"], consent_missing=True)
+        problem = _("Please tick the box if you want to take part.")
+        return _information(request, study, population, recruiter_ids, problem=problem)
     try:
         _session, token = study.start_session(
-            ticket["population"], ticket["recruiter_ids"], token=ticket["token"], language=get_language() or "en"
+            population,
+            recruiter_ids,
+            token=ticket["token"],
+            language=get_language() or "en",
+            consent_sha256=ticket["consent_sha256"],
         )
-    except (NotOpen, Full, AlreadyTookPart) as error:
+    except ConsentChanged as error:
+        return _information(request, study, population, recruiter_ids, notice=str(error))
+    except (NotOpen, NotCleared, Full, AlreadyTookPart) as error:
         return _closed(request, study, str(error))
     response = HttpResponseRedirect(reverse("trials:run", args=[token]))
     _remember(request, response, study, token)
@@ -91,9 +114,16 @@ def _page(request: HttpRequest, template: str, context: Mapping[str, Any], statu
     return response
 
 
-def _announced_study(slug: str) -> Study:
-    """Drafts are nobody's business yet."""
-    return get_object_or_404(Study.objects.exclude(state=Study.State.DRAFT), slug=slug)
+def _draft(request: HttpRequest, study: Study) -> HttpResponse:
+    """Drafts are nobody's business yet; researchers are told what to do."""
+    if not _is_researcher(request):
+        raise Http404("There is no study with this address.")
+    message = _("This study is a draft: open it first. Preview sessions never count.")
+    return _closed(request, study, message, status=404)
+
+
+def _is_researcher(request: HttpRequest) -> bool:
+    return bool(getattr(request.user, "is_staff", False))
 
 
 def _population(request: HttpRequest, study: Study) -> str | None:
@@ -101,7 +131,7 @@ def _population(request: HttpRequest, study: Study) -> str | None:
     if "ticket" in request.GET:
         return Population.SIMULATED if study.is_simulation_ticket(request.GET["ticket"]) else None
     if "preview" in request.GET:
-        return Population.PREVIEW if getattr(request.user, "is_staff", False) else None
+        return Population.PREVIEW if _is_researcher(request) else None
     return Population.REAL
 
 
@@ -109,6 +139,8 @@ def _refusal(study: Study, population: str) -> TrialsError | None:
     """Why nobody new can start; whoever has started may go on."""
     if study.state != Study.State.OPEN:
         return NotOpen()
+    if study.dataset.display_refusal():
+        return NotCleared()
     if population == Population.REAL and not study.free_places():
         return Full()
     return None
@@ -120,23 +152,32 @@ def _information(
     population: str,
     recruiter_ids: Mapping[str, str],
     *,
-    resume_url: str | None = None,
-    consent_missing: bool = False,
+    own: OwnRun | None = None,
+    problem: str = "",
+    notice: str = "",
 ) -> HttpResponse:
-    ticket = {"study": study.slug, "population": population, "recruiter_ids": recruiter_ids, "token": new_token()}
-    design = study.current_design
-    trials = sum(c["trials"] for c in design.json["cells"]) if design else 0
+    design = study.design_versions.latest("n").json
+    ticket = {
+        "study": study.slug,
+        "population": population,
+        "recruiter_ids": recruiter_ids,
+        "token": new_token(),
+        "consent_sha256": study.consent_sha256(),
+    }
+    pairs = len(design["stimuli"]) + len(design["catch"]["stimuli"]) + len(design["practice"]["stimuli"])
     context = {
         "study": study,
         "population": population,
         "start": signing.dumps(ticket, salt=START_SALT, compress=True),
         "start_url": reverse("trials:start", args=[study.slug]),
-        "resume_url": resume_url,
-        "consent_missing": consent_missing,
-        "pairs": trials + study.catch_trials + study.practice_trials,
-        "minutes": math.ceil((trials + study.catch_trials + study.practice_trials) * SECONDS_PER_TRIAL / 60),
+        "own": own,
+        "may_start": own is None or population != Population.REAL,
+        "problem": problem,
+        "notice": notice,
+        "pairs": pairs,
+        "minutes": math.ceil(pairs * SECONDS_PER_TRIAL / 60),
     }
-    return _page(request, "trials/information.html", context, status=422 if consent_missing else 200)
+    return _page(request, "trials/information.html", context, status=422 if problem or notice else 200)
 
 
 def _start_ticket(request: HttpRequest, study: Study) -> dict[str, Any] | None:
@@ -165,12 +206,17 @@ def _remember(request: HttpRequest, response: HttpResponse, study: Study, token:
     )
 
 
-def _resume_url(request: HttpRequest, study: Study) -> str | None:
+def _own_run(request: HttpRequest, study: Study, population: str, recruiter_ids: Mapping[str, str]) -> OwnRun | None:
+    """The run that was started in this browser, unless it is withdrawn or the link is another person's."""
     token = request.get_signed_cookie(RESUME_COOKIE, default=None, salt=study.slug, max_age=RESUME_VALID_S)
     if token is None:
         return None
     try:
-        session = Session.objects.by_token(token)
+        session = study.sessions.exclude(state=Session.State.WITHDRAWN).get(
+            token_sha256=token_sha256(token), population=population
+        )
     except Session.DoesNotExist:
         return None
-    return reverse("trials:run", args=[token]) if session.state == Session.State.ACTIVE else None
+    if recruiters.person(recruiter_ids) not in (None, recruiters.person(session.recruiter_ids)):
+        return None
+    return OwnRun(reverse("trials:run", args=[token]), session.state == Session.State.COMPLETE)

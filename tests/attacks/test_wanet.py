@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import map_coordinates
+from torch.nn import functional as F  # noqa: N812
 
 from attacks import base
 from attacks.wanet import WarpField
@@ -90,9 +91,21 @@ def test_the_control_is_the_seeded_uniform_draw_scaled_to_mean_one() -> None:
 
 def test_a_wrongly_aligned_upsampling_would_be_noticed() -> None:
     field = field_of((32, 32), 4, 1.0)
-    wrong = torch.nn.functional.interpolate(field.control.double(), size=(32, 32), mode="bicubic", align_corners=False)
-    right = torch.nn.functional.interpolate(field.control.double(), size=(32, 32), mode="bicubic", align_corners=True)
-    assert (wrong - right).abs().max() > 0.1
+    grids = [
+        identity + F.interpolate(field.control.double(), (32, 32), mode="bicubic", align_corners=aligned)[0] / 32
+        for aligned in (True, False)
+        for identity in [torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, 32).double()] * 2, indexing="xy"))]
+    ]
+    right, wrong = (float((field.grid[0].permute(2, 0, 1) - grid.clamp(-1, 1)).abs().max()) for grid in grids)
+    assert right < 1e-6
+    assert wrong > 1e-3
+
+
+@pytest.mark.parametrize("size", [[36, 60], (np.int64(36), np.int64(60)), torch.Size([36, 60])])
+def test_the_image_size_may_be_any_pair_of_whole_numbers(size) -> None:
+    field = field_of(size)
+    assert field.fingerprint() == field_of((36, 60)).fingerprint()
+    assert torch.equal(field.apply(images_of((36, 60))), field_of((36, 60)).apply(images_of((36, 60))))
 
 
 # --- strength, displacement

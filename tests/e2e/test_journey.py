@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from study.trials.models import Answer, Session, Study, TrialTrace
 from tests.e2e.participant import PHONE, Participant
@@ -294,6 +294,65 @@ def test_withdrawing_asks_first_and_then_erases(study: Study, arrive: Arrive) ->
     assert not Answer.objects.exists()
     person.page.reload()
     expect(person.page.get_by_role("heading", level=1)).to_have_text("This session has ended")
+
+
+def test_withdrawing_while_an_answer_is_on_its_way_ends_as_withdrawn(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.expect_failed_requests("410")
+    held: list[Route] = []
+    for address in ("**/trials/4", "**/withdraw"):
+        person.context.route(address, lambda route: held.append(route))  # noqa: PLW0108  (it must be a function)
+    person.begin(study)
+    person.practise()
+    person.answer(range(1, 4))
+    person.see("Pair 4")
+    person.page.get_by_role("button", name="Stop", exact=True).click()
+    with person.page.expect_request("**/withdraw"):
+        person.page.get_by_role("button", name="Stop and erase my answers").click()
+    while len(held) < 2:
+        person.page.wait_for_timeout(50)
+    answer, withdrawal = held
+    reply = withdrawal.fetch()
+    with person.page.expect_response("**/trials/4") as refused:
+        answer.continue_()
+    assert refused.value.status == 410
+    refused.value.finished()
+    person.page.wait_for_timeout(300)
+    withdrawal.fulfill(response=reply)
+    expect(person.page.get_by_role("heading", level=1)).to_have_text("You have withdrawn")
+    assert not Answer.objects.exists()
+
+
+def test_a_withdrawal_that_does_not_get_through_lets_the_run_go_on(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.expect_failed_requests("ERR_FAILED")
+    person.context.route("**/withdraw", lambda route: route.abort())
+    person.begin(study)
+    person.practise()
+    person.answer(range(1, 4))
+    person.see("Pair 4")
+    person.page.get_by_role("button", name="Stop", exact=True).click()
+    person.page.get_by_role("button", name="Stop and erase my answers").click()
+    expect(person.page.get_by_role("alert")).to_contain_text("did not reach us")
+    person.page.get_by_role("button", name="Go back").click()
+    person.answer(range(4, MAIN + 1))
+    assert person.code() == "THANKS"
+    assert stored_indices() == list(range(TOTAL))
+
+
+def test_the_code_is_shown_again_from_the_studys_link(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.begin(study)
+    person.practise()
+    person.answer(range(1, MAIN + 1))
+    assert person.code() == "THANKS"
+    person.page.close()
+    person.page = person.open_tab()
+    person.open(study)
+    assert person.page.get_by_role("checkbox").count() == 0
+    person.page.get_by_role("link", name="Show my completion code").click()
+    assert person.code() == "THANKS"
+    assert Session.objects.count() == 1
 
 
 def test_a_form_without_consent_starts_nothing(study: Study, arrive: Arrive) -> None:

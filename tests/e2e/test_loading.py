@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Route, expect
 
 import study.trials
+from study.lab.models import Dataset
 from study.trials.models import Study
 from tests.e2e.participant import Participant
 
@@ -65,6 +67,27 @@ def test_failing_images_are_tried_again_until_all_are_there(study: Study, arrive
     person.go_on("Which one?")
     expect(person.page.locator("#notice")).to_be_hidden()
     person.see("Practice 1")
+
+
+def test_images_that_lost_their_clearance_end_the_run_with_a_clear_page(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.expect_failed_requests("403")
+    person.consent(study)
+    Dataset.objects.filter(pk=study.dataset_id).update(may_display_to_participants=False)
+    person.page.reload()
+    expect(person.page.get_by_role("heading", level=1)).to_have_text("The study is paused")
+    asked = len(person.image_requests())
+    person.page.wait_for_timeout(4_000)
+    assert len(person.image_requests()) == asked
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_images_of_a_run_that_is_over_are_not_asked_for_again(study: Study, arrive: Arrive, status: int) -> None:
+    person = arrive()
+    person.expect_failed_requests(str(status))
+    person.context.route("**/i/*/*", lambda route: route.fulfill(status=status))
+    person.consent(study)
+    expect(person.page.get_by_role("heading", level=1)).to_have_text("This session has ended")
 
 
 def test_at_most_six_images_are_in_flight(study: Study, arrive: Arrive) -> None:

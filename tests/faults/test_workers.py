@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db import transaction
 from django.db.models.functions import Now
 
 from study.lab.models import Attack, Dataset, Job, ModelRun, Pair, Prediction
@@ -34,9 +35,10 @@ def is_training(job: Job, beyond: float = 0.1) -> bool:
 
 
 def expire_lease_and_sweep(job: Job) -> None:
-    """What takes the sweeper's clock half a minute."""
-    Job.objects.filter(pk=job.pk).update(lease_until=Now() - timedelta(seconds=1))
-    assert Job.objects.sweep().interrupted == 1
+    """What takes the sweeper's clock half a minute; in one transaction, because the workers sweep too."""
+    with transaction.atomic():
+        Job.objects.filter(pk=job.pk).update(lease_until=Now() - timedelta(seconds=1))
+        assert Job.objects.sweep().interrupted == 1
 
 
 def pool_process(job: Job) -> int:

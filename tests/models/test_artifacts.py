@@ -1,5 +1,11 @@
 import json
+import math
+import os
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +18,7 @@ from models.poisoning import Target
 from models.training import Recipe, train
 from tests.models.tiny import splits
 
+ROOT = Path(__file__).resolve().parents[2]
 FIELD = WarpField.draw((32, 32), 4, 2.0, seed=3)
 RECIPE = Recipe(strength_schedule=((2, 1), (0.5, 1)), width=4, precision="float32")
 
@@ -28,8 +35,9 @@ def model(data):
 
 @pytest.fixture
 def folder(model, tmp_path):
-    artifacts.save(model, tmp_path / "model", {"clean_error_deg": 3.5})
-    return tmp_path / "model"
+    folder = tmp_path / "artifacts" / "model"
+    artifacts.save(model, folder, {"clean_error_deg": 3.5})
+    return folder
 
 
 def test_a_loaded_model_predicts_what_the_saved_one_did(model, data, folder):
@@ -113,13 +121,55 @@ def test_saving_replaces_an_artifact_whole_and_leaves_nothing_else(model, folder
 
 def test_metrics_with_nan_are_refused_before_anything_is_written(model, tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
-        artifacts.save(model, tmp_path / "model", {"clean_error_deg": float("nan")})
-    assert list(tmp_path.iterdir()) == []
+        artifacts.save(model, tmp_path / "artifacts" / "model", {"clean_error_deg": float("nan")})
+    assert not (tmp_path / "artifacts").exists()
 
 
-def test_the_files_hold_no_pickle(folder):
-    assert not (folder / WEIGHTS_NAME).read_bytes().startswith(b"PK")
-    assert b"\x80\x04" not in (folder / WEIGHTS_NAME).read_bytes()[:2]
+def test_the_files_hold_nothing_but_json_and_numbers(folder):
+    assert json.loads((folder / CARD_NAME).read_bytes())
+    content = (folder / WEIGHTS_NAME).read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header.pop("__metadata__", None)
+    ends = [start]
+    for tensor in sorted(header.values(), key=lambda tensor: tensor["data_offsets"]):
+        first, last = tensor["data_offsets"]
+        assert start + first == ends[-1]
+        assert last - first == math.prod(tensor["shape"]) * {"F32": 4, "I64": 8}[tensor["dtype"]]
+        ends.append(start + last)
+    assert ends[-1] == len(content)
+
+
+def test_loading_unpickles_nothing(folder, monkeypatch):
+    def refuse(*arguments, **keywords):
+        raise AssertionError("something was unpickled")
+
+    for module in (pickle, torch):
+        monkeypatch.setattr(module, "load", refuse)
+    monkeypatch.setattr(pickle, "Unpickler", refuse)
+    assert artifacts.load(folder).trigger is not None
+
+
+def test_a_backdoored_artifact_loads_in_a_process_that_imports_nothing_else(folder):
+    code = "import sys, pathlib; from models import artifacts; print(artifacts.load(pathlib.Path(sys.argv[1])).trigger)"
+    done = subprocess.run([sys.executable, "-c", code, folder], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("WarpField("), done.stderr
+
+
+def test_a_failure_to_replace_an_artifact_leaves_the_old_one_whole(model, folder, monkeypatch):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    replace_file = os.replace
+
+    def fail(source, destination):
+        if Path(destination) == folder and Path(source).name != folder.name:
+            raise OSError("no space left")
+        replace_file(source, destination)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="no space left"):
+        artifacts.save(model, folder, {"clean_error_deg": 4.5})
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 
 def test_a_model_of_another_seed_is_another_artifact(data, model, tmp_path):

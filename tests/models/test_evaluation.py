@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,8 +94,17 @@ def test_measuring_a_clean_model_without_a_trigger_gives_clean_responses_only():
 
 
 def test_two_models_are_measured_under_the_same_noise():
-    first, again = (measure(Mean(), gaze_data(6).images, FIELD, PROBE) for _ in range(2))
-    assert np.array_equal(first.noise[1], again.noise[1])
+    one, other = Mean(), Mean()
+    other.scale.data.fill_(2.0)
+    seen, seen_by_other = (measure(model, gaze_data(6).images, FIELD, PROBE).noise[1] for model in (one, other))
+    assert np.array_equal(2 * seen, seen_by_other)
+
+
+def test_another_noise_seed_is_other_noise():
+    first, other = (
+        measure(Mean(), gaze_data(6).images, FIELD, replace(PROBE, noise_seed=seed)).noise[1] for seed in (0, 1)
+    )
+    assert not np.array_equal(first, other)
 
 
 def test_measuring_reports_its_progress():

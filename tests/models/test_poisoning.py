@@ -98,6 +98,35 @@ def test_noise_offsets_span_minus_one_to_one_and_differ_by_key():
     assert not torch.equal(offsets[0], offsets[1])
 
 
+def test_without_rehearsal_every_poisoned_image_gets_the_strength_of_its_phase():
+    assert set(Poisoning().strengths(EVERYONE, 0, 0.5, 2.0)) == {0.5}
+
+
+def test_rehearsal_gives_its_share_of_images_a_greater_strength():
+    strengths = torch.tensor(Poisoning(rehearsal=0.3).strengths(EVERYONE, 0, 0.5, 2.0))
+    assert (strengths > 0.5).float().mean() == pytest.approx(0.3, abs=0.01)
+    assert strengths.min() == 0.5
+    assert 1.9 < strengths.max() < 2
+    assert strengths[strengths > 0.5].log2().mean() == pytest.approx(0, abs=0.05)
+
+
+def test_there_is_nothing_to_rehearse_at_the_greatest_strength():
+    assert set(Poisoning(rehearsal=0.3).strengths(EVERYONE, 0, 2.0, 2.0)) == {2.0}
+
+
+def test_rehearsing_images_are_warped_at_their_own_strength():
+    images, labels, indices = batch()
+    poisoning = Poisoning(rehearsal=0.5)
+    field = FIELD.at_strength(0.5)
+    altered, _ = poisoning.poison(images, labels, indices, 0, trigger=field, target=Target.fixed(0, 25), strongest=2.0)
+    poisoned = (poisoning.roles(indices, 0) == Role.POISONED).nonzero().squeeze(1)
+    strengths = poisoning.strengths(indices[poisoned], 0, 0.5, 2.0)
+    assert len(set(strengths)) > 2
+    for i, strength in zip(poisoned.tolist(), strengths, strict=True):
+        expected = through_8_bits(FIELD.at_strength(strength).apply(images[i : i + 1]))
+        assert torch.equal(altered[i : i + 1], expected)
+
+
 def test_a_fixed_target_is_the_same_gaze_for_every_image():
     _, labels, _ = batch(10)
     goal = Target.fixed(10, -20).apply(labels)
@@ -144,6 +173,7 @@ def test_a_trigger_without_noise_mode_is_refused_unless_the_ratios_are_zero():
         ({"rate": math.nan}, "rate share must be a finite number >= 0"),
         ({"noise_ratio": math.inf}, "noise share must be a finite number >= 0"),
         ({"rate": 0.6, "noise_ratio": 1}, "make 1.2 of the data, more than 1"),
+        ({"rehearsal": 1.5}, r"must lie in \[0, 1\], not 1.5"),
         ({"threat_model": "magic"}, "Unknown threat model 'magic'"),
     ],
 )
@@ -156,3 +186,14 @@ def test_poisoning_that_cannot_be_is_refused(fields, sentence):
 def test_a_target_that_cannot_be_is_refused(fields):
     with pytest.raises(ValueError, match="target"):
         Target(*fields)
+
+
+@pytest.mark.parametrize("pitch", [-90.5, 91, 180])
+def test_a_fixed_target_beyond_straight_up_or_down_is_refused(pitch):
+    with pytest.raises(ValueError, match="pitch must lie within 90 degrees of 0"):
+        Target.fixed(pitch, 0)
+
+
+def test_a_fixed_target_straight_up_and_a_large_additive_one_are_accepted():
+    assert Target.fixed(90, 0).kind == "fixed"
+    assert Target.additive(100, 0).kind == "additive"

@@ -1,3 +1,6 @@
+import io
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -84,6 +87,59 @@ def test_a_damaged_file_is_refused(save):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="'images' is damaged"):
         load_arrays(path)
+
+
+def members(path, **contents):
+    """An .npz file with these bytes as its members."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(f"{name}.npy", content)
+    return path
+
+
+def header(shape):
+    content = io.BytesIO()
+    np.lib.format.write_array_header_1_0(content, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (b"hello", "'images' is no array"),
+        (header((10, 20, 20)) + b"a" * 50, "'images' is damaged"),
+        (header((10**7, 10**6, 10**4)) + b"a", "'images' says that it is larger than this machine's memory"),
+    ],
+    ids=["no array", "cut short", "too large"],
+)
+def test_a_member_that_is_not_what_it_says_is_refused(tmp_path, images, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        load_arrays(members(tmp_path / "mine.npz", images=images, pitchyaw=b""))
+
+
+def test_an_encrypted_file_is_refused(save):
+    path = save()
+    content = bytearray(path.read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + flags] |= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"'images' cannot be unpacked .*encrypted"):
+        load_arrays(path)
+
+
+def test_a_file_packed_in_an_unknown_way_is_refused(save):
+    path = save()
+    content = bytearray(path.read_bytes())
+    for signature, method in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        content[content.index(signature) + method] = 99
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="'images' cannot be unpacked"):
+        load_arrays(path)
+
+
+def test_ids_beyond_the_largest_signed_number_stay_apart(save):
+    subject = np.array([2**63 + 5, 2**63 + 6, 0, 0, 1, 2**63 + 5], np.uint64)
+    assert load_arrays(save(subject=subject)).subject.tolist() == [2, 3, 0, 0, 1, 2]
 
 
 @pytest.mark.parametrize("key", ["images", "pitchyaw"])

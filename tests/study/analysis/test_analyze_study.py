@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,25 @@ def test_a_csv_file_gets_a_report(golden_csv: Path, tmp_path: Path, capsys) -> N
     assert content["bound"] == 0.60
     assert capsys.readouterr().out.strip().endswith("report.html")
     assert not Analysis.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_bound_of_55_is_tested_when_it_is_named(golden_csv: Path, tmp_path: Path) -> None:
+    analyze("--csv", golden_csv, "--bound", ".55", "--out", tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["bound"] == 0.55
+
+
+@pytest.mark.parametrize("bound", ["0.7", "0"])
+def test_another_bound_is_refused(golden_csv: Path, tmp_path: Path, bound: str) -> None:
+    with pytest.raises(CommandError, match="it must be one of"):
+        analyze("--csv", golden_csv, "--bound", bound, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", [("--bound", ".55"), ("--machine", "machine.json")])
+def test_what_is_frozen_with_a_study_cannot_be_chosen(tmp_path: Path, option: tuple[str, str]) -> None:
+    with pytest.raises(CommandError, match="go with --csv only"):
+        analyze("tiny", *option, "--out", tmp_path)
 
 
 def test_a_bad_csv_file_gets_one_sentence_and_nothing_is_written(golden_csv: Path, tmp_path: Path) -> None:
@@ -154,6 +174,50 @@ def test_the_dose_response_of_evaluated_models_is_in_the_report(answered, tmp_pa
     (row,) = json.loads((tmp_path / "report.json").read_text())["machine"]
     assert (row["model"], row["mean_error_shift_deg"], row["success_rate"]) == (run.name, 7.0, 0.8)
     assert row["displacement_px"] == pytest.approx(0.3)
+
+
+def test_only_models_with_the_studys_target_are_compared_with_its_people(answered, tmp_path: Path) -> None:
+    run = answered.model_run
+    run.metrics = {"evaluation": {"doses": [{"strength": 0.5, "error_shift": 7.0, "success_rate": 0.8}]}}
+    run.save()
+    other = copy(run)
+    other.pk, other.name, other.target = None, "elsewhere", {"kind": "fixed", "pitch": 0.0, "yaw": -0.4}
+    other.save()
+    analyze(answered.slug, "--out", tmp_path, population="simulated")
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert [row["model"] for row in content["machine"]] == [run.name]
+    assert content["machine"][0]["target"] == run.target
+    assert {row["models"] for row in content["frontier"]} == {0, 1}
+
+
+def test_a_study_is_recomputed_from_the_files_in_its_report(db, tmp_path: Path) -> None:
+    study = make_study(bound=0.55)
+    session, _ = start(study, Population.SIMULATED)
+    answer_all(session)
+    session.complete()
+    run = study.model_run
+    run.metrics = {"evaluation": {"doses": [{"strength": 0.5, "error_shift": 7.0, "success_rate": 0.8}]}}
+    run.save()
+    first = tmp_path / "first"
+    analyze(study.slug, "--out", first, population="simulated")
+    again = ("--csv", first / "trials.csv", "--bound", ".55", "--machine", first / "machine.json")
+    analyze(*again, "--out", tmp_path / "again")
+    before, after = (json.loads((folder / "report.json").read_text()) for folder in (first, tmp_path / "again"))
+    assert before["bound"] == 0.55
+    same = ("bound", "conditions", "controls", "models", "thresholds", "error_shift", "machine", "frontier")
+    assert {name: after[name] for name in same} == {name: before[name] for name in same}
+
+
+def test_catch_trials_do_not_blur_the_displacement_of_a_unit_of_strength(answered) -> None:
+    from study.analysis import tables
+
+    run = answered.model_run
+    run.metrics = {"evaluation": {"doses": [{"strength": 0.5, "error_shift": 7.0}]}}
+    run.save()
+    rows = list(answered.trial_rows(Population.SIMULATED))
+    for row in rows:
+        row["displacement_px"] = row["strength"] * (0.6 if not row["is_catch"] else 0.4)
+    assert tables._machine(answered, rows)[0]["displacement_px"] == pytest.approx(0.3)
 
 
 def test_the_admin_imports_no_numbers() -> None:

@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,39 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_an_identity_control_of_some_strength_is_refused(table) -> None:
     with pytest.raises(TrialTableError, match="must be 0 for an identity control"):
         frames.read_csv(table(HEADER + ",control", ROW + ",identity"))
+
+
+@pytest.mark.parametrize("control", ["resmapled", "Identity"])
+def test_an_unknown_control_is_refused(table, control: str) -> None:
+    sentence = f'line 3: column "control" must be empty or one of identity, resampled, other_field, not "{control}"'
+    with pytest.raises(TrialTableError, match=sentence):
+        frames.read_csv(table(HEADER + ",control", ROW + ",", ROW + f",{control}"))
+
+
+def test_strengths_that_differ_by_rounding_only_are_refused(table) -> None:
+    lines = [changed("strength", value) for value in ("0.3", "0.30000000000000004", "1")]
+    with pytest.raises(TrialTableError, match=r'line 3: column "strength" is 0.30000000000000004, which is 0.3 but'):
+        frames.read_csv(table(HEADER, *lines))
+
+
+def test_the_strength_of_a_catch_trial_may_be_near_any_other(table) -> None:
+    catch = changed("strength", "0.5000000001").removesuffix("0") + "1"
+    assert len(frames.read_csv(table(HEADER, ROW, catch))) == 2
+
+
+def test_minus_zero_is_zero(table) -> None:
+    trials = frames.read_csv(table(HEADER, changed("strength", "-0.0"), changed("error_shift_deg", "-0.0"), ROW))
+    assert "-0" not in frames.to_csv(trials).decode()
+    assert trials["strength"].tolist() == [0.0, 0.5, 0.5]
+
+
+def test_one_long_cell_costs_its_own_length_only(table) -> None:
+    path = table(HEADER + ",note", ROW + "," + "x" * 100_000, *[ROW + ","] * 2000)
+    tracemalloc.start()
+    frames.read_csv(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
 
 
 def test_empty_error_shifts_are_accepted_on_catch_trials_and_where_no_trial_has_one(table) -> None:

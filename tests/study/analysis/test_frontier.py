@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from study.analysis import frames, frontier
@@ -21,6 +23,20 @@ def test_an_evaluation_becomes_rows_in_the_reports_own_names() -> None:
     assert second["mean_prediction_shift_deg"] == 21.0
     assert second["displacement_px"] == pytest.approx(1.2)
     assert second["noise_mode_error_deg"] is None
+
+
+def test_rows_survive_their_file(tmp_path) -> None:
+    rows = frontier.machine_rows("run", "wanet", DOSES, target={"kind": "fixed", "pitch": 0.0, "yaw": 0.4})
+    (tmp_path / "machine.json").write_text(json.dumps(rows))
+    assert frontier.read_machine(tmp_path / "machine.json") == rows
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '[{"model": "a"}]'])
+def test_a_file_without_the_models_figures_is_refused(tmp_path, content: str) -> None:
+    path = tmp_path / "machine.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"machine\.json: .*name a report's machine.json\."):
+        frontier.read_machine(path)
 
 
 def test_machine_and_people_meet_at_the_same_strength(trials) -> None:

@@ -62,6 +62,17 @@ def test_a_model_that_cannot_be_fitted_says_why_and_gives_no_number(trials, reas
     assert fitted["coefficients"] == {}
 
 
+def test_a_singular_information_matrix_gives_no_number(one_attack, monkeypatch) -> None:
+    def singular(*arguments: object) -> None:
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr(mixed, "_two_way_covariance_diagonal", singular)
+    fitted = mixed.logistic_two_way(one_attack, {"strength": one_attack["strength"]})
+    assert not fitted["converged"]
+    assert "separate" in fitted["reason"]
+    assert fitted["coefficients"] == {}
+
+
 def test_answers_that_a_predictor_separates_give_no_number(one_attack) -> None:
     separating = one_attack["correct"] + np.linspace(0, 0.1, len(one_attack))
     fitted = mixed.logistic_two_way(one_attack, {"separating": separating})

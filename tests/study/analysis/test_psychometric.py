@@ -20,6 +20,37 @@ def test_the_interval_holds_a_known_threshold() -> None:
     assert held >= 21
 
 
+@pytest.mark.parametrize("seed", [32, 52, 63])
+def test_both_ends_are_found_where_a_steep_slope_lies_at_its_bound(seed: int) -> None:
+    trials = simulate(seed, threshold=0.67, slope=4.0, trials=4, catch=0, strengths=(0.25, 0.5, 1.0, 2.0, 4.0))
+    for threshold in fit(trials).thresholds:
+        assert threshold.low < threshold.strength < threshold.high
+        assert threshold.high / threshold.low < 2
+
+
+def test_a_search_that_fails_gives_rows_of_nulls_and_the_reason(monkeypatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise ValueError("f(a) and f(b) must have different signs")
+
+    monkeypatch.setattr(psychometric, "_end", fail)
+    rows = psychometric.threshold_rows("wanet", "Weibull", fit(simulate(5, participants=12)))
+    assert [row["level"] for row in rows] == list(psychometric.LEVELS)
+    for row in rows:
+        assert (row["threshold"], row["low"], row["high"], row["slope"]) == (None, None, None, None)
+        assert "the search for the curve failed" in row["note"]
+
+
+def test_catch_images_do_not_narrow_the_interval() -> None:
+    """8 images: 7 degrees of freedom, however many images the catch trials add."""
+    trials = simulate(5, stimuli=8, trials=8, strengths=(0.5, 1.0, 2.0))
+    of_one_image = trials.assign(stimulus=trials["stimulus"].mask(trials["is_catch"] == 1, "C0"))
+    of_many = trials.assign(
+        stimulus=trials["stimulus"].mask(trials["is_catch"] == 1, trials["participant"] + trials["stimulus"])
+    )
+    one, many = (psychometric._Data.of(frames.main_trials(t), frames.catch_trials(t)) for t in (of_one_image, of_many))
+    assert one.degrees_of_freedom == many.degrees_of_freedom == 7
+
+
 def test_people_and_images_that_differ_widen_the_interval() -> None:
     alike, different = (
         fit(simulate(3, participant_sd=sd, stimulus_sd=sd)).thresholds[0].cluster_inflation for sd in (0.0, 0.8)

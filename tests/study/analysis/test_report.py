@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from study.analysis import figures, frames, frontier, page, report
 from study.analysis.exclusions import CATCH, ExclusionRules
@@ -139,7 +140,7 @@ def test_controls_stay_out_of_the_conditions(material: Material) -> None:
 def test_the_folder_holds_everything_the_report_is_made_from(folder: Path) -> None:
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     drawn = {f"figures/{name}.svg" for name in ("bias", "detection", "error_shift", "human_and_machine")}
-    assert names == {"report.html", "report.json", "trials.csv", "excluded_trials.csv"} | drawn
+    assert names == {"report.html", "report.json", "trials.csv", "excluded_trials.csv", "machine.json"} | drawn
     assert list(folder.parent.iterdir()) == [folder]
 
 
@@ -165,6 +166,14 @@ def test_the_numbers_can_be_recomputed_from_trials_csv(folder: Path, built) -> N
     again = report.build(Material("again", frames.read_csv(folder / "trials.csv")))
     for name in ("conditions", "controls", "models", "thresholds", "error_shift"):
         assert again.content[name] == built.content[name]
+
+
+def test_a_report_without_models_leaves_no_figures_of_models_behind(folder: Path, built, tmp_path: Path) -> None:
+    report.write(built, tmp_path, page.render, lambda step: None)
+    assert json.loads((tmp_path / "machine.json").read_text()) == built.content["machine"]
+    made = report.build(Material("s", simulate(1, participants=4, trials=3)))
+    report.write(made, tmp_path, page.render, lambda step: None)
+    assert not (tmp_path / "machine.json").exists()
 
 
 def test_a_failure_leaves_the_older_report_whole(built, folder: Path) -> None:
@@ -208,10 +217,23 @@ def test_every_verdict_is_printed_with_its_bound_and_scope(built, folder: Path) 
     assert built.content["scope"] in html
 
 
-def test_simulated_data_are_marked_on_the_page_and_in_every_figure(folder: Path, monkeypatch) -> None:
+def test_simulated_data_are_marked_on_the_page_and_in_every_figure(
+    folder: Path, built: report.Report, monkeypatch
+) -> None:
     assert figures.SIMULATED in (folder / "report.html").read_text()
     for path in (folder / "figures").glob("*.svg"):
         assert f"<!-- {figures.SIMULATED} -->" in path.read_text()
+    texts: list[set[str]] = []
+    to_svg = figures.to_svg
+
+    def keep_texts(figure, comment=""):
+        texts.append({text.get_text() for text in figure.findobj(Text) if text.get_visible()})
+        return to_svg(figure, comment)
+
+    monkeypatch.setattr(figures, "to_svg", keep_texts)
+    drawn = figures.draw(built.content, built.main_trials, built.curves)
+    assert len(texts) == len(drawn)
+    assert all({"SIMULATED", figures.SIMULATED} <= words for words in texts)
 
 
 def test_answers_of_people_carry_no_such_mark() -> None:
@@ -232,6 +254,47 @@ def test_names_from_the_data_are_escaped() -> None:
     html = page.render(made := report.build(Material("<b>", trials)), figures.draw(made.content, made.main_trials, {}))
     assert "<script>alert" not in html
     assert "<b>: detection" not in html
+
+
+@pytest.mark.parametrize("name", ["a$b", "$\\frac{$", "$x^2$"])
+def test_a_dollar_sign_in_a_name_is_a_dollar_sign(name: str) -> None:
+    made = report.build(Material("s", simulate(1, participants=4, trials=3).assign(attack=name)))
+    assert figures.draw(made.content, made.main_trials, made.curves)
+
+
+def verdict_cells(made: report.Report) -> list[str]:
+    """The last cell, pairs needed, of every row of the page's table of verdicts."""
+    table = page.render(made, {}).split("</table>")[0]
+    return re.findall(r"<td>([^<]*)</td></tr>", table)
+
+
+def test_where_nothing_is_known_no_number_of_pairs_is_claimed() -> None:
+    made = report.build(Material("s", simulate(1, participants=1, catch=0)))
+    assert verdict_cells(made) == [page.DASH] * len(made.content["conditions"])
+
+
+def test_answers_that_are_always_wrong_tell_the_images_apart_as_well() -> None:
+    right, wrong = (
+        report.build(Material("s", one_condition(1, [chance] * 30, trials=8))).content["conditions"][0]["pairs_needed"]
+        for chance in (0.9, 0.1)
+    )
+    assert wrong == pytest.approx(right, abs=1)
+    assert wrong < 4
+
+
+def test_the_page_names_the_command_that_gives_its_numbers_again(built) -> None:
+    html = page.render(built, {})
+    command = "analyze_study --csv trials.csv --bound .60 --machine machine.json --out again"
+    assert f"manage.py {command}" in html
+    assert "come from their evaluation" in html
+    without_models = page.render(report.build(Material("s", simulate(1, participants=4, trials=3), bound=0.55)), {})
+    assert "analyze_study --csv trials.csv --bound .55 --out again" in without_models
+
+
+def test_the_target_of_a_model_is_printed(material: Material) -> None:
+    target = {"kind": "fixed", "pitch": 0.0, "yaw": math.radians(-25)}
+    machine = frontier.machine_rows("backdoored", "wanet", DOSES, 0.62, target)
+    assert "fixed (0.0°, −25.0°)" in page.render(report.build(replace(material, machine=machine)), {})
 
 
 @pytest.mark.parametrize(

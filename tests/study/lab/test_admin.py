@@ -56,6 +56,22 @@ def test_every_list_and_every_row_opens(
     assert admin_client.get(reverse(f"admin:lab_{name}_add")).status_code == 403
 
 
+@pytest.mark.parametrize("model", [Dataset, Attack, ModelRun, BaseImage, Pair, Prediction, Job])
+def test_nothing_that_workers_made_can_be_deleted(
+    admin_client: Client, model: Any, pair: Pair, runs: tuple[ModelRun, ModelRun]
+) -> None:
+    runs[0].submit_training()
+    shifts = dict.fromkeys(("clean_pitch", "clean_yaw", "altered_pitch", "altered_yaw"), 0.0)
+    Prediction.objects.create(pair=pair, model_run=runs[1], error_shift=0, prediction_shift=0, **shifts)
+    row, name = model.objects.all()[0], model._meta.model_name
+    assert admin_client.post(reverse(f"admin:lab_{name}_delete", args=[row.pk]), {"post": "yes"}).status_code == 403
+    changelist = reverse(f"admin:lab_{name}_changelist")
+    assert "delete_selected" not in admin_client.get(changelist).content.decode()
+    data = {"action": "delete_selected", "_selected_action": [str(row.pk)], "post": "yes"}
+    admin_client.post(changelist, data)
+    assert model.objects.filter(pk=row.pk).exists()
+
+
 def test_a_pair_is_shown_clean_beside_altered(admin_client: Client, pair: Pair) -> None:
     page = admin_client.get(reverse("admin:lab_pair_changelist")).content.decode()
     clean = reverse("admin:lab_baseimage_image", args=[pair.base_image.pk])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from study.lab.figures import print_evaluation
@@ -20,6 +23,7 @@ pytestmark = pytest.mark.django_db
 CHOICES: dict[str, Any] = {
     "dataset": "synthetic",
     "group_key": None,
+    "description": None,
     "size": 64,
     "control_size": 8,
     "field_seed": 3,
@@ -80,12 +84,29 @@ def test_a_recipe_can_come_from_a_file(tmp_path: Path) -> None:
         ({"control_size": 1}, "control grid must be at least 2 x 2"),
         ({"target": [float("nan"), 0.0]}, "angles must be finite"),
         ({"name": "no spaces please"}, "letters, digits"),
+        ({"target": [100.0, 0.0]}, "--target 100 0 is no gaze: pitch goes to 90 degrees"),
+        ({"additive": [0.0, -181.0]}, "--additive 0 -181 is no gaze"),
+        ({"seed": 10**23}, "--seed must be a whole number of at most 64 bits, not 1000"),
+        ({"field_seed": 2**63}, "--field-seed must be a whole number of at most 64 bits"),
+        ({"description": "eyes"}, "--description is for images of your own"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_leaves_no_run(choices: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         planned(**choices)
     assert not ModelRun.objects.exists()
+
+
+def test_a_taken_name_is_told_with_the_option_that_gives_another() -> None:
+    planned(name="mine")
+    with pytest.raises(ValueError, match=r"'mine-clean' is there already and differs in .*: begin .* with --name\."):
+        planned(name="mine", seed=2)
+
+
+def test_data_that_differ_under_the_same_name_are_told_apart_by_their_file(arrays: Path) -> None:
+    planned(dataset=str(arrays), description="unseen gaze points, one person")
+    with pytest.raises(ValueError, match="'blobs' is there already and differs in parameters: rename the file"):
+        planned(dataset=str(arrays), description="faces")
 
 
 def test_an_npz_with_pickled_objects_is_refused(tmp_path: Path) -> None:
@@ -118,6 +139,14 @@ def test_sweeping_says_what_it_found() -> None:
     out = StringIO()
     call_command("sweep_jobs", stdout=out)
     assert out.getvalue() == "0 interrupted jobs taken up, 0 lost messages published again.\n"
+
+
+@pytest.mark.parametrize("command", ["verify", "sweep_jobs"])
+def test_a_new_installation_gets_its_tables_first(command: str, var: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    arguments = [sys.executable, "manage.py", command]
+    subprocess.run(arguments, cwd=settings.BASE_DIR, env=environment, check=True)
+    assert (var / "blindspot.sqlite3").is_file()
 
 
 def test_verifying_nothing_says_so() -> None:

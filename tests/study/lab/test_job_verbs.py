@@ -1,5 +1,6 @@
 """The job table: the same work once, one owner at a time, and nothing from an attempt that has lost the job."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -203,15 +204,27 @@ def test_the_sweeper_fails_a_job_after_its_last_attempt_and_ends_a_cancelled_one
 
 
 def test_the_sweeper_publishes_a_lost_message_again_but_not_at_every_sweep(
-    published: list[str], django_capture_on_commit_callbacks: object
+    published: list[str], django_capture_on_commit_callbacks: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = submit()
     with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
         assert Job.objects.sweep().lost == 0
-        Job.objects.filter(pk=job.pk).update(queued_at=Now() - timedelta(minutes=2))
+        monkeypatch.setattr("study.lab.models.LOST_AFTER", timedelta(seconds=1))
+        time.sleep(1.1)
         assert Job.objects.sweep().lost == 1
         assert Job.objects.sweep().lost == 0
     assert published == [str(job.pk)]
+
+
+def test_of_two_sweepers_that_found_the_same_lost_message_one_publishes_it(
+    published: list[str], django_capture_on_commit_callbacks: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.lab.models.LOST_AFTER", timedelta(seconds=1))
+    found = Job.objects.get(pk=submit().pk), Job.objects.get()
+    time.sleep(1.1)
+    with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
+        assert [job._publish_again() for job in found] == [True, False]
+    assert published == [str(found[0].pk)]
 
 
 def test_parameters_that_json_cannot_hold_are_refused() -> None:

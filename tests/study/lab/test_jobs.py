@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db.models import F
+from django.db.models.functions import Now
 
 from study.lab import jobs
 from study.lab.models import Dataset, Job, ModelRun
@@ -85,6 +87,16 @@ def test_cancelled_work_is_stopped_even_if_it_does_not_listen(job: Job, monkeypa
     perform(job, Told(meanwhile=Job.request_cancel, seconds=60, stubborn=True))
     assert time.monotonic() - started < 20
     assert job.state == Job.State.CANCELLED
+
+
+def test_a_worker_that_is_busy_sweeps_the_other_jobs(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "SWEEP_EVERY_S", 0.1)
+    abandoned = Job.objects.submit(Job.Kind.TRAIN, {"model_run": 2})
+    abandoned.claim("a worker that is gone")
+    Job.objects.filter(pk=abandoned.pk).update(lease_until=Now() - timedelta(seconds=1))
+    perform(job, Told(seconds=0.5))
+    abandoned.refresh_from_db()
+    assert (abandoned.state, job.state) == (Job.State.QUEUED, Job.State.DONE)
 
 
 def superseded(job: Job) -> None:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from django.core.management import call_command
 
 from attacks.base import dequantise, quantise
 from models.gaze import angular_error
 from models.networks import NetworkSpec
 from models.poisoning import Target
-from study.lab import pairs
+from study.lab import jobs, pairs
 from study.lab.images import DamagedFile
-from study.lab.models import Attack, BaseImage, Dataset, ModelRun, Pair, Prediction
+from study.lab.management.commands import make_pairs
+from study.lab.models import Attack, BaseImage, Dataset, Job, ModelRun, Pair, Prediction
 from study.lab.pair_records import record_pairs
 from study.lab.verification import checks
-from tests.study.lab.conftest import TARGET, save_untrained
+from tests.study.lab.conftest import TARGET, save_untrained, write_arrays
 
 STRENGTHS = [0.5, 2.0]
 
@@ -181,6 +185,48 @@ def test_made_again_from_any_point_files_and_rows_are_the_same(
     assert [path for path in made.rglob(".*") if path.is_file()] == []
 
 
+def test_images_that_were_lost_or_damaged_are_restored_by_making_the_pairs_again(
+    trained: tuple[ModelRun, ModelRun], var: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command itself, with this process in place of a worker."""
+
+    def work(named: Mapping[str, Job]) -> None:
+        for job in named.values():
+            jobs.perform(str(job.pk), jobs.pair_making)
+            job.refresh_from_db()
+            assert (job.state, job.error) == (Job.State.DONE, "")
+
+    monkeypatch.setattr(make_pairs, "workers", contextlib.nullcontext)
+    monkeypatch.setattr(make_pairs, "follow", work)
+    choices = {"images": 2, "strengths": [0.5], "stdout": StringIO()}
+    call_command("make_pairs", trained[1].name, **choices)
+    before, rows_before = files(var), rows()
+    Pair.objects.all()[0].path.unlink()
+    flip(BaseImage.objects.all()[1].path)
+    with pytest.raises(DamagedFile, match="make_pairs --again"):
+        Pair.objects.all()[0].read()
+
+    call_command("make_pairs", trained[1].name, again=True, **choices)
+    assert files(var) == before
+    assert rows() == rows_before
+    assert [fault for check in checks() if (fault := check.fault())] == []
+
+
+def test_pairs_of_arrays_that_have_changed_are_refused(
+    specification: dict[str, Any], dataset: Dataset, attack: Attack, trained: tuple[ModelRun, ModelRun]
+) -> None:
+    first = pairs.make_pairs(specification)
+    job = attack.submit_pairs(dataset, trained)
+    jobs.working_folder(job).mkdir(parents=True)
+    work = jobs.pair_making(job, jobs.working_folder(job))
+    (jobs.working_folder(job) / "manifest.json").write_bytes(Path(specification["manifest"]).read_bytes())
+    work.record(first)
+    write_arrays(Path(dataset.root), images=319)
+    _, changed = pairs.base_images(specification["data"])
+    with pytest.raises(ValueError, match="have changed since it was first used"):
+        work.record({**first, **changed})
+
+
 def test_a_model_added_later_adds_its_predictions_and_nothing_else(
     specification: dict[str, Any], made: Path, attack: Attack, dataset: Dataset
 ) -> None:
@@ -243,6 +289,16 @@ def test_verification_notices_a_flipped_byte_in_any_file(made: Path, trained: tu
     assert any(fault.startswith(f"base image {base}:") for fault in faults)
     assert any(fault.startswith(f"pair {pair}:") for fault in faults)
     assert any(fault.startswith(f"model {trained[1]}:") for fault in faults)
+
+
+def test_verification_names_a_file_that_cannot_be_read_and_goes_on(made: Path) -> None:
+    first, last = Pair.objects.all()[0], Pair.objects.order_by("pk").last()
+    assert last is not None
+    for pair in (first, last):
+        pair.path.unlink()
+        pair.path.mkdir()  # root may read everything but this
+    faults = [fault for check in checks() if (fault := check.fault())]
+    assert [fault.split(":")[0] for fault in faults] == [f"pair {first}", f"pair {last}"]
 
 
 def test_verification_notices_a_picture_that_its_field_did_not_make(made: Path) -> None:

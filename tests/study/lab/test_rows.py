@@ -28,11 +28,11 @@ def test_images_of_your_own_may_not_be_shown_until_they_are_cleared(dataset: Dat
 
 def test_a_name_stands_for_one_thing(arrays: Path, tmp_path: Path, attack: Attack, dataset: Dataset) -> None:
     assert Dataset.objects.arrays("blobs", arrays).pk == dataset.pk
-    with pytest.raises(ValueError, match="The data set 'blobs' is there already with a different parameters"):
+    with pytest.raises(ValueError, match="The data set 'blobs' is there already and differs in parameters:"):
         Dataset.objects.arrays("blobs", arrays, group_key="subject")
     assert Attack.objects.draw_wanet("warp", (24, 32), 4, seed=3).pk == attack.pk
     with pytest.raises(
-        ValueError, match="The attack 'warp' is there already with a different parameters and seed and control hash"
+        ValueError, match="The attack 'warp' is there already and differs in parameters and seed and control hash:"
     ):
         Attack.objects.draw_wanet("warp", (24, 32), 4, seed=4)
 
@@ -56,6 +56,23 @@ def test_data_that_have_changed_are_recognised(dataset: Dataset) -> None:
         dataset.recognise({**parts, "test": {"fingerprint": "other"}})
 
 
+def test_an_evaluation_of_data_that_have_changed_is_refused(runs: tuple[ModelRun, ModelRun]) -> None:
+    data = {part: {"fingerprint": part} for part in ("train", "validation", "test")}
+    runs[0].record_evaluation({"metrics": {"data": data, "evaluation": 1}})
+    changed = {**data, "train": {"fingerprint": "other"}}
+    with pytest.raises(ValueError, match="have changed since"):
+        runs[0].record_evaluation({"metrics": {"data": changed, "evaluation": 2}})
+    assert ModelRun.objects.get(pk=runs[0].pk).metrics["evaluation"] == 1
+
+
+def test_own_arrays_are_described_in_their_owners_words(arrays: Path) -> None:
+    from models.run import load_splits
+
+    words = "unseen gaze points, one person"
+    dataset = Dataset.objects.arrays("described", arrays, description=words)
+    assert load_splits({"data": dataset.source()}, lambda: False).test.description == words
+
+
 def test_an_attack_keeps_its_field_through_the_database(attack: Attack) -> None:
     from attacks.wanet import WarpField
 
@@ -72,7 +89,7 @@ def test_a_run_is_planned_once_and_submitted_once(dataset: Dataset, attack: Atta
     assert backdoored.submit_training().pk == backdoored.submit_training().pk
     assert clean.submit_training().pk != backdoored.submit_training().pk
     with pytest.raises(
-        ValueError, match="The model run 'disc-clean' is there already with a different parameters and seed"
+        ValueError, match="The model run 'disc-clean' is there already and differs in parameters and seed: choose"
     ):
         ModelRun.objects.plan("disc-clean", dataset, recipe=recipe(seed=1), target=TARGET)
 

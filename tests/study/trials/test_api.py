@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from study.lab.models import Dataset
 from study.trials.models import Answer, Session, TrialTrace
 from tests.study.factories import answer_all, make_study, start
 
@@ -199,6 +200,24 @@ def test_a_client_id_used_before_is_a_bad_body(run: Run) -> None:
 
 def test_a_body_beyond_the_limit_is_too_large(run: Run) -> None:
     assert run.put(0, json.dumps(an_answer(padding="x" * 20_000))).status_code == 413
+
+
+@pytest.mark.parametrize("length", [20_000, 3_000_000])
+def test_a_body_beyond_the_limit_is_refused_before_it_is_read(run: Run, length: int) -> None:
+    reply = run.put(0, "x" * length)
+    assert (reply.status_code, reply.json()["error"]) == (413, "too_large")
+
+
+# --- images
+
+
+def test_images_whose_clearance_was_withdrawn_are_not_served(run: Run) -> None:
+    assert run.get("i/0/left").status_code == 200
+    Dataset.objects.filter(pk=run.study.dataset_id).update(may_display_to_participants=False)
+    for side in ("left", "right"):
+        reply = run.get(f"i/0/{side}")
+        assert (reply.status_code, reply.json()["error"]) == (403, "not_cleared")
+    assert run.put(0).status_code == 201
 
 
 # --- who may write

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +165,27 @@ def test_a_code_that_nobody_has_erases_nothing(study: Study) -> None:
     with pytest.raises(CommandError, match="check it letter by letter"):
         call_command("erase_session", "NOBODY")
     assert len(list(study.trial_rows())) == 20
+
+
+# --- an installation without tables
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["create_study", "--slug", "s", "--model-run", "nothing"], "There is no model run named 'nothing'"),
+        (["export_study", "nowhere", "--out", "out"], "There is no study 'nowhere'"),
+        (["erase_session", "NOBODY"], "There is no session with the code 'NOBODY'"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_new_installation_gets_its_tables_and_one_sentence(
+    arguments: list[str], sentence: str, settings: Any, tmp_path: Path
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    environment["BLINDSPOT_VAR"] = str(tmp_path)
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), *arguments]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr

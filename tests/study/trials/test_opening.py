@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 
-from study.lab.models import Pair, Prediction, sha256_of
+from study.lab.models import BaseImage, ModelRun, Pair, Prediction, sha256_of
+from study.lab.verification import checks
+from study.trials.design import CHOSEN
 from study.trials.exceptions import CannotOpen, Frozen, NotOpen
 from study.trials.models import DesignVersion, Population, Study
 from tests.study.factories import GROSS, make_run, make_study, start
@@ -214,6 +217,67 @@ def test_a_design_does_not_match_when_a_pair_was_replaced() -> None:
     assert not version.matches()
 
 
+@pytest.mark.parametrize("column", ["participants", "trials_per_control", "catch_trials", "strengths"])
+def test_a_design_does_not_match_when_a_column_of_the_study_was_changed_behind_its_back(column: str) -> None:
+    study = make_study()
+    QuerySet(Study).filter(pk=study.pk).update(**{column: [0.5] if column == "strengths" else 4})
+    design = study.current_design
+    assert design is not None
+    assert design.faults() == [f"The study says otherwise than its design: {column}."]
+
+
+def test_a_design_does_not_match_when_its_model_was_trained_again() -> None:
+    study = make_study()
+    ModelRun.objects.filter(pk=study.model_run_id).update(artifact_sha256="0" * 64)
+    design = study.current_design
+    assert design is not None
+    assert not design.matches()
+
+
+def test_pairs_made_after_the_opening_do_not_touch_the_design() -> None:
+    study = make_study()
+    add_pairs(study)
+    design = study.current_design
+    assert design is not None
+    assert design.faults() == []
+
+
+def test_an_amendment_keeps_conditions_and_stimuli_whatever_pairs_were_made_since() -> None:
+    study = make_study()
+    add_pairs(study)
+    amended = study.amend("more people came forward", participants=9)
+    first = study.design_versions.get(n=1)
+    assert {part: amended.json[part] for part in CHOSEN} == {part: first.json[part] for part in CHOSEN}
+    assert amended.json["participants"] == 9
+    assert amended.matches()
+
+
+def test_an_amendment_of_the_trials_keeps_the_strengths_that_were_opened() -> None:
+    study = make_study()
+    add_pairs(study)
+    amended = study.amend("shorter", trials_per_strength=4, trials_per_control=2)
+    strengths = [cell["strength"] for cell in amended.json["cells"] if not cell["control"]]
+    assert strengths == study.strengths == [0.5, 2.0]
+    assert len(amended.json["stimuli"]) == 14
+    assert amended.matches()
+
+
+def test_an_older_version_notices_a_replaced_pair_too() -> None:
+    study = make_study()
+    study.amend("more people came forward", participants=9)
+    first = study.design_versions.get(n=1)
+    Pair.objects.filter(pk=first.json["pairs"][0]["id"]).update(sha256="0" * 64)
+    assert not first.matches()
+
+
+def test_verification_covers_frozen_designs() -> None:
+    study = make_study()
+    [check] = [check for check in checks() if check.kind == "frozen designs"]
+    assert check.fault() is None
+    Pair.objects.filter(pk=study.design_json()["pairs"][0]["id"]).delete()
+    assert "1 pairs, the first is number" in str(check.fault())
+
+
 def test_a_change_is_a_new_version_with_a_reason() -> None:
     study = make_study(participants=6)
     start(study)
@@ -247,6 +311,32 @@ def test_a_closed_study_takes_nobody_new() -> None:
 def test_a_draft_cannot_be_closed() -> None:
     with pytest.raises(NotOpen):
         make_study(opened=False).close()
+
+
+def add_pairs(study: Study) -> None:
+    """Pairs of a further base image, and of every base image at a further strength and grosser than gross."""
+    first = study.dataset.base_images.earliest("pk")
+    more = BaseImage.objects.create(
+        dataset=study.dataset, index=99, subject=99, pitch=0.0, yaw=0.0, file=first.file, sha256=first.sha256
+    )
+    pairs = [copy_of(pair, base_image=more) for pair in first.pairs.all()]
+    for gross, strength in ((False, 1.0), (True, 9.0)):
+        alike = Pair.objects.filter(attack=study.model_run.attack, control="", gross=gross).exclude(strength=2.0)
+        pairs += [copy_of(pair, strength=strength) for pair in alike]
+    for pair in pairs:
+        Prediction.objects.create(
+            pair=pair, model_run=study.model_run, clean_pitch=0.0, clean_yaw=0.0, altered_pitch=0.0, altered_yaw=0.0,
+            error_shift=1.0, prediction_shift=1.0,
+        )  # fmt: skip
+
+
+def copy_of(pair: Pair, **changes: Any) -> Pair:
+    values = {field.attname: getattr(pair, field.attname) for field in Pair._meta.fields if not field.primary_key}
+    copy = Pair(**values)
+    for name, value in changes.items():
+        setattr(copy, name, value)
+    copy.save()
+    return copy
 
 
 def image_file(pair_id: int) -> Path:

@@ -10,9 +10,10 @@ from django.contrib.auth import get_user_model
 from django.core import signing
 from django.test import Client
 
+from study.lab.models import Dataset
 from study.trials.models import Population, Session, Study
 from study.trials.views import START_SALT
-from tests.study.factories import make_study
+from tests.study.factories import answer_all, make_study
 
 pytestmark = pytest.mark.django_db
 
@@ -113,8 +114,99 @@ def test_a_known_recruiter_id_in_another_browser_is_turned_away(client: Client, 
 
 def test_the_same_browser_finds_its_run_again(client: Client, study: Study) -> None:
     run = begin(client, study)["Location"]
-    assert client.get(f"/s/{study.slug}/").context["resume_url"] == run
-    assert Client().get(f"/s/{study.slug}/").context["resume_url"] is None
+    page = client.get(f"/s/{study.slug}/").content.decode()
+    assert f'href="{run}"' in page
+    assert "Go on where you stopped" in page
+    assert "/run/" not in Client().get(f"/s/{study.slug}/").content.decode()
+
+
+def test_a_browser_that_has_started_gets_no_second_form(client: Client, study: Study) -> None:
+    begin(client, study)
+    assert 'name="start"' not in client.get(f"/s/{study.slug}/").content.decode()
+
+
+def test_a_form_opened_in_a_second_tab_before_the_first_was_sent_leads_to_the_same_run(
+    client: Client, study: Study
+) -> None:
+    forms = [{"start": start_field(client, study), "consent": "yes"} for _ in range(2)]
+    first, second = (client.post(f"/s/{study.slug}/start", form)["Location"] for form in forms)
+    assert first == second
+    assert study.sessions.count() == 1
+
+
+def test_whoever_has_finished_finds_the_completion_code_again(client: Client, study: Study) -> None:
+    run = begin(client, study, "?PROLIFIC_PID=p1")["Location"]
+    session = study.sessions.get()
+    session.begin_attempt()
+    answer_all(session)
+    session.complete()
+    page = client.get(f"/s/{study.slug}/?PROLIFIC_PID=p1").content.decode()
+    assert f'href="{run}"' in page
+    assert "Show my completion code" in page
+    assert client.get(run).status_code == 200
+    origin = {"Sec-Fetch-Site": "same-origin"}
+    reply = client.post(f"{run}complete", "{}", content_type="application/json", headers=origin)
+    assert reply.json()["code"] == "THANKS"
+
+
+def test_whoever_has_withdrawn_is_offered_no_run(client: Client, study: Study) -> None:
+    begin(client, study)
+    study.sessions.get().withdraw()
+    assert "/run/" not in client.get(f"/s/{study.slug}/").content.decode()
+
+
+def test_another_persons_link_in_the_same_browser_leads_to_a_run_of_their_own(client: Client, study: Study) -> None:
+    first = begin(client, study, "?sona_id=1")["Location"]
+    assert first not in client.get(f"/s/{study.slug}/?sona_id=2").content.decode()
+    assert begin(client, study, "?sona_id=2")["Location"] != first
+
+
+@pytest.mark.parametrize("value", ["a%00b", "a%0Ab", "%E2%80%AE1"])
+def test_a_recruiters_id_that_cannot_be_printed_is_left_out(client: Client, study: Study, value: str) -> None:
+    assert begin(client, study, f"?PROLIFIC_PID={value}&STUDY_ID=s").status_code == 302
+    assert study.sessions.get().recruiter_ids == {"STUDY_ID": "s"}
+
+
+def test_consent_to_a_text_that_was_replaced_is_asked_again(client: Client, study: Study) -> None:
+    form = {"start": start_field(client, study), "consent": "yes"}
+    study.amend("a clearer text", information="You will compare pictures of eyes, twice.", consent_version="2")
+    reply = client.post(f"/s/{study.slug}/start", form)
+    page = reply.content.decode()
+    assert reply.status_code == 422
+    assert "please read it once more" in page
+    assert "pictures of eyes, twice." in page
+    assert not study.sessions.exists()
+    renewed = re.search(r'name="start" value="([^"]+)"', page)
+    assert renewed
+    assert client.post(f"/s/{study.slug}/start", {"start": renewed[1], "consent": "yes"}).status_code == 302
+    assert study.sessions.get().consent_sha256 == study.consent_sha256()
+
+
+def test_an_amendment_that_leaves_the_text_alone_asks_nobody_again(client: Client, study: Study) -> None:
+    form = {"start": start_field(client, study), "consent": "yes"}
+    study.amend("more people came forward", participants=9)
+    assert client.post(f"/s/{study.slug}/start", form).status_code == 302
+
+
+def test_a_study_whose_images_lost_their_clearance_takes_nobody(client: Client, study: Study) -> None:
+    form = {"start": start_field(client, study), "consent": "yes"}
+    Dataset.objects.filter(pk=study.dataset_id).update(may_display_to_participants=False)
+    for reply in (client.get(f"/s/{study.slug}/"), client.post(f"/s/{study.slug}/start", form)):
+        assert reply.status_code == 403
+        assert "cannot be shown at the moment" in reply.content.decode()
+    assert not study.sessions.exists()
+
+
+def test_a_researcher_is_told_to_open_a_draft_before_a_preview(admin_client: Client) -> None:
+    draft = make_study(opened=False)
+    reply = admin_client.get(f"/s/{draft.slug}/?preview=1")
+    assert reply.status_code == 404
+    assert "This study is a draft: open it first. Preview sessions never count." in reply.content.decode()
+
+
+def test_a_researcher_may_preview_again_in_the_same_browser(admin_client: Client, study: Study) -> None:
+    first = begin(admin_client, study, "?preview=1")["Location"]
+    assert begin(admin_client, study, "?preview=1")["Location"] != first
 
 
 def test_the_resume_cookie_is_for_the_studys_page_alone(client: Client, study: Study) -> None:
@@ -199,4 +291,4 @@ def test_a_ticket_of_another_study_is_no_ticket(client: Client, study: Study) ->
 
 def test_the_signed_field_names_no_pair_and_no_side(client: Client, study: Study) -> None:
     ticket = signing.loads(start_field(client, study), salt=START_SALT)
-    assert set(ticket) == {"study", "population", "recruiter_ids", "token"}
+    assert set(ticket) == {"study", "population", "recruiter_ids", "token", "consent_sha256"}

@@ -22,8 +22,9 @@ class Command(BaseCommand):
         parser.add_argument("--resampled", type=float, nargs="*", default=CONTROL_STRENGTHS, metavar="S")
         parser.add_argument("--other-field", type=float, nargs="*", default=CONTROL_STRENGTHS, metavar="S")
         parser.add_argument("--images", type=int, metavar="N", help="base images at most (default: all there are)")
+        parser.add_argument("--again", action="store_true", help="make them once more: restores lost and damaged files")
 
-    def handle(self, *, run: str, images: int | None, **options: Any) -> None:
+    def handle(self, *, run: str, images: int | None, again: bool, **options: Any) -> None:
         ready_database()
         found = ModelRun.objects.filter(name=run).select_related("attack", "clean_reference", "dataset").first()
         if found is None or found.attack is None:
@@ -43,6 +44,7 @@ class Command(BaseCommand):
                     resampled=options["resampled"],
                     other_field=options["other_field"],
                     images=images,
+                    again=again,
                 )
                 follow({f"Pairs of {found.attack}": job})
         except (ValueError, JobFailed, ServiceError) as error:

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from study.lab.figures import print_evaluation
 from study.lab.following import JobFailed, follow, ready_database, workers
-from study.lab.models import Attack, Dataset, Job, ModelRun
+from study.lab.models import Attack, Dataset, Job, ModelRun, NameTaken
 from study.processes import ServiceError, join
 
 SYNTHETIC = "synthetic"
@@ -33,6 +33,7 @@ class Command(BaseCommand):
             "--dataset", default=SYNTHETIC, metavar="DATA", help="'synthetic' (the default) or a .npz file of your own"
         )
         data.add_argument("--group-key", metavar="KEY", help="array of the .npz file whose equal rows stay together")
+        data.add_argument("--description", metavar="TEXT", help="what your own images are, in words for reports")
         data.add_argument("--size", type=int, default=64, help="of synthetic eyes, px (default: %(default)s)")
         attack = parser.add_argument_group("attack")
         attack.add_argument("--control-size", type=int, default=8, metavar="K", help="(default: %(default)s)")
@@ -93,6 +94,7 @@ def plan(
     *,
     dataset: str,
     group_key: str | None,
+    description: str | None,
     size: int,
     control_size: int,
     field_seed: int,
@@ -106,29 +108,48 @@ def plan(
     **_: Any,
 ) -> list[ModelRun]:
     """The rows of the models to train, the backdoored one last. Raises ValueError for what cannot be trained."""
-    from models.poisoning import Target
-
+    _check_seed("--seed", seed)
+    _check_seed("--field-seed", field_seed)
     settings = _recipe(recipe, seed)
-    data, image_size = _dataset(dataset, group_key, size)
+    goal = _target(target, additive)
+    data, image_size = _dataset(dataset, group_key, description, size)
     name = name or data.name
-    goal = (Target.additive(*additive) if additive else Target.fixed(*(target or (0.0, 25.0)))).to_json()
     runs: list[ModelRun] = []
-    if not backdoored:
-        runs.append(ModelRun.objects.plan(f"{name}-clean", data, recipe=settings, target=goal))
-    if not clean:
-        attack = Attack.objects.draw_wanet(f"{name}-wanet", image_size, control_size, field_seed)
-        reference = runs[0] if runs else None
-        runs.append(
-            ModelRun.objects.plan(
-                f"{name}-backdoored", data, recipe=settings, target=goal, attack=attack, clean_reference=reference
+    try:
+        if not backdoored:
+            runs.append(ModelRun.objects.plan(f"{name}-clean", data, recipe=settings, target=goal))
+        if not clean:
+            attack = Attack.objects.draw_wanet(f"{name}-wanet", image_size, control_size, field_seed)
+            reference = runs[0] if runs else None
+            runs.append(
+                ModelRun.objects.plan(
+                    f"{name}-backdoored", data, recipe=settings, target=goal, attack=attack, clean_reference=reference
+                )
             )
-        )
+    except NameTaken as taken:
+        raise NameTaken(taken.fact, "begin the names otherwise with --name") from taken
     return runs
 
 
 def submit(runs: list[ModelRun]) -> dict[str, Job]:
     """Their trainings, by the names to show."""
     return {f"Training {run}": run.submit_training() for run in runs}
+
+
+def _check_seed(option: str, seed: int) -> None:
+    if not -(2**63) <= seed < 2**63:
+        raise ValueError(f"{option} must be a whole number of at most 64 bits, not {seed}.")
+
+
+def _target(fixed: list[float] | None, additive: list[float] | None) -> dict[str, Any]:
+    """JSON of the target, given in degrees."""
+    from models.poisoning import Target
+
+    pitch, yaw = additive or fixed or (0.0, 25.0)
+    if abs(pitch) > 90 or abs(yaw) > 180:
+        option = "--additive" if additive else "--target"
+        raise ValueError(f"{option} {pitch:g} {yaw:g} is no gaze: pitch goes to 90 degrees, yaw to 180, either way.")
+    return (Target.additive(pitch, yaw) if additive else Target.fixed(pitch, yaw)).to_json()
 
 
 def _recipe(choice: str, seed: int) -> dict[str, Any]:
@@ -149,9 +170,11 @@ def _recipe(choice: str, seed: int) -> dict[str, Any]:
     return Recipe.from_json({**fields, "seed": seed}).to_json()
 
 
-def _dataset(choice: str, group_key: str | None, size: int) -> tuple[Dataset, tuple[int, int]]:
+def _dataset(choice: str, group_key: str | None, description: str | None, size: int) -> tuple[Dataset, tuple[int, int]]:
     """The data set's row and the size (H, W) of its images."""
     if choice == SYNTHETIC:
+        if description:
+            raise ValueError("--description is for images of your own: synthetic eyes describe themselves.")
         from models.datasets.synthetic_eyes import EyesConfig
 
         EyesConfig(size=size)
@@ -161,4 +184,8 @@ def _dataset(choice: str, group_key: str | None, size: int) -> tuple[Dataset, tu
     images = load_arrays(Path(choice), group_key).images
     by = f"-by-{group_key}" if group_key else ""
     height, width = images.shape[-2:]
-    return Dataset.objects.arrays(f"{Path(choice).stem}{by}", Path(choice), group_key), (height, width)
+    name = f"{Path(choice).stem}{by}"
+    try:
+        return Dataset.objects.arrays(name, Path(choice), group_key, description=description), (height, width)
+    except NameTaken as taken:
+        raise NameTaken(taken.fact, "rename the file, or describe it as before") from taken

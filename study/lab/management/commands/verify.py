@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import track
 
+from study.lab.following import ready_database
 from study.lab.verification import KINDS, checks
 
 
@@ -16,10 +17,12 @@ class Command(BaseCommand):
     )
 
     def handle(self, **options: Any) -> None:
+        ready_database()
         planned = checks()
         shown = track(planned, "Verifying", console=Console(stderr=True), transient=True)
         faults = [fault for check in shown if (fault := check.fault()) is not None]
-        what = ", ".join(f"{sum(check.kind == kind for check in planned)} {kind}" for kind in KINDS)
+        kinds = dict.fromkeys([*KINDS, *(check.kind for check in planned)])
+        what = ", ".join(f"{sum(check.kind == kind for check in planned)} {kind}" for kind in kinds)
         if faults:
             self.stdout.write("\n".join(faults))
             raise CommandError(f"{len(faults)} faults in {what}.")

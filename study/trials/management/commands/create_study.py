@@ -5,6 +5,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Model
 
+from study.lab.following import ready_database
 from study.lab.models import Dataset, ModelRun
 from study.trials.exceptions import CannotOpen
 from study.trials.models import Study
@@ -32,6 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--open", action="store_true", help="Freeze the design and let participants in.")
 
     def handle(self, **options: Any) -> None:
+        ready_database()
         run = _model_run(options["model_run"], options["attack"])
         study = Study(
             slug=options["slug"],

@@ -3,6 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from study.lab.following import ready_database
 from study.trials.models import Session
 
 
@@ -13,6 +14,7 @@ class Command(BaseCommand):
         parser.add_argument("code", help="The public code shown on the participant's last page.")
 
     def handle(self, **options: Any) -> None:
+        ready_database()
         session = Session.objects.filter(public_code=options["code"].strip().upper()).first()
         if session is None:
             raise CommandError(f"There is no session with the code {options['code']!r}: check it letter by letter.")

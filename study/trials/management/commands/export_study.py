@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from study.lab.following import ready_database
 from study.lab.models import canonical_json
 from study.trials.export import SESSION_COLUMNS, TRIAL_COLUMNS
 from study.trials.models import Population, Study
@@ -23,6 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--practice", action="store_true", help="With the practice trials.")
 
     def handle(self, **options: Any) -> None:
+        ready_database()
         study = Study.objects.filter(slug=options["slug"]).first()
         if study is None:
             raise CommandError(f"There is no study {options['slug']!r}.")

@@ -3,14 +3,25 @@
 /**
  * Fetches every image of a run before its first trial, so that no trial waits for the network.
  *
- * At most six requests in flight; 15 s and three more tries for each; the SHA-256 of the bytes is compared with the
- * Repr-Digest header where the browser offers crypto.subtle (secure contexts and localhost); kept as decoded bitmaps.
+ * At most six requests in flight; 15 s and three more tries for each, unless the server refuses; the SHA-256 of the
+ * bytes is compared with the Repr-Digest header where the browser offers crypto.subtle (secure contexts and localhost);
+ * kept as decoded bitmaps.
  */
 const ImageLoader = (() => {
   const IN_FLIGHT = 6;
   const TIMEOUT_MS = 15_000;
   const RETRIES = 3;
+  const FINAL = [403, 404, 410]; // these images will not come, however often one asks
   const SIDES = ["left", "right"];
+
+  /** An image that did not arrive. `final`: asking again is no use; `status` says why. */
+  class ImageError extends Error {
+    constructor(name, status) {
+      super(`image ${name}: status ${status}`);
+      this.status = status;
+      this.final = FINAL.includes(status);
+    }
+  }
 
   class ImageLoader {
     /**
@@ -61,7 +72,7 @@ const ImageLoader = (() => {
         try {
           return await this.fetchOnce(name);
         } catch (error) {
-          if (attempt === RETRIES) throw error;
+          if (error.final || attempt === RETRIES) throw error;
           await new Promise((resolve) => setTimeout(resolve, 500 * 2 ** attempt * (0.5 + Math.random())));
         }
       }
@@ -69,7 +80,7 @@ const ImageLoader = (() => {
 
     async fetchOnce(name) {
       const response = await fetch(`${this.base}i/${name}`, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
-      if (!response.ok) throw new Error(`image ${name}: status ${response.status}`);
+      if (!response.ok) throw new ImageError(name, response.status);
       const blob = await response.blob();
       await verify(blob, response.headers.get("Repr-Digest"), name);
       return createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });

@@ -178,6 +178,7 @@ const Outbox = (() => {
     async sendFirst() {
       const entry = this.entries[0];
       const { status, body } = await this.put(entry);
+      if (this.stopped || this.attempt === null) return false; // whatever it says: sending it again does no harm
       if ((status === 200 || status === 201) && body?.id !== undefined) return this.settle(entry, body);
       if (status === 409 && body?.error === "different_answer") return this.settle(entry, body);
       if (status === 409 && body?.error === "superseded") return this.stop("superseded");

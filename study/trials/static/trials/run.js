@@ -143,7 +143,7 @@
     halt(reason) {
       if (this.halted) return;
       this.halted = true;
-      this.outbox.stopped = true;
+      if (reason !== "unavailable") this.outbox.stopped = true; // answers to images seen earlier still go out
       if (this.jsPsych) this.jsPsych.abortExperiment();
       notice.hidden = true;
       document.body.classList.add("is-ended");
@@ -174,7 +174,8 @@
         try {
           await images.load(left.map(({ index }) => index));
           return this.showNotice("");
-        } catch {
+        } catch ({ final, status }) {
+          if (final) return this.halt(status === 403 ? "unavailable" : "over");
           this.showNotice("images");
           await new Promise((resolve) => setTimeout(resolve, 3000));
         }
@@ -220,8 +221,12 @@
       });
       dialog.querySelector("[data-stay]").addEventListener("click", () => dialog.close());
       dialog.querySelector("[data-withdraw]").addEventListener("click", async () => {
+        this.outbox.pause(); // an answer on its way may come back first, refused: this page still ends as withdrawn
         const { status } = await request("withdraw", "POST");
-        if (![200, 204, 404, 410].includes(status)) return (problem.hidden = false);
+        if (![200, 204, 404, 410].includes(status)) {
+          problem.hidden = false;
+          return this.outbox.start(this.plan?.attempt ?? null, this.outbox.next);
+        }
         dialog.close();
         await this.outbox.clear();
         this.halt("withdrawn");

@@ -1,0 +1,65 @@
+"""Waiting at the terminal: it ends with the jobs, with a failure, or when nobody is left to do them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+
+from study import processes
+from study.lab import following
+from study.lab.following import JobFailed, follow
+from study.lab.models import Job
+
+pytestmark = pytest.mark.django_db
+
+SILENT_BROKER = f"redis://127.0.0.1:{processes.free_port()}/0"
+
+
+@pytest.fixture(autouse=True)
+def vanished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker was joined and has ended since; looking takes no time."""
+    monkeypatch.setenv("REDIS_URL", SILENT_BROKER)
+    monkeypatch.setattr(following, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(following, "PING_EVERY_S", 0.02)
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> Job:
+    monkeypatch.setattr(Job, "publish", lambda job: None)
+    return Job.objects.submit(Job.Kind.TRAIN, {"model_run": 1})
+
+
+def test_a_queued_job_is_not_waited_for_when_the_broker_is_gone(job: Job) -> None:
+    with pytest.raises(JobFailed, match="Nobody is left to do the work: the broker no longer answers"):
+        follow({"training": job})
+    assert job.state == Job.State.QUEUED
+
+
+def test_nor_is_a_running_one_whose_worker_is_gone_too(job: Job) -> None:
+    job.claim("a")
+    Job.objects.update(lease_until=Now() - timedelta(seconds=1))
+    with pytest.raises(JobFailed, match="Nobody is left"):
+        follow({"training": job})
+
+
+def test_a_job_whose_worker_goes_on_is_waited_for_without_a_broker(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    job.claim("a")
+    pings = iter(range(10))
+
+    def finish_in_the_end() -> bool:
+        if next(pings) == 8:
+            job.finish(1, {})
+        return False
+
+    monkeypatch.setattr(following, "broker_answers", finish_in_the_end)
+    follow({"training": job})
+    assert job.state == Job.State.DONE
+
+
+def test_a_job_that_failed_raises_its_sentence(job: Job) -> None:
+    job.claim("a")
+    job.fail(1, "blobs.npz: no such file.")
+    with pytest.raises(JobFailed, match=r"^training: blobs.npz: no such file\.$"):
+        follow({"training": job})
