@@ -10,4 +10,4 @@ class TrialsConfig(AppConfig):
         from study.trials.redaction import redact_tokens
 
         redact_tokens()
-        verification.MORE_CHECKS.append(DesignVersion.objects.checks)
+        verification.MORE_CHECKS.append(DesignVersion.checks)

@@ -406,13 +406,6 @@ def _frozen_sentence(changed: list[str]) -> str:
     return f"The study has been opened, so its design cannot change ({', '.join(changed)}): amend it with a reason."
 
 
-class DesignVersionQuerySet(InsertOnlyQuerySet):
-    def checks(self) -> list[Check]:
-        """For `manage.py verify`: whether each frozen design still holds."""
-        versions = self.select_related("study").order_by("study__slug", "n")
-        return [Check("frozen designs", f"design {version}", version.verify) for version in versions]
-
-
 class DesignVersion(InsertOnly):
     """The design and analysis plan of an open study, as JSON with its hash. A change is a new version."""
 
@@ -422,8 +415,6 @@ class DesignVersion(InsertOnly):
     sha256 = models.CharField(max_length=64)
     reason = models.TextField()
     created_at = models.DateTimeField(auto_now_add=True)
-
-    objects = DesignVersionQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["study", "n"], name="one_design_per_version")]
@@ -448,6 +439,12 @@ class DesignVersion(InsertOnly):
                 f"The study says otherwise than its design: {c}." for c in designs.changed_settings(self.json, study)
             ]
         return faults
+
+    @classmethod
+    def checks(cls) -> list[Check]:
+        """For `manage.py verify`: whether each frozen design still holds."""
+        versions = cls.objects.select_related("study").order_by("study__slug", "n")
+        return [Check("frozen designs", f"design {version}", version.verify) for version in versions]
 
     def verify(self) -> None:
         """Raises ValueError with all that has changed since it was frozen."""
