@@ -37,7 +37,7 @@ def size(content: bytes) -> tuple[int, int]:
     """(width, height) of a PNG. Raises DamagedFile when it is none, or carries more than its pixels."""
     chunks = _chunk_names(content)
     if chunks[:1] != [b"IHDR"] or chunks[-1:] != [b"IEND"] or not set(chunks) <= set(PLAIN_CHUNKS):
-        raise DamagedFile("The file is not a PNG image without metadata: make the pairs again.")
+        raise DamagedFile("The file is not a PNG image without metadata: make the pairs again (make_pairs --again).")
     width, height = struct.unpack(">II", content[16:24])
     return width, height
 
