@@ -37,8 +37,8 @@ def print_evaluation(run: ModelRun, console: Console | None = None) -> None:
     evaluation = metrics.get("evaluation")
     if evaluation is None:
         console.print(
-            f"{run}: clean error {metrics['clean_error_deg']:.2f} deg on {metrics['n']} images "
-            f"of {metrics['subjects']} unseen groups."
+            f"{run}: clean error {metrics['clean_error_deg']:.2f} deg on {metrics['n']} test images "
+            f"(subjects: {metrics['subjects']})."
         )
         return
     console.print(_table(run, evaluation["doses"]))

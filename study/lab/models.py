@@ -33,7 +33,7 @@ LOST_AFTER = timedelta(seconds=60)
 MAX_ATTEMPTS = 3
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 CONTROL_STRENGTHS = (2.0,)
-GROSS_DISPLACEMENT = 4.5 / 64  # of the width, on average: everybody sees it, and the image does not fold yet
+GROSS_DISPLACEMENT = 4.5 / 64  # of the shorter side, on average: everybody sees it; much more folds the image
 NO_TARGET = {"kind": "fixed", "pitch": 0.0, "yaw": 0.0}  # a clean model's card needs one; nothing is pulled there
 
 Row = TypeVar("Row", bound=models.Model)

@@ -134,8 +134,8 @@ def conditions(specification: Mapping[str, Any], field: WarpField) -> list[Condi
 
     Raises ValueError when a strength asked for is stronger than that.
     """
-    width = field.image_size[1]
-    gross = float(f"{field.at_mean_displacement(specification['gross_displacement'] * width).strength:.6g}")
+    displacement = specification["gross_displacement"] * min(field.image_size)
+    gross = float(f"{field.at_mean_displacement(displacement).strength:.6g}")
     plan = [Condition("", strength) for strength in specification["strengths"]]
     if plan and max(condition.strength for condition in plan) >= gross:
         raise ValueError(
