@@ -1,8 +1,9 @@
 """Does the training recipe hold its bar? `python -m benchmarks.bench_recipe`.
 
 Trains clean and backdoored models on synthetic eyes for three pairs of network seed and field seed, in the precision
-chosen at run time and in float32, and two additive targets for the first pair; prints every figure beside its bar and
-writes var/bench/recipe.json. Finished runs are kept by what was asked of them, interrupted ones go on where they were.
+chosen at run time, there with rehearsal too, and in float32, and two additive targets for the first pair; prints every
+figure beside its bar and writes var/bench/recipe.json. Finished runs are kept by what was asked of them, interrupted
+ones go on where they were.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ PAIRS = ((0, 3), (1, 5), (2, 7))
 FIXED = Target.fixed(0, 25)
 ADDITIVE = (Target.additive(0, 10), Target.additive(0, 20))
 STRENGTH = 0.5
+REHEARSAL = 0.3
 CONTROL_SIZE = 8
 
 
@@ -77,8 +79,8 @@ class Case:
         return self._training(self.recipe, trigger=self.trigger(), target=self.target)
 
     def clean(self) -> dict[str, Any]:
-        # A clean model knows neither target nor poison rate: one serves every target of this field.
-        recipe = replace(self.recipe, poison_rate=Recipe().poison_rate)
+        # A clean model knows neither target nor poisoning: one serves every target of this field.
+        recipe = replace(self.recipe, poison_rate=Recipe().poison_rate, rehearsal=Recipe().rehearsal)
         return self._training(recipe, trigger=None, probe=self.trigger(), target=FIXED)
 
     def _training(self, recipe: Recipe, *, target: Target, **fields: Any) -> dict[str, Any]:
@@ -215,17 +217,19 @@ def main() -> None:
     def case(net: int, field: int, target: Target, precision: Precision) -> Case:
         return Case(Recipe.for_target(target, seed=net, precision=precision), field, target, data)
 
-    fixed = {precision: [case(net, field, FIXED, precision) for net, field in PAIRS] for precision in precisions}
+    fixed: dict[str, list[Case]] = {p: [case(net, field, FIXED, p) for net, field in PAIRS] for p in precisions}
+    rehearsed = [replace(each, recipe=replace(each.recipe, rehearsal=REHEARSAL)) for each in fixed[chosen]]
+    fixed[f"{chosen}, rehearsal {REHEARSAL:g}"] = rehearsed
     additive = [case(*PAIRS[0], target, chosen) for target in ADDITIVE]
     cases = [*additive, *(each for group in fixed.values() for each in group)]
     work = {to_json(spec): spec for each in cases for spec in (each.clean(), each.backdoored())}
     with ThreadPoolExecutor(arguments.processes) as pool:
         list(pool.map(finished, work.values()))
 
-    table = {precision: [figures(case) for case in group] for precision, group in fixed.items()}
-    for precision, rows in table.items():
-        print_table(f"{precision}, s = {STRENGTH:g}", rows)
-    additive_rows = [figures(case) for case in additive]
+    table = {name: [figures(each) for each in group] for name, group in fixed.items()}
+    for name, rows in table.items():
+        print_table(f"{name}, s = {STRENGTH:g}", rows)
+    additive_rows = [figures(each) for each in additive]
     print_additive(additive_rows)
     report = {
         "recipe": Recipe().to_json(),

@@ -1,10 +1,13 @@
 """The whole loop in a few minutes, on this machine, with simulated participants."""
 
+import shutil
 import time
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -56,41 +59,54 @@ class Command(BaseCommand):
 
 def show_models(evaluation: dict[str, Any]) -> None:
     """Print what the two models do."""
-    strengths = {figures["strength"] for figures in evaluation["models"].values()}
-    strength = strengths.pop()
+    strength = next(figures["strength"] for figures in evaluation["models"].values())
     px = evaluation["displacement_px"][f"{strength:g}"]
-    table = Table(
-        title=f"Gaze models on unseen subjects; trigger at s = {strength:g} ({px:.2f} px)", title_justify="left"
+    table = _table(
+        f"Gaze models on unseen subjects: errors; trigger at s = {strength:g}, {px:.2f} px",
+        ("clean", "noise mode", "attack", "success rate", "shift by other fields"),
+        first="model",
     )
-    for column in ("model", "clean error", "noise-mode error", "attack error", "success rate", "other fields' shift"):
-        table.add_column(column, justify="left" if column == "model" else "right")
     for name, figures in evaluation["models"].items():
         table.add_row(
-            name, *(degrees(figures[f"{key}_deg"]) for key in ("clean_error", "noise_mode_error", "attack_error")),
+            name, *(degrees(figures[f"{key}_error_deg"]) for key in ("clean", "noise_mode", "attack")),
             share(figures["success_rate"]), degrees(figures["other_field_shift_deg"]),
         )  # fmt: skip
-    Console().print(table)
+    _console().print(table)
     baselines = evaluation["baselines"]
     print(
-        f"For comparison: predicting the mean gaze gives {degrees(baselines['mean_predictor_clean_error'])}; "
-        f"truth and target are {degrees(baselines['truth_to_target'])} apart."
+        f"For comparison: the mean gaze has a clean error of {degrees(baselines['mean_predictor_clean_error'])} and an "
+        f"attack error of {degrees(baselines['mean_predictor_attack_error'])}."
     )
 
 
 def show_detection(report: dict[str, Any]) -> None:
     """Print what the participants detected, beside what the model did."""
-    shifts = {(row["attack"], row["strength"]): row for row in report.get("frontier", [])}
-    table = Table(title="Detection by SIMULATED participants", title_justify="left")
-    for column in ("strength", "px", "n", "proportion correct", "95 % interval", "d'", "mean error shift", "verdict"):
-        table.add_column(column, justify="left" if column == "verdict" else "right")
+    machine = {(row["attack"], row["strength"]): row for row in report.get("frontier", [])}
+    table = _table(
+        "Detection by SIMULATED participants (PC = proportion correct, chance .5)",
+        ("px", "n", "PC", "95 % interval", "d'", "error shift", "verdict"),
+        first="s",
+    )
     for row in report["conditions"]:
-        machine = shifts.get((row["attack"], row["strength"]), {})
+        model = machine.get((row["attack"], row["strength"]), {})
         table.add_row(
-            f"{row['strength']:g}", number(machine.get("displacement_px")), str(row["n"]),
+            f"{row['strength']:g}", number(model.get("displacement_px")), str(row["n"]),
             share(row["proportion_correct"]), f"{share(row['two_way_low'])} to {share(row['two_way_high'])}",
-            number(row["dprime"]), degrees(machine.get("mean_error_shift_deg")), row["verdict"] or "-",
+            number(row["dprime"]), degrees(model.get("mean_error_shift_deg")), row["verdict"] or "-",
         )  # fmt: skip
-    Console().print(table)
+    _console().print(table)
+
+
+def _table(title: str, columns: Sequence[str], first: str) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="left" if column == "verdict" else "right", no_wrap=True)
+    return table
+
+
+def _console() -> Console:
+    return Console(width=max(100, shutil.get_terminal_size().columns))
 
 
 def degrees(value: float | None) -> str:
