@@ -170,4 +170,4 @@ def test_a_clean_model_alone_is_summed_up_in_a_line(
 ) -> None:
     runs[0].metrics = {"clean_error_deg": 3.5, "n": 120, "subjects": 12}
     print_evaluation(runs[0])
-    assert "disc-clean: clean error 3.50 deg on 120 images" in capsys.readouterr().out
+    assert "disc-clean: clean error 3.50 deg on 120 test images (subjects: 12)." in capsys.readouterr().out
