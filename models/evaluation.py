@@ -30,6 +30,9 @@ SUCCESS_BELOW_DEG = 5.0
 ELIGIBLE_FROM_DEG = 10.0
 PROGRESS_FROM_DEG = 1.0
 
+# A turn that no epoch has: a model must not be measured under the very offsets it was trained with.
+_MEASURING = 1 << 40
+
 Alter = Callable[[Tensor, int], Tensor]
 
 
@@ -140,7 +143,7 @@ def _alterations(trigger: Trigger, probe: Probe, n: int) -> list[tuple[str, floa
     plan = [("triggered", strength, _plain(trigger.at_strength(strength))) for strength in probe.strengths]
     if not isinstance(trigger, SpecificTrigger):
         return plan
-    keys = torch.from_numpy(hash_indices(probe.noise_seed, 0, torch.arange(n)).view(np.int64))
+    keys = torch.from_numpy(hash_indices(probe.noise_seed, _MEASURING, torch.arange(n)).view(np.int64))
     for strength in probe.specificity_strengths:
         at_strength = trigger.at_strength(strength)
         plan.append(("noise", strength, _noisy(at_strength, keys)))

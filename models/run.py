@@ -285,6 +285,8 @@ def _responses_identity(sha256: str, trigger: Trigger | None, splits: Splits) ->
         "data": splits.test.fingerprint,
         "strengths": list(probe.strengths),
         "specificity_strengths": list(probe.specificity_strengths),
+        "unrelated_seeds": list(probe.unrelated_seeds),
+        "noise_seed": probe.noise_seed,
     }
 
 
