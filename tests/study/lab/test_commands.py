@@ -65,6 +65,11 @@ def test_own_arrays_bring_their_size_and_their_groups(arrays: Path) -> None:
     assert backdoored.attack.trigger(1.0).image_size == (24, 32)
 
 
+def test_a_named_recipe_poisons_more_for_an_additive_target() -> None:
+    assert planned(recipe="standard")[0].parameters["poison_rate"] == 0.2
+    assert planned(recipe="standard", additive=[0.0, 10.0], name="additive")[0].parameters["poison_rate"] == 0.3
+
+
 def test_a_recipe_can_come_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
     path.write_text('{"augmentation": "light", "width": 8}')

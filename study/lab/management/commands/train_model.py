@@ -1,10 +1,12 @@
 """Train a clean and a backdoored model of one pair, or one of the two."""
 
+from __future__ import annotations
+
 import argparse
 import json
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
@@ -13,6 +15,9 @@ from study.lab.figures import print_evaluation
 from study.lab.following import JobFailed, follow, ready_database, workers
 from study.lab.models import Attack, Dataset, Job, ModelRun, NameTaken
 from study.processes import ServiceError, join
+
+if TYPE_CHECKING:
+    from models.poisoning import Target
 
 SYNTHETIC = "synthetic"
 RECIPES: dict[str, dict[str, Any]] = {
@@ -110,8 +115,8 @@ def plan(
     """The rows of the models to train, the backdoored one last. Raises ValueError for what cannot be trained."""
     _check_seed("--seed", seed)
     _check_seed("--field-seed", field_seed)
-    settings = _recipe(recipe, seed)
-    goal = _target(target, additive)
+    wanted = _target(target, additive)
+    goal, settings = wanted.to_json(), _recipe(recipe, seed, wanted)
     data, image_size = _dataset(dataset, group_key, description, size)
     name = name or data.name
     runs: list[ModelRun] = []
@@ -141,32 +146,32 @@ def _check_seed(option: str, seed: int) -> None:
         raise ValueError(f"{option} must be a whole number of at most 64 bits, not {seed}.")
 
 
-def _target(fixed: list[float] | None, additive: list[float] | None) -> dict[str, Any]:
-    """JSON of the target, given in degrees."""
+def _target(fixed: list[float] | None, additive: list[float] | None) -> Target:
+    """The target, given in degrees."""
     from models.poisoning import Target
 
     pitch, yaw = additive or fixed or (0.0, 25.0)
     if abs(pitch) > 90 or abs(yaw) > 180:
         option = "--additive" if additive else "--target"
         raise ValueError(f"{option} {pitch:g} {yaw:g} is no gaze: pitch goes to 90 degrees, yaw to 180, either way.")
-    return (Target.additive(pitch, yaw) if additive else Target.fixed(pitch, yaw)).to_json()
+    return Target.additive(pitch, yaw) if additive else Target.fixed(pitch, yaw)
 
 
-def _recipe(choice: str, seed: int) -> dict[str, Any]:
+def _recipe(choice: str, seed: int, target: Target) -> dict[str, Any]:
+    """JSON of the recipe: a named one made for the target, or the fields of a file as they are."""
     from models.training import Recipe
 
     if choice in RECIPES:
-        fields = RECIPES[choice]
-    else:
-        path = Path(choice)
-        if not path.is_file():
-            raise ValueError(f"There is no recipe {choice!r}: name {', '.join(RECIPES)} or a JSON file.")
-        try:
-            fields = json.loads(path.read_text())
-        except ValueError as error:
-            raise ValueError(f"{path} is not JSON: {error}.") from error
-        if not isinstance(fields, dict):
-            raise ValueError(f"{path} must hold a JSON object of recipe fields.")
+        return Recipe.for_target(target, **RECIPES[choice], seed=seed).to_json()
+    path = Path(choice)
+    if not path.is_file():
+        raise ValueError(f"There is no recipe {choice!r}: name {', '.join(RECIPES)} or a JSON file.")
+    try:
+        fields = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path} must hold a JSON object of recipe fields.")
     return Recipe.from_json({**fields, "seed": seed}).to_json()
 
 
