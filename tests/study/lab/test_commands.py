@@ -25,6 +25,7 @@ CHOICES: dict[str, Any] = {
     "group_key": None,
     "description": None,
     "size": 64,
+    "attack": None,
     "control_size": 8,
     "field_seed": 3,
     "target": None,
@@ -56,6 +57,19 @@ def test_one_of_the_two_can_be_planned_alone() -> None:
     (backdoored,) = planned(backdoored=True, name="alone", additive=[0.0, 10.0])
     assert backdoored.clean_reference is None
     assert backdoored.target == {"kind": "additive", "pitch": 0.0, "yaw": pytest.approx(np.deg2rad(10))}
+
+
+def test_models_with_other_targets_can_share_one_attack_and_so_its_pictures() -> None:
+    fixed = planned(attack="warp")[1]
+    additive = planned(attack="warp", name="plus-10", additive=[0.0, 10.0])[1]
+    assert fixed.attack == additive.attack
+    assert fixed.target != additive.target
+
+
+def test_a_name_that_stands_for_another_attack_is_refused() -> None:
+    planned(attack="warp")
+    with pytest.raises(ValueError, match=r"'warp'.*: name another with --attack"):
+        planned(attack="warp", field_seed=4, name="another")
 
 
 def test_own_arrays_bring_their_size_and_their_groups(arrays: Path) -> None:

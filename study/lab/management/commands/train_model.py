@@ -41,6 +41,11 @@ class Command(BaseCommand):
         data.add_argument("--description", metavar="TEXT", help="what your own images are, in words for reports")
         data.add_argument("--size", type=int, default=64, help="of synthetic eyes, px (default: %(default)s)")
         attack = parser.add_argument_group("attack")
+        attack.add_argument(
+            "--attack",
+            metavar="NAME",
+            help="the attack's name (default: NAME-wanet); models that share it see the same pictures in a study",
+        )
         attack.add_argument("--control-size", type=int, default=8, metavar="K", help="(default: %(default)s)")
         attack.add_argument("--field-seed", type=int, default=0, metavar="N", help="(default: %(default)s)")
         target = attack.add_mutually_exclusive_group()
@@ -101,6 +106,7 @@ def plan(
     group_key: str | None,
     description: str | None,
     size: int,
+    attack: str | None,
     control_size: int,
     field_seed: int,
     target: list[float] | None,
@@ -119,21 +125,30 @@ def plan(
     goal, settings = wanted.to_json(), _recipe(recipe, seed, wanted)
     data, image_size = _dataset(dataset, group_key, description, size)
     name = name or data.name
+    drawn = None if clean else _attack(attack or f"{name}-wanet", image_size, control_size, field_seed)
     runs: list[ModelRun] = []
     try:
         if not backdoored:
             runs.append(ModelRun.objects.plan(f"{name}-clean", data, recipe=settings, target=goal))
-        if not clean:
-            attack = Attack.objects.draw_wanet(f"{name}-wanet", image_size, control_size, field_seed)
+        if drawn:
             reference = runs[0] if runs else None
             runs.append(
                 ModelRun.objects.plan(
-                    f"{name}-backdoored", data, recipe=settings, target=goal, attack=attack, clean_reference=reference
+                    f"{name}-backdoored", data, recipe=settings, target=goal, attack=drawn, clean_reference=reference
                 )
             )
     except NameTaken as taken:
         raise NameTaken(taken.fact, "begin the names otherwise with --name") from taken
     return runs
+
+
+def _attack(name: str, image_size: tuple[int, int], control_size: int, seed: int) -> Attack:
+    try:
+        return Attack.objects.draw_wanet(name, image_size, control_size, seed)
+    except NameTaken as taken:
+        raise NameTaken(
+            taken.fact, "name another with --attack, or give the same --field-seed and --control-size"
+        ) from taken
 
 
 def submit(runs: list[ModelRun]) -> dict[str, Job]:
