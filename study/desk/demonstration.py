@@ -6,7 +6,6 @@ Everything is real but the participants. What a former demonstration finished is
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -135,6 +134,8 @@ class Demonstration:
 
     def write_evaluation(self, clean: ModelRun, backdoored: ModelRun) -> dict[str, Any]:
         """Write var/demo/evaluation.json: what the two models do, with and without the trigger."""
+        from models.checkpoints import write_bytes
+
         if backdoored.metrics is None or backdoored.attack is None:
             raise ValueError(f"{backdoored} has not been trained and evaluated as a backdoored model.")
         metrics, strength = backdoored.metrics, backdoored.parameters["strength_schedule"][-1][0]
@@ -153,10 +154,8 @@ class Demonstration:
             "commit": code_version(),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "evaluation.json"
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(evaluation, indent=1, sort_keys=True, allow_nan=False) + "\n")
-        os.replace(temporary, path)
+        content = json.dumps(evaluation, indent=1, sort_keys=True, allow_nan=False) + "\n"
+        write_bytes(self.folder / "evaluation.json", content.encode())
         return evaluation
 
 

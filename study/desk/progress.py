@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-LINE_EVERY_S = 15.0
+from study.lab.following import LINE_EVERY_S
 
 
 class Counter:
