@@ -10,6 +10,7 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 
+from study.trials import robots
 from study.trials.exceptions import TrialsError
 from study.trials.models import (
     Answer,
@@ -18,6 +19,7 @@ from study.trials.models import (
     Session,
     SessionEvent,
     Study,
+    Translation,
     Trial,
 )
 
@@ -46,6 +48,26 @@ class DesignVersionInline(ReadOnly, admin.TabularInline):  # type: ignore[type-a
         return version.matches()
 
 
+class TranslationInline(admin.StackedInline):  # type: ignore[type-arg]
+    """Texts in other languages: edited with the draft, read only from the opening on."""
+
+    model = Translation
+    extra = 0
+
+    def has_add_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
+        return _is_draft(obj) and super().has_add_permission(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
+        return _is_draft(obj) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
+        return _is_draft(obj) and super().has_delete_permission(request, obj)
+
+
+def _is_draft(study: Study | None) -> bool:
+    return study is None or study.state == Study.State.DRAFT
+
+
 @admin.register(Study)
 class StudyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("title", "state", "participants", "real", "simulated", "preview", "design_sha256", "page")
@@ -53,7 +75,57 @@ class StudyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     search_fields = ("slug", "title")
     prepopulated_fields = {"slug": ("title",)}
     readonly_fields = ("state", "opened_at", "page", "design_sha256")
-    inlines = (DesignVersionInline,)
+    inlines = (TranslationInline, DesignVersionInline)
+    fieldsets = (
+        (None, {"fields": ("title", "slug", "state", "opened_at", "page", "design_sha256")}),
+        ("What is compared", {"fields": ("dataset", "model_run", "strengths", "bound", "participants", "seed")}),
+        (
+            "A session",
+            {
+                "fields": (
+                    "protocol", "procedure", "not_sure", "trials_per_strength", "trials_per_control", "catch_trials",
+                    "practice_trials", "practice_correct", "practice_rounds", "break_every", "resume_hours",
+                )
+            },
+        ),
+        ("An adaptive session", {"fields": ("adaptive_trials", "adaptive_minimum", "adaptive_sd")}),
+        (
+            "A trial, in milliseconds",
+            {
+                "fields": (
+                    "fixation_ms", "exposure_ms", "mask_ms", "gap_ms", "flicker_ms", "response_ms", "enable_after_ms",
+                    "blank_ms",
+                )
+            },
+        ),
+        (
+            "The screen",
+            {
+                "fields": (
+                    "scale", "image_degrees", "enlargement", "calibration", "distance", "allow_phones",
+                    "allow_tablets",
+                )
+            },
+        ),
+        (
+            "What participants read",
+            {
+                "fields": (
+                    "language", "information", "minimum_age", "eligibility", "payment", "withdrawal_deadline",
+                    "consent_version", "debrief", "contact", "ethics_reference",
+                )
+            },
+        ),
+        (
+            "Where they come from and go back to",
+            {
+                "fields": (
+                    "recruiter", "recruiter_parameters", "completion_code", "return_url", "screened_out_code",
+                    "screened_out_url", "return_hosts",
+                )
+            },
+        ),
+    )  # fmt: skip
     actions = ("open_studies", "close_studies")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -117,13 +189,14 @@ class StudyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 class TrialInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
     model = Trial
-    fields = ("index", "phase", "pair", "altered_side", "choice", "correct", "rt_ms")
+    fields = ("index", "phase", "round", "shown_pair", "altered_side", "choice", "correct", "rt_ms")
     readonly_fields = fields
     extra = 0
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Trial]:
         shown = super().get_queryset(request)
-        return shown.select_related("answer", "pair__attack", "pair__base_image__dataset", "session__study")
+        pairs = [f"{way}{part}" for way in ("", "choice__") for part in ("pair__attack", "pair__base_image__dataset")]
+        return shown.select_related("answer", "session__study", *pairs)
 
     def choice(self, trial: Trial) -> str:
         return getattr(_answer(trial), "choice", "")
@@ -154,6 +227,7 @@ class SessionAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     search_fields = ("public_code",)
     date_hierarchy = "created_at"
     inlines = (TrialInline, SessionEventInline)
+    readonly_fields = ("signs_of_a_script",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         sessions = super().get_queryset(request).select_related("study")
@@ -162,3 +236,7 @@ class SessionAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
 
     def answered(self, session: Any) -> str:
         return f"{session.stored} of {session.planned}"
+
+    def signs_of_a_script(self, session: Session) -> str:
+        """They exclude nobody."""
+        return " ".join(robots.MEANINGS[flag] for flag in session.flags()) or "none"

@@ -18,27 +18,31 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from study.lab.images import DamagedFile
-from study.trials import images
+from study.lab.models import StoredImage
+from study.trials import images, recruiters
 from study.trials.exceptions import (
     ClientIdTaken,
     DifferentAnswer,
     NoSuchTrial,
     NotCleared,
+    NotOffered,
     OutOfTurn,
     Over,
     Superseded,
     TrialsError,
     TrialsMissing,
 )
-from study.trials.models import Session, Side, Trial
+from study.trials.models import Choice, Session, Trial
 
 logger = logging.getLogger(__name__)
 
 LONGEST_BODY = 16 * 1024
 LONGEST_DETAIL = 200
 LONGEST_RT_MS = 24 * 3600 * 1000.0
-TRACE_NUMBERS = ("frame_ms", "device_pixel_ratio", "viewport_scale")
-TRACE_COUNTS = ("dropped_frames", "focus_losses")
+LONGEST_REASON = 40
+LARGEST_SCALE = 100
+TRACE_NUMBERS = ("onset_ms", "offset_ms", "frame_ms", "device_pixel_ratio", "viewport_scale")
+TRACE_COUNTS = ("dropped_frames", "focus_losses", "pauses")
 LARGEST_COUNT = 2**31 - 1
 
 STATUS: dict[type[TrialsError], tuple[int, str]] = {
@@ -84,6 +88,8 @@ def run_view(*methods: str) -> Callable[[Callable[..., HttpResponse]], Callable[
                 response = _error_reply(error)
             response["Cache-Control"] = "private, no-store"
             response["Referrer-Policy"] = "no-referrer"
+            # Policies are for documents, and a session has hundreds of these replies.
+            response._csp_exempt = True  # type: ignore[attr-defined]
             return response
 
         return wrapper
@@ -95,39 +101,70 @@ def run_view(*methods: str) -> Callable[[Callable[..., HttpResponse]], Callable[
 def plan(request: HttpRequest, session: Session) -> HttpResponse:
     """What a page needs to know. Asking begins a new attempt: answers of pages that were loaded earlier are refused."""
     attempt = session.begin_attempt()
-    design = session.design.json
-    phases = session.trials.values_list("index", "phase").order_by("index")
-    return JsonResponse(
-        {
-            "attempt": attempt,
-            "next_index": session.next_index(),
-            "scale": design["scale"],
-            "image": design["image"],
-            "timing": design["timing"],
-            "trials": [
-                {"index": index, "phase": "practice" if phase == Trial.Phase.PRACTICE else "trial"}
-                for index, phase in phases
-            ],
-        }
-    )
+    design, layout, next_index = session.design.now, session.layout, session.next_index()
+    display = design["display"]
+    planned = session.trials.filter(skipped=None).order_by("index").defer("altered_side")
+    body: Json = {
+        "attempt": attempt,
+        "next_index": next_index,
+        "protocol": design["protocol"],
+        "not_sure": bool(design["not_sure"]),
+        "adaptive": bool(design["adaptive"]),
+        "scale": None if display["image_degrees"] else display["scale"],
+        "image_degrees": display["image_degrees"],
+        "image": {side: length * display["enlargement"] for side, length in design["image"].items()},
+        "sides": layout.sides,
+        "frames": layout.frames,
+        "calibration": display["calibration"],
+        "distance": display["distance"],
+        "phones": display["allow_phones"],
+        "tablets": display["allow_tablets"],
+        "timing": design["timing"],
+        "break_every": design["break_every"],
+        "trials": [_planned(trial) for trial in planned],
+    }
+    if (candidate := session.candidate(next_index)) is not None:
+        body["candidate"] = candidate
+    return JsonResponse(body)
+
+
+def _planned(trial: Trial) -> Json:
+    """What a page may know of a trial beforehand: catch and control trials are trials like any other."""
+    if trial.phase == Trial.Phase.PRACTICE:
+        return {"index": trial.index, "phase": "practice", "round": trial.round}
+    planned: Json = {"index": trial.index, "phase": "trial"}
+    return planned | ({"candidates": len(trial.candidates)} if trial.candidates else {})
 
 
 @run_view("GET")
-def image(request: HttpRequest, session: Session, index: int, side: str) -> HttpResponse:
+def image(request: HttpRequest, session: Session, index: int, side: str, number: int = 0) -> HttpResponse:
     """One image of a trial, verified against its stored hash; as long as its data set is cleared for display."""
     if session.state != Session.State.ACTIVE:
         raise Over
-    trial = session.trials.select_related("pair__base_image__dataset").filter(index=index).first()
+    trial = session.trials.filter(index=index).first()
     if trial is None:
         raise NoSuchTrial(f"The plan has no trial {index}.")
-    if trial.pair.base_image.dataset.display_refusal():
+    return _image_reply(session, trial.image(side, number), index, side, number)
+
+
+@run_view("GET")
+def example(request: HttpRequest, session: Session, number: int) -> HttpResponse:
+    """The example of the debriefing: 1 the original, 2 the altered image."""
+    pair = session.example() if session.state == Session.State.COMPLETE else None
+    if pair is None or number not in (1, 2):
+        raise Over
+    return _image_reply(session, pair.base_image if number == 1 else pair, "example", number)
+
+
+def _image_reply(session: Session, shown: StoredImage, *place: str | int) -> HttpResponse:
+    if session.study.dataset.display_refusal():
         raise NotCleared
-    shown = trial.image(side)
+    enlargement = session.design.now["display"]["enlargement"]
     try:
-        content = images.dressed(shown.read(), session.token_sha256, index, side)
+        content = images.dressed(images.enlarged(shown.read(), enlargement), session.token_sha256, *place)
     except DamagedFile as error:
-        logger.error("Trial %s of session %s cannot be shown: %s", index, session.public_code, error)
-        session.log("damaged_image", index=index)
+        logger.error("Image %s of session %s cannot be shown: %s", place, session.public_code, error)
+        session.log("damaged_image", index=place[0])
         raise Refused(500, "damaged_image", "This image cannot be shown at the moment.") from error
     response = HttpResponse(content, content_type="image/png")
     response["Content-Length"] = str(len(content))
@@ -138,18 +175,48 @@ def image(request: HttpRequest, session: Session, index: int, side: str) -> Http
 @run_view("PUT")
 def answer(request: HttpRequest, session: Session, index: int) -> HttpResponse:
     """Store one answer, or say again that it is stored."""
-    stored, created = session.record_answer(index, **_answer_fields(_json_body(request)))
-    body: Json = {"id": stored.pk, "next_index": index + 1}
-    if feedback := stored.feedback():
-        body["feedback"] = feedback
-    return JsonResponse(body, status=201 if created else 200)
+    body = _json_body(request)
+    attempt = int(_number(body, "attempt", whole=True))
+    stored, created = session.record_answer(index, attempt=attempt, **answer_fields(body))
+    return JsonResponse({"id": stored.pk, **stored.consequences()}, status=201 if created else 200)
+
+
+@run_view("PUT")
+def screen(request: HttpRequest, session: Session) -> HttpResponse:
+    """Keep what the set-up found out about the screen."""
+    body = _json_body(request)
+    device = {name: _detail(name, value) for name, value in body.items() if value is not None and name != "attempt"}
+    try:
+        session.record_screen(
+            attempt=int(_number(body, "attempt", whole=True)),
+            scale=int(_number(body, "scale", whole=True, largest=LARGEST_SCALE)),
+            px_per_mm=_number_or_none(body, "px_per_mm"),
+            distance_mm=_number_or_none(body, "distance_mm"),
+            device=device,
+        )
+    except ValueError as error:
+        raise Refused(422, "bad_body", str(error)) from error
+    return JsonResponse({"px_per_degree": session.px_per_degree})
+
+
+@run_view("POST")
+def screen_out(request: HttpRequest, session: Session) -> HttpResponse:
+    """End the session of somebody whose screen cannot show the study, or who had better not see it."""
+    reason = _json_body(request).get("reason")
+    if not isinstance(reason, str) or not reason.isidentifier() or len(reason) > LONGEST_REASON:
+        raise _bad("reason", "must be one short word")
+    session.screen_out(reason)
+    return JsonResponse(
+        {"code": session.code, "return_url": recruiters.return_link(session.study, "screened_out", session)}
+    )
 
 
 @run_view("POST")
 def complete(request: HttpRequest, session: Session) -> HttpResponse:
     """The completion code, once every planned trial is stored."""
     _json_body(request)
-    return JsonResponse({"code": session.complete(), "return_url": session.study.return_url or None})
+    code = session.complete()
+    return JsonResponse({"code": code, "return_url": recruiters.return_link(session.study, "complete", session)})
 
 
 @run_view("POST")
@@ -205,10 +272,10 @@ def _finite(text: str) -> float:
     return number
 
 
-def _answer_fields(body: Json) -> Json:
+def answer_fields(body: Json) -> Json:
+    """What an answer says: keyword arguments of `record_answer`. Raises Refused with the first field that is wrong."""
     return {
         "client_id": _client_id(body),
-        "attempt": int(_number(body, "attempt", whole=True)),
         "choice": _choice(body),
         "rt_ms": _number(body, "rt_ms", largest=LONGEST_RT_MS),
         "trace": _trace(body),
@@ -224,8 +291,8 @@ def _client_id(body: Json) -> uuid.UUID:
 
 def _choice(body: Json) -> str:
     choice = body.get("choice")
-    if choice not in Side.values:
-        raise _bad("choice", 'must be "left" or "right"')
+    if choice not in Choice.values:
+        raise _bad("choice", f"must be one of {', '.join(Choice.values)}")
     return str(choice)
 
 
@@ -237,6 +304,10 @@ def _number(body: Mapping[str, Any], field: str, *, whole: bool = False, largest
     if not 0 <= value <= largest:
         raise _bad(field, f"must be {wanted} from 0 to {largest:.0f}")
     return float(value)
+
+
+def _number_or_none(body: Mapping[str, Any], field: str) -> float | None:
+    return None if body.get(field) is None else _number(body, field)
 
 
 def _trace(body: Json) -> Json:
@@ -264,6 +335,8 @@ def _bad(field: str, reason: str) -> Refused:
 def _error_reply(error: TrialsError) -> HttpResponse:
     if isinstance(error, ClientIdTaken):
         return _bad("client_id", str(error)).reply()
+    if isinstance(error, NotOffered):
+        return _bad("choice", "is not offered in this study").reply()
     status, word = STATUS[type(error)]
     body: Json = {"error": word, "detail": str(error)}
     if isinstance(error, DifferentAnswer):

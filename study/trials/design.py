@@ -10,12 +10,14 @@ from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 
 from study.lab.images import DamagedFile
 from study.lab.models import Attack, Dataset, ModelRun, Pair, Prediction, StoredImage
-from study.trials import images
+from study.trials import adaptive, images
 from study.trials.exceptions import CannotOpen
 from study.trials.plan import (
+    ADAPTIVE,
     Cell,
     Kind,
     PlanError,
@@ -28,19 +30,43 @@ from study.trials.plan import (
 if TYPE_CHECKING:
     from study.trials.models import Study
 
-FORMAT = 1
-TIMING = {"fixation_ms": 500, "blank_ms": 400, "enable_after_ms": 250}
+FORMAT = 2
+TIMING = (
+    "fixation_ms", "exposure_ms", "mask_ms", "gap_ms", "flicker_ms", "response_ms", "blank_ms", "enable_after_ms",
+)  # fmt: skip
+DISPLAY = ("scale", "image_degrees", "enlargement", "calibration", "distance", "allow_phones", "allow_tablets")
+#: What designs of format 1 left unsaid.
+FORMAT_1: dict[str, Any] = {
+    "protocol": "afc",
+    "procedure": "constant",
+    "adaptive": None,
+    "not_sure": False,
+    "timing": {
+        "fixation_ms": 500, "exposure_ms": None, "mask_ms": 0, "gap_ms": 500, "flicker_ms": 500, "response_ms": None,
+        "blank_ms": 400, "enable_after_ms": 250,
+    },
+    "display": {
+        "scale": 4, "image_degrees": None, "enlargement": 1, "calibration": "none", "distance": "none",
+        "allow_phones": True, "allow_tablets": True,
+    },
+    "break_every": 40,
+    "resume_hours": 24 * 14,
+    "minimum_age": 18,
+}  # fmt: skip
 CONTROLS = (Pair.Control.IDENTITY, Pair.Control.RESAMPLED, Pair.Control.OTHER_FIELD)
 #: Parts of a design that are chosen among the pairs there are, and the columns of a study that decide the choice.
-CHOSEN = ("image", "cells", "stimuli", "catch", "practice", "pairs", "exclusions")
+CHOSEN = ("image", "cells", "adaptive", "stimuli", "catch", "practice", "pairs", "exclusions")
 DECIDE_THE_CHOICE = frozenset(
     {
         "dataset", "dataset_id", "model_run", "model_run_id", "strengths", "trials_per_strength", "trials_per_control",
-        "catch_trials", "practice_trials", "seed",
+        "catch_trials", "practice_trials", "practice_rounds", "practice_correct", "procedure", "adaptive_trials",
+        "adaptive_minimum", "adaptive_sd", "seed",
     }
 )  # fmt: skip
 SAME_SIDE_P = 0.001
 CATCH_P = 0.05
+MISSED_ABOVE_SHARE = 0.1
+SHORTEST_EXPOSURE_MS = 50
 SIDES_RULE = (
     "Within a session the altered image is on the left in half of the trials of every cell; each time a stimulus "
     "meets a cell again on a later list it is on the other side; no side comes more than four times in a row."
@@ -51,6 +77,12 @@ ANALYSIS_PLAN = (
     "Below the bound: two one-sided tests at .05 within (1 - bound, bound), and a participant spread no more than "
     "binomial. Identity pairs count as strength 0 of their attack; the other controls have a block of their own. "
     "Practice and catch trials are not analysed; excluded sessions are counted by rule."
+)
+
+
+NOT_SURE_RULE = (
+    '"Not sure" is a guess: a fair coin, drawn from the session\'s stored seed, decides which side is counted, so that '
+    "it is half right on average and every trial stays right or wrong."
 )
 
 
@@ -71,14 +103,79 @@ def describe(study: Study, kept: Mapping[str, Any] | None = None) -> dict[str, A
     """
     return {
         "format": FORMAT,
-        "protocol": "2afc side by side",
-        "timing": TIMING,
         "sides": SIDES_RULE,
         "analysis": ANALYSIS_PLAN,
         "code_version": code_version(),
         **_settings(study),
         **({part: kept[part] for part in CHOSEN} if kept else _choose(study)),
     }
+
+
+def upgraded(design: Mapping[str, Any]) -> dict[str, Any]:
+    """A frozen design in the words of the present format, whichever it was frozen in."""
+    if design["format"] >= FORMAT:
+        return dict(design)
+    changes = {
+        "timing": {**FORMAT_1["timing"], **design["timing"]},
+        "display": {**FORMAT_1["display"], "scale": design["scale"]},
+        "practice": {"correct": 0, "rounds": 1, **design["practice"]},
+    }
+    return {**design, **FORMAT_1, **changes}
+
+
+def check(study: Study) -> None:
+    """Raises ValidationError for settings that do not go together."""
+    exposure, adapts = study.exposure_ms, study.procedure == study.Procedure.ADAPTIVE
+    unmeasured = "none" in (study.calibration, study.distance)
+    rules = [
+        (
+            "exposure_ms",
+            exposure is None and study.protocol == study.Protocol.IFC,
+            "Two intervals need a fixed exposure: give one.",
+        ),
+        (
+            "exposure_ms",
+            exposure is not None and exposure < SHORTEST_EXPOSURE_MS,
+            f"Browsers cannot show an image reliably for less than {SHORTEST_EXPOSURE_MS} ms.",
+        ),
+        (
+            "mask_ms",
+            study.mask_ms > 0 and exposure is None,
+            "A mask follows a fixed exposure: give one, or no mask.",
+        ),
+        (
+            "image_degrees",
+            study.image_degrees is not None and study.image_degrees <= 0,
+            "A width in degrees is above 0.",
+        ),
+        (
+            "image_degrees",
+            study.image_degrees is not None and unmeasured,
+            "A size in degrees needs the card calibration and a viewing distance.",
+        ),
+        (
+            "distance",
+            study.distance != study.Distance.NONE and study.calibration == study.Calibration.NONE,
+            "A distance is of use only on a calibrated screen: add the card calibration.",
+        ),
+        (
+            "practice_correct",
+            study.practice_correct > study.practice_trials,
+            "More right answers are asked for than there are practice trials.",
+        ),
+        (
+            "procedure",
+            adapts and study.protocol == study.Protocol.YES_NO,
+            "A yes/no criterion would move an adaptive threshold: choose another protocol.",
+        ),
+        (
+            "adaptive_minimum",
+            adapts and not 1 <= study.adaptive_minimum <= study.adaptive_trials,
+            "The minimum lies between 1 and the number of adaptive trials.",
+        ),
+    ]
+    if refused := {field: said for field, broken, said in reversed(rules) if broken}:
+        raise ValidationError(refused)
 
 
 def changed_rows(design: Mapping[str, Any]) -> list[str]:
@@ -102,19 +199,31 @@ def changed_rows(design: Mapping[str, Any]) -> list[str]:
 
 def changed_settings(design: Mapping[str, Any], study: Study) -> list[str]:
     """Which columns of the study do not say what the design says."""
-    main = [cell for cell in design["cells"] if not cell["control"]]
+    design = upgraded(design)
+    rule, practice = design["adaptive"], design["practice"]
+    main = [cell for cell in design["cells"] if not cell["control"] and not rule]
     counts = {
-        "strengths": study.strengths == [cell["strength"] for cell in main],
-        "trials_per_strength": {study.trials_per_strength} == {cell["trials"] for cell in main},
+        "strengths": study.strengths == strengths_of(design),
+        "trials_per_strength": {cell["trials"] for cell in main} <= {study.trials_per_strength},
+        "adaptive_trials": not rule or rule == {**rule, **_stop_rule(study)},
         "trials_per_control": {study.trials_per_control}
         == {cell["trials"] for cell in design["cells"] if cell["control"]},
         "catch_trials": study.catch_trials == len(design["catch"]["stimuli"]),
-        "practice_trials": study.practice_trials == len(design["practice"]["stimuli"]),
+        "practice_trials": study.practice_trials * practice["rounds"] == len(practice["stimuli"]),
+        "practice_correct": design["format"] < FORMAT or study.practice_correct == practice["correct"],
     }
     settings_now = _settings(study)
-    return [name for name in settings_now if design[name] != settings_now[name]] + [
+    known = [name for name in settings_now if design["format"] >= FORMAT or name not in FORMAT_1]
+    return [name for name in known if design[name] != settings_now[name]] + [
         name for name, same in counts.items() if not same
     ]
+
+
+def strengths_of(design: Mapping[str, Any]) -> list[float]:
+    """Strengths of the main trials."""
+    if rule := design.get("adaptive"):
+        return list(rule["strengths"])
+    return [cell["strength"] for cell in design["cells"] if not cell["control"]]
 
 
 def _settings(study: Study) -> dict[str, Any]:
@@ -124,15 +233,29 @@ def _settings(study: Study) -> dict[str, Any]:
         "study": study.slug,
         "participants": study.participants,
         "seed": study.seed,
-        "scale": study.scale,
+        "protocol": study.protocol,
+        "procedure": study.procedure,
+        "not_sure": study.not_sure and NOT_SURE_RULE,
+        "timing": {name: getattr(study, name) for name in TIMING},
+        "display": {name: getattr(study, name) for name in DISPLAY},
+        "break_every": study.break_every,
+        "resume_hours": study.resume_hours,
         "dataset": _dataset(study.dataset),
         "attack": _attack(study.model_run.attack),
         "models": [
             _model(role, run) for role, run in (("backdoored", study.model_run), ("clean", clean)) if run is not None
         ],
         "bound": study.bound,
-        "consent": {"version": study.consent_version, "sha256": study.consent_sha256()},
+        "minimum_age": study.minimum_age,
+        "consent": _consent(study),
     }
+
+
+def _consent(study: Study) -> dict[str, Any]:
+    """What is consented to: hash of the texts in the study's own language, and in the others that it has."""
+    languages = {language: study.consent_sha256(language) for language in study.languages}
+    own = {"version": study.consent_version, "sha256": languages.pop(study.language)}
+    return own | ({"translations": languages} if languages else {})
 
 
 def _choose(study: Study) -> dict[str, Any]:
@@ -142,19 +265,26 @@ def _choose(study: Study) -> dict[str, Any]:
     pairs = {(p.base_image_id, Kind(p.control, p.strength)): p for p in _pairs(study)}
     strengths, catch_strength = _strengths(study, pairs)
     cells = _cells(study, pairs, strengths)
-    ladder = practice_ladder(strengths, catch_strength, study.practice_trials)
-    stimuli = _stimuli(study, pairs, cells, catch_strength, ladder)
-    shown = _shown(stimuli, cells, catch_strength, ladder)
+    ladder = practice_ladder(strengths, catch_strength, study.practice_trials) * study.practice_rounds
+    levels = strengths if study.procedure == study.Procedure.ADAPTIVE else []
+    stimuli = _stimuli(study, pairs, cells, catch_strength=catch_strength, ladder=ladder, levels=levels)
+    shown = _shown(stimuli, cells, catch_strength, ladder, levels)
     _require_predictions(study, [pairs[place] for place in shown if place[0] in set(stimuli.main)])
     width, height, _ = _shape(pairs[shown[0]].base_image)
     return {
         "image": {"width": width, "height": height},
-        "cells": [{"control": c.kind.control, "strength": c.kind.strength, "trials": c.trials} for c in cells],
+        "cells": [_described_cell(cell) for cell in cells],
+        "adaptive": {"strengths": levels, **_stop_rule(study), "grid": adaptive.GRID} if levels else None,
         "stimuli": list(stimuli.main),
         "catch": {"strength": catch_strength, "stimuli": list(stimuli.catch)},
-        "practice": {"strengths": ladder, "stimuli": list(stimuli.practice)},
+        "practice": {
+            "strengths": ladder,
+            "stimuli": list(stimuli.practice),
+            "correct": study.practice_correct,
+            "rounds": study.practice_rounds,
+        },
         "pairs": [_described(pairs[place]) for place in shown],
-        "exclusions": _exclusions(len(stimuli.main), len(stimuli.catch)),
+        "exclusions": _exclusions(study.protocol, len(stimuli.main), len(stimuli.catch)),
     }
 
 
@@ -192,7 +322,10 @@ def _strengths(study: Study, pairs: Mapping[tuple[int, Kind], Pair]) -> tuple[li
 def _cells(study: Study, pairs: Iterable[tuple[int, Kind]], strengths: list[float]) -> list[Cell]:
     """One cell per strength and one per control kind, which has the study's middle strength where it can."""
     kinds = {kind for _, kind in pairs}
-    cells = [Cell(Kind("", strength), study.trials_per_strength) for strength in strengths]
+    if study.procedure == study.Procedure.ADAPTIVE:
+        cells = [Cell(ADAPTIVE, study.adaptive_trials)]
+    else:
+        cells = [Cell(Kind("", strength), study.trials_per_strength) for strength in strengths]
     for control in CONTROLS:
         available = sorted(kind.strength for kind in kinds if kind.control == control)
         if not available:
@@ -204,8 +337,24 @@ def _cells(study: Study, pairs: Iterable[tuple[int, Kind]], strengths: list[floa
     return cells
 
 
+def _stop_rule(study: Study) -> dict[str, float]:
+    return {"most": study.adaptive_trials, "minimum": study.adaptive_minimum, "sd": study.adaptive_sd}
+
+
+def _described_cell(cell: Cell) -> dict[str, Any]:
+    if cell.kind == ADAPTIVE:
+        return {"control": "", "strength": None, "trials": cell.trials}
+    return {"control": cell.kind.control, "strength": cell.kind.strength, "trials": cell.trials}
+
+
 def _stimuli(
-    study: Study, pairs: Iterable[tuple[int, Kind]], cells: list[Cell], catch_strength: float, ladder: list[float]
+    study: Study,
+    pairs: Iterable[tuple[int, Kind]],
+    cells: list[Cell],
+    *,
+    catch_strength: float,
+    ladder: list[float],
+    levels: list[float],
 ) -> Stimuli:
     kinds: dict[int, list[Kind]] = {}
     for stimulus, kind in pairs:
@@ -219,13 +368,17 @@ def _stimuli(
             catch_trials=study.catch_trials,
             practice_strengths=ladder,
             seed=study.seed,
+            adaptive_strengths=levels,
         )
     except PlanError as error:
         raise CannotOpen(str(error)) from error
 
 
-def _shown(stimuli: Stimuli, cells: list[Cell], catch_strength: float, ladder: list[float]) -> list[tuple[int, Kind]]:
-    main = [(stimulus, cell.kind) for stimulus in stimuli.main for cell in cells]
+def _shown(
+    stimuli: Stimuli, cells: list[Cell], catch_strength: float, ladder: list[float], levels: list[float]
+) -> list[tuple[int, Kind]]:
+    kinds = [Kind("", strength) for strength in levels] + [cell.kind for cell in cells if cell.kind != ADAPTIVE]
+    main = [(stimulus, kind) for stimulus in stimuli.main for kind in kinds]
     catch = [(stimulus, Kind("", catch_strength)) for stimulus in stimuli.catch]
     practice = [(stimulus, Kind("", strength)) for stimulus, strength in zip(stimuli.practice, ladder, strict=True)]
     return main + catch + practice
@@ -280,14 +433,19 @@ def _described(pair: Pair) -> dict[str, Any]:
     }
 
 
-def _exclusions(main_trials: int, catch_trials: int) -> dict[str, dict[str, float]]:
-    """Rules fixed before the first answer. A guesser passes the catch rule with p < .05 wherever that is possible."""
+def _exclusions(protocol: str, main_trials: int, catch_trials: int) -> dict[str, dict[str, float]]:
+    """Rules fixed before the first answer. A guesser passes the catch rule with p < .05 wherever that is possible.
+
+    Yes/no has no rule on one-sided answers: who sees nothing is right to say "not altered" all the time.
+    """
     judged = main_trials + catch_trials
     same_side = next(k for k in range(judged + 1) if 2 * _binomial_tail(k, judged) < SAME_SIDE_P or k == judged)
     rules: dict[str, dict[str, float]] = {
         "incomplete": {"answered_below": judged},
-        "same_side": {"at_least": same_side, "of": judged, "p_below": SAME_SIDE_P},
+        "missed": {"above_share": MISSED_ABOVE_SHARE},
     }
+    if protocol != "yes_no":
+        rules["same_side"] = {"at_least": same_side, "of": judged, "p_below": SAME_SIDE_P}
     if catch_trials:
         passed = next(
             k for k in range(catch_trials + 1) if _binomial_tail(k, catch_trials) < CATCH_P or k == catch_trials

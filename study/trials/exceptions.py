@@ -73,6 +73,10 @@ class ClientIdTaken(TrialsError):
     sentence = _("belongs to another answer")
 
 
+class NotOffered(TrialsError):
+    """The study does not offer this answer."""
+
+
 class OutOfTurn(TrialsError):
     """An earlier trial is still without an answer."""
 

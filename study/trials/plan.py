@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -39,6 +39,10 @@ class Kind(NamedTuple):
         return f"{self.control or 'altered'} at strength {self.strength:g}"
 
 
+#: The cell of an adaptive study: the attack, at a strength that is chosen from the answers.
+ADAPTIVE: Final = Kind("adaptive", 0.0)
+
+
 @dataclass(frozen=True)
 class Cell:
     """One condition or control with its number of main trials in a session."""
@@ -58,11 +62,25 @@ class Stimuli:
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial to be: its phase, its pair's id and the side of the altered image."""
+    """A trial to be.
+
+    Attributes:
+        phase: practice, main or catch.
+        stimulus: id of the base image.
+        pair: id of the pair; None where its strength is chosen from the answers before it.
+        altered_side: left or right.
+        altered_frame: which of two pictures at the altered side is the altered one, where a place has two: 0 or 1.
+        round: of practice, from 1; 0 elsewhere.
+        candidates: ids of the pairs that the page loads, one of which is shown; empty when there is only one.
+    """
 
     phase: str
-    pair: int
+    stimulus: int
+    pair: int | None
     altered_side: str
+    altered_frame: int = 0
+    round: int = 0
+    candidates: tuple[int, ...] = ()
 
 
 def make_plan(design: Mapping[str, Any], list_number: int, seed: int) -> list[PlannedTrial]:
@@ -71,32 +89,67 @@ def make_plan(design: Mapping[str, Any], list_number: int, seed: int) -> list[Pl
     `design` is the frozen design (`Study.design_json`), `list_number` >= 0 decides which stimulus meets which cell on
     which side, `seed` the order. The same arguments give the same plan. Within the mixed part no side comes more than
     four times in a row, and one catch trial lies in each of as many equal stretches as there are catch trials.
+
+    In an adaptive study every trial of the mixed part has one candidate for each strength, in an order of its own;
+    those of catch and control trials are all the same pair, so that the trials look alike.
     """
     rng = random.Random(seed)  # noqa: S311  (a reproducible order is wanted, not a secret)
     pair = {(p["stimulus"], Kind(p["control"], p["strength"])): p["id"] for p in design["pairs"]}
-    cells = [Cell(Kind(c["control"], c["strength"]), c["trials"]) for c in design["cells"]]
+    cells = [_cell(c) for c in design["cells"]]
     gross = Kind("", design["catch"]["strength"])
+    strengths = design["adaptive"]["strengths"] if design["adaptive"] else []
 
-    practice = [
-        PlannedTrial(PRACTICE, pair[stimulus, Kind("", strength)], side)
-        for stimulus, strength, side in zip(
-            design["practice"]["stimuli"],
-            design["practice"]["strengths"],
-            _shuffled(_alternating(len(design["practice"]["stimuli"]), start=list_number), rng),
-            strict=True,
-        )
-    ]
+    def planned(phase: str, stimulus: int, kind: Kind, side: str) -> PlannedTrial:
+        if kind == ADAPTIVE:
+            levels = tuple(pair[stimulus, Kind("", strength)] for strength in strengths)
+            return PlannedTrial(phase, stimulus, None, side, candidates=levels)
+        shown = pair[stimulus, kind]
+        return PlannedTrial(phase, stimulus, shown, side, candidates=(shown,) * len(strengths))
+
+    practice = _practice(design["practice"], pair, list_number, rng)
     main = [
-        PlannedTrial(MAIN, pair[stimulus, kind], side)
-        for stimulus, kind, side in rotate(design["stimuli"], cells, list_number)
+        planned(MAIN, stimulus, kind, side) for stimulus, kind, side in rotate(design["stimuli"], cells, list_number)
     ]
+    caught = design["catch"]["stimuli"]
     catch = [
-        PlannedTrial(CATCH, pair[stimulus, gross], side)
-        for stimulus, side in zip(
-            design["catch"]["stimuli"], _alternating(len(design["catch"]["stimuli"]), start=list_number), strict=True
-        )
+        planned(CATCH, stimulus, gross, side)
+        for stimulus, side in zip(caught, _alternating(len(caught), start=list_number), strict=True)
     ]
-    return practice + _mixed(main, catch, rng)
+    return _arranged(practice + _mixed(main, catch, rng), seed)
+
+
+def _cell(described: Mapping[str, Any]) -> Cell:
+    kind = ADAPTIVE if described["strength"] is None else Kind(described["control"], described["strength"])
+    return Cell(kind, described["trials"])
+
+
+def _practice(
+    described: Mapping[str, Any], pair: Mapping[tuple[int, Kind], int], list_number: int, rng: random.Random
+) -> list[PlannedTrial]:
+    """All rounds of practice, each from the clearest alteration to the finest, each half left and half right."""
+    stimuli, strengths = described["stimuli"], described["strengths"]
+    a_round = len(stimuli) // described["rounds"]
+    sides = [
+        side
+        for n in range(described["rounds"])
+        for side in _shuffled(_alternating(a_round, start=list_number + n), rng)
+    ]
+    return [
+        PlannedTrial(PRACTICE, stimulus, pair[stimulus, Kind("", strength)], side, round=i // a_round + 1)
+        for i, (stimulus, strength, side) in enumerate(zip(stimuli, strengths, sides, strict=True))
+    ]
+
+
+def _arranged(trials: Sequence[PlannedTrial], seed: int) -> list[PlannedTrial]:
+    """The trials with the order of their pictures and candidates.
+
+    Drawn apart from the rest of the plan, which so is the same for every protocol.
+    """
+    rng = random.Random(f"pictures {seed}")  # noqa: S311
+    return [
+        replace(trial, altered_frame=rng.randrange(2), candidates=tuple(_shuffled(trial.candidates, rng)))
+        for trial in trials
+    ]
 
 
 def rotate(stimuli: Sequence[int], cells: Sequence[Cell], list_number: int) -> list[tuple[int, Kind, str]]:
@@ -145,16 +198,18 @@ def choose_stimuli(
     catch_trials: int,
     practice_strengths: Sequence[float],
     seed: int,
+    adaptive_strengths: Sequence[float] = (),
 ) -> Stimuli:
     """Share the base images out between main, catch and practice trials, at random from `seed`.
 
-    `kinds` says which pairs each base image has. Images that lack a pair for the main trials go to catch and practice
-    first. Raises PlanError when there are too few.
+    `kinds` says which pairs each base image has; `adaptive_strengths` are those that an adaptive cell chooses from.
+    Images that lack a pair for the main trials go to catch and practice first. Raises PlanError when there are too few.
     """
     order = sorted(kinds)
     random.Random(f"stimuli {seed}").shuffle(order)  # noqa: S311
     has = {stimulus: frozenset(of) for stimulus, of in kinds.items()}
-    for_main = [s for s in order if has[s].issuperset(cell.kind for cell in cells)]
+    everything = {cell.kind for cell in cells} - {ADAPTIVE} | {Kind("", strength) for strength in adaptive_strengths}
+    for_main = [s for s in order if has[s] >= everything]
     spared_first = [s for s in order if s not in set(for_main)] + for_main[::-1]
     size = block_size(cells)
     needed = size * sum(cell.trials // size for cell in cells)
@@ -164,7 +219,6 @@ def choose_stimuli(
     for_practice = {Kind("", strength) for strength in practice_strengths}
     practice = _take(rest, len(practice_strengths), for_practice, has, "practice trials")
     used = {*catch, *practice}
-    everything = {cell.kind for cell in cells}
     main = _take([s for s in for_main if s not in used], needed, everything, has, "main trials")
     return Stimuli(main, catch, practice)
 

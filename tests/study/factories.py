@@ -59,6 +59,8 @@ def make_study(
             "trials_per_control": 2,
             "catch_trials": 2,
             "practice_trials": 2,
+            "practice_correct": 0,
+            "practice_rounds": 1,
             "information": "You will compare pictures of eyes.",
             "contact": "researcher@example.org",
             "completion_code": "THANKS",
@@ -146,8 +148,8 @@ def answer(session: Session, index: int, choice: str = Side.LEFT, rt_ms: float =
 
 
 def answer_all(session: Session, *, correctly: bool = True) -> None:
-    """Answers to all trials that have none yet."""
-    for trial in session.trials.filter(answer=None).order_by("index"):
+    """Answers to all trials that are due."""
+    for trial in session.due_trials():
         wrong = Side.RIGHT if trial.altered_side == Side.LEFT else Side.LEFT
         answer(session, trial.index, trial.altered_side if correctly else wrong)
 

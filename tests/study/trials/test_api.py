@@ -54,10 +54,18 @@ def run() -> Run:
 
 def test_the_plan_names_trials_in_order_and_nothing_else(run: Run) -> None:
     plan = run.get().json()
-    assert set(plan) == {"attempt", "next_index", "scale", "image", "timing", "trials"}
-    assert plan["trials"] == [{"index": i, "phase": "practice" if i < 2 else "trial"} for i in range(22)]
-    assert (plan["scale"], plan["image"], plan["next_index"]) == (4, {"width": 16, "height": 16}, 0)
-    assert plan["timing"] == {"fixation_ms": 500, "blank_ms": 400, "enable_after_ms": 250}
+    practice = [{"index": i, "phase": "practice", "round": 1} for i in range(2)]
+    assert plan.pop("trials") == practice + [{"index": i, "phase": "trial"} for i in range(2, 22)]
+    assert plan.pop("timing") == {
+        "fixation_ms": 500, "exposure_ms": None, "mask_ms": 0, "gap_ms": 500, "flicker_ms": 500, "response_ms": None,
+        "blank_ms": 400, "enable_after_ms": 250,
+    }  # fmt: skip
+    assert plan == {
+        "attempt": 2, "next_index": 0, "protocol": "afc", "not_sure": False, "adaptive": False,
+        "scale": 4, "image_degrees": None, "image": {"width": 16, "height": 16},
+        "sides": ["left", "right"], "frames": 1,
+        "calibration": "none", "distance": "none", "phones": True, "tablets": True, "break_every": 40,
+    }  # fmt: skip
 
 
 def test_every_plan_is_a_new_attempt(run: Run) -> None:
@@ -292,7 +300,7 @@ def test_completion_lists_what_is_missing(run: Run) -> None:
 
 
 def test_completion_gives_code_and_return_address() -> None:
-    run = Run(return_url="https://recruiter.example/done?cc=THANKS")
+    run = Run(return_url="https://recruiter.example/done?cc={code}", return_hosts=["recruiter.example"])
     answer_all(run.session)
     reply = run.post("complete")
     assert reply.status_code == 200

@@ -15,7 +15,8 @@ from django.core.management import CommandError, call_command
 
 from study.lab.models import Pair
 from study.trials.export import SESSION_COLUMNS, TRIAL_COLUMNS
-from study.trials.models import Population, Session, Study
+from study.trials.insert_only import InsertOnlyQuerySet
+from study.trials.models import AdaptiveChoice, Choice, Population, Session, Study, TrialTrace
 from tests.study.factories import answer, answer_all, make_study, start
 
 pytestmark = pytest.mark.django_db
@@ -31,6 +32,12 @@ def study() -> Study:
     study = make_study()
     answer_all(start(study, recruiter_ids={"PROLIFIC_PID": "p1"})[0])
     return study
+
+
+def adaptive_study(**fields: Any) -> Study:
+    """At most six adaptive trials, and two for each control, in a session."""
+    settings = {"procedure": Study.Procedure.ADAPTIVE, "adaptive_trials": 6, "adaptive_minimum": 6, **fields}
+    return make_study(**settings)
 
 
 def row_of(study: Study, **where: Any) -> dict[str, Any]:
@@ -84,7 +91,140 @@ def test_displacement_in_arcmin_needs_a_measured_screen(study: Study) -> None:
     Session.objects.update(px_per_degree=80.0)
     row = row_of(study, **where)
     assert row["displacement_px"] == pytest.approx(1.2)
+    assert row["displacement_displayed_px"] == pytest.approx(1.2 * 4)
     assert row["displacement_arcmin"] == pytest.approx(1.2 * 4 / 80 * 60)
+
+
+def test_displacement_is_that_of_the_scale_at_which_the_trial_was_shown() -> None:
+    study = make_study()
+    session, _ = start(study)
+    answer_all(session)
+    Session.objects.update(px_per_degree=60.0, scale=3)
+    where = {"pair__control": Pair.Control.NONE, "pair__strength": 2.0, "phase": "main"}
+    assert row_of(study, **where)["scale"] == 3
+    trial = session.trials.filter(**where).first()
+    assert trial is not None
+    InsertOnlyQuerySet.erase(TrialTrace.objects.filter(trial=trial))
+    TrialTrace.objects.create(trial=trial, details={"scale": 2}, onset_ms=1000.0, offset_ms=1800.0, pauses=1)
+    row = row_of(study, index=trial.index)
+    assert row["displacement_displayed_px"] == pytest.approx(1.2 * 2)
+    assert row["displacement_arcmin"] == pytest.approx(1.2 * 2)
+    assert (row["onset_ms"], row["exposure_ms"], row["pauses"]) == (1000.0, 800.0, 1)
+
+
+def test_enlargement_on_the_server_magnifies_the_displacement() -> None:
+    study = make_study(enlargement=2)
+    answer_all(start(study)[0])
+    Session.objects.update(px_per_degree=80.0)
+    row = row_of(study, pair__control=Pair.Control.NONE, pair__strength=2.0, phase="main")
+    assert row["displacement_displayed_px"] == pytest.approx(1.2 * 4 * 2)
+    assert row["displacement_arcmin"] == pytest.approx(1.2 * 4 * 2 / 80 * 60)
+
+
+def test_a_scale_that_every_screen_finds_for_itself_is_not_guessed(study: Study) -> None:
+    answered = make_study(image_degrees=2.0, calibration="card", distance="told")
+    answer_all(start(answered)[0])
+    row = row_of(answered, pair__control=Pair.Control.NONE, pair__strength=2.0, phase="main")
+    assert (row["scale"], row["displacement_displayed_px"]) == (None, None)
+
+
+def test_every_row_names_the_protocol_that_its_session_began_with() -> None:
+    study = make_study()
+    answer_all(start(study)[0])
+    study.amend("another question", protocol=Study.Protocol.ODDITY)
+    answer_all(start(study)[0])
+    protocols = {row["participant"]: row["protocol"] for row in study.trial_rows()}
+    first, second = Session.objects.order_by("pk")
+    assert protocols == {f"P{first.pk}": "afc", f"P{second.pk}": "oddity"}
+
+
+def test_not_sure_is_marked_and_its_side_is_the_coins() -> None:
+    study = make_study(not_sure=True)
+    session, _ = start(study)
+    for index in range(session.trials.count()):
+        answer(session, index, Choice.UNSURE if index % 2 else "left")
+    rows = list(study.trial_rows())
+    assert [row["unsure"] for row in rows] == [row["trial_index"] % 2 for row in rows]
+    assert all(row["response_side"] == session.coin(row["trial_index"]) for row in rows if row["unsure"])
+    assert all(row["correct"] == (row["response_side"] != row["clean_side"]) for row in rows)
+
+
+def test_without_the_offer_nobody_was_unsure(study: Study) -> None:
+    assert {row["unsure"] for row in study.trial_rows()} == {None}
+
+
+def test_trials_without_an_answer_in_time_are_counted_and_have_no_row() -> None:
+    study = make_study(response_ms=2000)
+    session, _ = start(study)
+    for index in range(session.trials.count()):
+        answer(session, index, Choice.NONE if index in (0, 5, 6) else "left")
+    assert {5, 6}.isdisjoint(row["trial_index"] for row in study.trial_rows())
+    (row,) = study.session_rows()
+    assert (row["planned"], row["judged"], row["answered"], row["missed"]) == (22, 20, 22, 2)
+
+
+def test_an_adaptive_trial_has_the_strength_that_was_chosen_for_it() -> None:
+    study = adaptive_study()
+    session, _ = start(study)
+    answer_all(session)
+    chosen = {choice.trial.index: choice.pair for choice in AdaptiveChoice.objects.select_related("trial", "pair")}
+    rows = {row["trial_index"]: row for row in study.trial_rows()}
+    assert chosen
+    for index, pair in chosen.items():
+        assert (rows[index]["item"], rows[index]["strength"]) == (f"I{pair.pk}", pair.strength)
+    assert {row["procedure"] for row in rows.values()} == {"adaptive"}
+
+
+def test_trials_that_became_unnecessary_are_not_missing() -> None:
+    study = adaptive_study(adaptive_minimum=2, adaptive_sd=9.0)
+    session, _ = start(study)
+    while (trial := session.due_trials().first()) is not None:
+        answer(session, trial.index)
+    (row,) = study.session_rows()
+    assert row["skipped"] == 4
+    assert row["answered"] + row["skipped"] == row["planned"]
+    assert row["judged"] == row["planned"] - row["skipped"] - study.practice_trials
+    assert len(list(study.trial_rows())) == row["judged"]
+
+
+# --- sessions
+
+
+def test_a_session_says_how_its_screen_was_measured() -> None:
+    study = make_study(scale=6, calibration="card", distance="told")
+    session, _ = start(study)
+    device = {"device": "phone", "calibration": "card_short", "distance": "told", "gamut": "p3"}
+    session.record_screen(attempt=1, scale=6, px_per_mm=18.0, distance_mm=300.0, device=device)
+    (row,) = study.session_rows()
+    assert [row[name] for name in ("device", "calibration", "distance", "scale")] == ["phone", "card_short", "told", 6]
+    assert row["px_per_degree"] == pytest.approx(94.25, abs=0.01)
+
+
+def test_other_words_of_a_page_stay_out_of_the_session_table() -> None:
+    study = make_study()
+    session, _ = start(study)
+    device = {"device": "=HYPERLINK()", "calibration": 5}
+    session.record_screen(attempt=1, scale=4, px_per_mm=None, distance_mm=None, device=device)
+    (row,) = study.session_rows()
+    assert (row["device"], row["calibration"]) == (None, None)
+
+
+def test_a_session_says_why_it_ended_early() -> None:
+    study = make_study()
+    start(study)[0].screen_out("window")
+    start(study)[0].time_out()
+    rows = list(study.session_rows())
+    assert [(row["state"], row["reason"]) for row in rows] == [("screened_out", "window"), ("timed_out", None)]
+
+
+def test_signs_of_a_script_are_those_of_the_session() -> None:
+    study = make_study()
+    session, _ = start(study)
+    answer_all(session)
+    session.log("honeypot")
+    (row,) = study.session_rows()
+    assert row["flags"].split() == session.flags()
+    assert {"honeypot", "too_regular"} <= set(session.flags())
 
 
 def test_other_populations_and_withdrawn_sessions_are_left_out(study: Study) -> None:
@@ -99,9 +239,13 @@ def test_other_populations_and_withdrawn_sessions_are_left_out(study: Study) -> 
     assert [row["state"] for row in study.session_rows()] == ["active", "withdrawn"]
 
 
-def test_the_table_is_read_in_few_queries(study: Study, django_assert_max_num_queries: Any) -> None:
-    with django_assert_max_num_queries(3):
-        assert len(list(study.trial_rows())) == 20
+@pytest.mark.parametrize("table", [Study.trial_rows, Study.session_rows])
+def test_a_table_takes_no_more_queries_for_more_sessions(table: Any, django_assert_max_num_queries: Any) -> None:
+    study = adaptive_study()
+    for n in (1, 2, 3):
+        answer_all(start(study)[0])
+        with django_assert_max_num_queries(4):
+            assert len(list(table(Study.objects.select_related("model_run").get(pk=study.pk)))) >= n
 
 
 # --- export_study

@@ -1,20 +1,27 @@
-from argparse import ArgumentParser
+import json
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from typing import Any, TypeVar
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db.models import Model
+from django.db import models
 
 from study.lab.following import ready_database
 from study.lab.models import Dataset, ModelRun
 from study.trials.exceptions import CannotOpen
 from study.trials.models import Study
 
-Row = TypeVar("Row", bound=Model)
+Row = TypeVar("Row", bound=models.Model)
+
+#: Columns of a study that have options of their own below, or none because they follow from others.
+NO_OPTION = frozenset({"id", "slug", "title", "state", "dataset", "model_run", "created_at", "opened_at"})
 
 
 class Command(BaseCommand):
-    help = "Create a study of one backdoored model's pairs, and open it with --open."
+    help = (
+        "Create a study of one backdoored model's pairs, and open it with --open. "
+        "Every setting of the admin's form is an option here."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--slug", required=True, help="Its name in links and commands.")
@@ -22,25 +29,21 @@ class Command(BaseCommand):
         parser.add_argument("--model-run", help="The backdoored model (default: the only one of --attack).")
         parser.add_argument("--attack", help="The attack, where --model-run is not given.")
         parser.add_argument("--dataset", help="Data set of the pairs (default: the model's own).")
-        parser.add_argument("--participants", type=int, default=40)
-        parser.add_argument(
-            "--bound", type=float, default=0.60, help=".60 or .55: the rate that claims are made about."
-        )
-        parser.add_argument("--seed", type=int, default=1)
-        parser.add_argument("--information", default="", help="What participants read before they consent.")
-        parser.add_argument("--contact", default="", help="Whom participants may ask.")
-        parser.add_argument("--completion-code", default="")
         parser.add_argument("--open", action="store_true", help="Freeze the design and let participants in.")
+        settings = parser.add_argument_group("settings of the study")
+        for field in _settings():
+            settings.add_argument(f"--{field.name.replace('_', '-')}", dest=field.name, **_option(field))
 
     def handle(self, **options: Any) -> None:
         ready_database()
         run = _model_run(options["model_run"], options["attack"])
+        given = {field.name: options[field.name] for field in _settings() if options[field.name] is not None}
         study = Study(
             slug=options["slug"],
             title=options["title"] or options["slug"],
             dataset=_named(Dataset, options["dataset"]) if options["dataset"] else run.dataset,
             model_run=run,
-            **{name: options[name] for name in FIELDS},
+            **given,
         )
         try:
             study.full_clean()
@@ -59,7 +62,30 @@ class Command(BaseCommand):
         self.stdout.write(f"Design frozen: {version.sha256}")
 
 
-FIELDS = ("participants", "bound", "seed", "information", "contact", "completion_code")
+def _settings() -> list[Any]:
+    return [field for field in Study._meta.concrete_fields if field.name not in NO_OPTION]
+
+
+def _option(field: Any) -> dict[str, Any]:
+    """How argparse reads a column; its help is the column's. Not given = the column's default."""
+    default = "" if field.default in (models.NOT_PROVIDED, list, dict, "") else f" (default: {field.default})"
+    option: dict[str, Any] = {"default": None, "help": f"{field.help_text}{default}".replace("%", "%%").strip()}
+    if isinstance(field, models.BooleanField):
+        return option | {"action": BooleanOptionalAction}
+    if isinstance(field, models.JSONField):
+        return option | {"type": _json, "metavar": "JSON"}
+    if isinstance(field, models.FloatField):
+        return option | {"type": float, "metavar": "NUMBER"}
+    if isinstance(field, models.IntegerField):
+        return option | {"type": int, "metavar": "N"}
+    return option | ({"choices": [value for value, _ in field.choices]} if field.choices else {"metavar": "TEXT"})
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ArgumentTypeError(f'{text!r} is not JSON; write for example [0.5, 1] or ["example.org"]') from error
 
 
 def _model_run(name: str | None, attack: str | None) -> ModelRun:
