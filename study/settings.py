@@ -145,6 +145,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 
 # --- language and time
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("nl", "Dutch"), ("de", "German")]  # of the participants' pages
 TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True

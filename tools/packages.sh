@@ -1,9 +1,10 @@
 #!/bin/sh
-# The programs that the tests drive: Chromium and PostgreSQL. Installed where missing, if we may.
+# The programs that the tests drive: Chromium, PostgreSQL and gettext. Installed where missing, if we may.
 set -e
 missing=
 command -v chromium > /dev/null || missing="$missing chromium"
 command -v initdb > /dev/null || ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || missing="$missing postgresql"
+command -v xgettext > /dev/null || missing="$missing gettext"
 [ -z "$missing" ] && exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then

@@ -1,41 +1,50 @@
-"""The pages of a participant: information and consent, start, and the run itself."""
+"""The pages of a participant: information and consent, start, the run and its end."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.core import signing
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
-from django.utils.translation import get_language
-from django.utils.translation import gettext as _
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import cache_control
 from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_POST, require_safe
 
-from study.trials import recruiters
+from study.trials import duration, languages, recruiters, robots
 from study.trials.exceptions import AlreadyTookPart, ConsentChanged, Full, NotCleared, NotOpen, TrialsError
+from study.trials.forms import StartForm
 from study.trials.models import Population, Session, Study, new_token, token_sha256
 
 START_SALT = "study.trials.start"
 START_VALID_S = 24 * 3600
 RESUME_COOKIE = "run"
 RESUME_VALID_S = 14 * 24 * 3600
-SECONDS_PER_TRIAL = 5
 
 private = cache_control(private=True, no_store=True)
 
 
 @dataclass(frozen=True)
+class Visit:
+    """Somebody at a study's link: whom they count among, what the recruiter calls them, what they read."""
+
+    population: str
+    recruiter_ids: Mapping[str, str]
+    language: str
+
+
+@dataclass(frozen=True)
 class OwnRun:
-    """The run that a browser has started: its page goes on with the trials, or shows the completion code again."""
+    """The run that a browser has started: its page goes on with the trials, or says how it ended."""
 
     url: str
-    complete: bool
+    state: str
 
 
 @require_safe
@@ -48,14 +57,15 @@ def information(request: HttpRequest, slug: str) -> HttpResponse:
     population = _population(request, study)
     if population is None:
         return _closed(request, study, _("Log in as a researcher to see a preview."))
-    recruiter_ids = recruiters.ids_from(request.GET)
-    own = _own_run(request, study, population, recruiter_ids)
+    ids = recruiters.ids_from(request.GET, recruiters.of(study))
+    visit = Visit(population, ids, languages.of_visitor(request, study.languages))
+    own = _own_run(request, study, visit)
     refusal = _refusal(study, population)
     if refusal and own:
         return HttpResponseRedirect(own.url)
     if refusal:
-        return _closed(request, study, str(refusal))
-    return _information(request, study, population, recruiter_ids, own=own)
+        return _closed(request, study, refusal)
+    return _information(request, study, visit, own=own)
 
 
 @csrf_exempt  # the signed field stands for it: with `Referrer-Policy: no-referrer` a form has no origin to check
@@ -66,28 +76,40 @@ def start(request: HttpRequest, slug: str) -> HttpResponse:
     study = get_object_or_404(Study.objects.exclude(state=Study.State.DRAFT), slug=slug)
     ticket = _start_ticket(request, study)
     if ticket is None:
-        return _closed(
-            request, study, _("This form is too old or incomplete: open the study's link again."), status=400
-        )
-    population, recruiter_ids = ticket["population"], ticket["recruiter_ids"]
-    own = _own_run(request, study, population, recruiter_ids)
-    if own and population == Population.REAL:  # started meanwhile, from another tab
+        sentence = _("This form is too old or incomplete: open the study's link again.")
+        return _closed(request, study, sentence, status=400)
+    visit = Visit(**ticket["visit"])
+    own = _own_run(request, study, visit)
+    if own and visit.population == Population.REAL:  # started meanwhile, from another tab
         return HttpResponseRedirect(own.url)
-    if not request.POST.get("consent"):
-        problem = _("Please tick the box if you want to take part.")
-        return _information(request, study, population, recruiter_ids, problem=problem)
+    if ticket["consent_sha256"] != study.consent_sha256(visit.language):
+        return _information(request, study, visit, notice=ConsentChanged())
+    form = _start_form(study, visit, request.POST)
+    if reason := form.reason_to_turn_away():
+        return _turned_away(request, study, visit, reason)
+    if not form.is_valid():
+        return _information(request, study, visit, form=form)
+    return _begin(request, study, visit, ticket, is_script=form.is_script())
+
+
+def _begin(
+    request: HttpRequest, study: Study, visit: Visit, ticket: Mapping[str, Any], *, is_script: bool
+) -> HttpResponse:
+    """Starts the session and leads to its run, or says what is in the way."""
     try:
-        _session, token = study.start_session(
-            population,
-            recruiter_ids,
+        session, token = study.start_session(
+            visit.population,
+            visit.recruiter_ids,
             token=ticket["token"],
-            language=get_language() or "en",
+            language=visit.language,
             consent_sha256=ticket["consent_sha256"],
         )
     except ConsentChanged as error:
-        return _information(request, study, population, recruiter_ids, notice=str(error))
+        return _information(request, study, visit, notice=error)
     except (NotOpen, NotCleared, Full, AlreadyTookPart) as error:
-        return _closed(request, study, str(error))
+        return _closed(request, study, error)
+    if is_script:
+        session.log(robots.HONEYPOT)
     response = HttpResponseRedirect(reverse("trials:run", args=[token]))
     _remember(request, response, study, token)
     response["Referrer-Policy"] = "no-referrer"
@@ -95,23 +117,48 @@ def start(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_safe
+@gzip_page
 @private
 def run(request: HttpRequest, token: str) -> HttpResponse:
-    """The page that runs the trials."""
+    """The page that runs the trials; afterwards, the page that says how the run ended."""
     try:
         session = Session.objects.by_token(token)
     except Session.DoesNotExist:
         raise Http404("There is no run with this address.") from None
-    context = {"study": session.study, "session": session, "population": session.population}
-    if session.state == Session.State.WITHDRAWN:
-        return _page(request, "trials/over.html", context, status=410)
-    return _page(request, "trials/run.html", context)
+    session.time_out_if_away()
+    template, context = _run_page(session)
+    status = 410 if session.state == Session.State.WITHDRAWN else 200
+    simulate = "simulate" in request.GET and session.population != Population.REAL
+    shared = {"session": session, "population": session.population, "simulate": simulate}
+    return _page(request, session.study, session.language, template, status=status, **shared, **context)
 
 
-def _page(request: HttpRequest, template: str, context: Mapping[str, Any], status: int = 200) -> HttpResponse:
-    response = render(request, template, dict(context), status=status)
-    response["Referrer-Policy"] = "no-referrer"
-    return response
+def _run_page(session: Session) -> tuple[str, dict[str, Any]]:
+    """Template and context of a run's page, which its state decides."""
+    study = session.study
+    match session.state:
+        case Session.State.ACTIVE:
+            return "trials/run.html", {"design": session.design.now}
+        case Session.State.COMPLETE:
+            example = None if study.dataset.display_refusal() else session.example()
+            return_url = recruiters.return_link(study, "complete", session)
+            return "trials/end.html", {"code": session.code, "return_url": return_url, "example": example}
+        case Session.State.SCREENED_OUT:
+            cause = session.events.filter(kind=session.state).latest("at").data.get("reason")
+            return_url = recruiters.return_link(study, "screened_out", session)
+            return "trials/screened.html", {"cause": cause, "code": session.code, "return_url": return_url}
+        case Session.State.TIMED_OUT:
+            return "trials/timed_out.html", {"hours": session.design.now["resume_hours"]}
+        case _:
+            return "trials/over.html", {}
+
+
+def _page(
+    request: HttpRequest, study: Study, language: str, template: str, *, status: int = 200, **context: Any
+) -> HttpResponse:
+    """A page with what every page shows: the study, and its texts in the language of the page."""
+    shared = {"study": study, "texts": study.texts(language)}
+    return languages.page(request, language, template, {**shared, **context}, status)
 
 
 def _draft(request: HttpRequest, study: Study) -> HttpResponse:
@@ -149,35 +196,41 @@ def _refusal(study: Study, population: str) -> TrialsError | None:
 def _information(
     request: HttpRequest,
     study: Study,
-    population: str,
-    recruiter_ids: Mapping[str, str],
+    visit: Visit,
     *,
     own: OwnRun | None = None,
-    problem: str = "",
-    notice: str = "",
+    form: StartForm | None = None,
+    notice: TrialsError | None = None,
 ) -> HttpResponse:
-    design = study.design_versions.latest("n").json
+    design = study.design_versions.latest("n").now
     ticket = {
         "study": study.slug,
-        "population": population,
-        "recruiter_ids": recruiter_ids,
+        "visit": asdict(visit),
         "token": new_token(),
-        "consent_sha256": study.consent_sha256(),
+        "consent_sha256": study.consent_sha256(visit.language),
     }
-    pairs = len(design["stimuli"]) + len(design["catch"]["stimuli"]) + len(design["practice"]["stimuli"])
-    context = {
-        "study": study,
-        "population": population,
-        "start": signing.dumps(ticket, salt=START_SALT, compress=True),
-        "start_url": reverse("trials:start", args=[study.slug]),
-        "own": own,
-        "may_start": own is None or population != Population.REAL,
-        "problem": problem,
-        "notice": notice,
-        "pairs": pairs,
-        "minutes": math.ceil(pairs * SECONDS_PER_TRIAL / 60),
-    }
-    return _page(request, "trials/information.html", context, status=422 if problem or notice else 200)
+    return _page(
+        request,
+        study,
+        visit.language,
+        "trials/information.html",
+        status=422 if form or notice else 200,
+        population=visit.population,
+        form=form or _start_form(study, visit),
+        start=signing.dumps(ticket, salt=START_SALT, compress=True),
+        query=request.GET.urlencode(),
+        language_links=languages.links(request.GET, visit.language, study.languages),
+        own=own,
+        may_start=own is None or visit.population != Population.REAL,
+        notice=notice,
+        design=design,
+        rounds=duration.rounds(design),
+        minutes=duration.estimate(design),
+    )
+
+
+def _start_form(study: Study, visit: Visit, data: Mapping[str, Any] | None = None) -> StartForm:
+    return StartForm(study.minimum_age, study.texts(visit.language).eligibility, data)
 
 
 def _start_ticket(request: HttpRequest, study: Study) -> dict[str, Any] | None:
@@ -188,8 +241,23 @@ def _start_ticket(request: HttpRequest, study: Study) -> dict[str, Any] | None:
     return ticket if ticket["study"] == study.slug else None
 
 
-def _closed(request: HttpRequest, study: Study, message: str, status: int = 403) -> HttpResponse:
-    return _page(request, "trials/closed.html", {"study": study, "message": message}, status=status)
+def _turned_away(request: HttpRequest, study: Study, visit: Visit, reason: str | Promise) -> HttpResponse:
+    """For those who may not take part. Nothing of them is stored."""
+    return _page(
+        request,
+        study,
+        visit.language,
+        "trials/screened.html",
+        population=visit.population,
+        reason=reason,
+        code=study.screened_out_code,
+        return_url=recruiters.turned_away_link(study, visit.recruiter_ids),
+    )
+
+
+def _closed(request: HttpRequest, study: Study, message: TrialsError | Promise, status: int = 403) -> HttpResponse:
+    language = languages.of_visitor(request, study.languages)
+    return _page(request, study, language, "trials/closed.html", status=status, message=message)
 
 
 def _remember(request: HttpRequest, response: HttpResponse, study: Study, token: str) -> None:
@@ -206,17 +274,21 @@ def _remember(request: HttpRequest, response: HttpResponse, study: Study, token:
     )
 
 
-def _own_run(request: HttpRequest, study: Study, population: str, recruiter_ids: Mapping[str, str]) -> OwnRun | None:
+def _own_run(request: HttpRequest, study: Study, visit: Visit) -> OwnRun | None:
     """The run that was started in this browser, unless it is withdrawn or the link is another person's."""
     token = request.get_signed_cookie(RESUME_COOKIE, default=None, salt=study.slug, max_age=RESUME_VALID_S)
     if token is None:
         return None
     try:
         session = study.sessions.exclude(state=Session.State.WITHDRAWN).get(
-            token_sha256=token_sha256(token), population=population
+            token_sha256=token_sha256(token), population=visit.population
         )
     except Session.DoesNotExist:
         return None
-    if recruiters.person(recruiter_ids) not in (None, recruiters.person(session.recruiter_ids)):
+    recruiter = recruiters.of(study)
+    if recruiters.person(visit.recruiter_ids, recruiter) not in (
+        None,
+        recruiters.person(session.recruiter_ids, recruiter),
+    ):
         return None
-    return OwnRun(reverse("trials:run", args=[token]), session.state == Session.State.COMPLETE)
+    return OwnRun(reverse("trials:run", args=[token]), session.state)
