@@ -14,8 +14,8 @@ from django.test import override_settings
 from django.test.testcases import LiveServerThread
 from playwright.sync_api import Browser, sync_playwright
 
-from study.trials import design
 from study.trials.models import Study
+from tests.e2e.bench import Bench
 from tests.e2e.participant import Participant
 from tests.study.factories import make_study
 
@@ -29,7 +29,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-QUICK = {"fixation_ms": 60, "blank_ms": 40, "enable_after_ms": 0}
+QUICK: dict[str, Any] = {"fixation_ms": 60, "blank_ms": 40, "enable_after_ms": 0}
 
 
 @pytest.fixture(scope="session")
@@ -87,10 +87,9 @@ def address(transactional_db: None, settings: Any, server: LiveServerThread, col
 
 
 @pytest.fixture
-def study(address: str, monkeypatch: pytest.MonkeyPatch) -> Study:
+def study(address: str) -> Study:
     """An open study of 2 practice, 8 main and 2 catch trials that follow each other quickly."""
-    monkeypatch.setattr(design, "TIMING", QUICK)
-    return make_study(strengths=(2.0,), base_images=12, trials_per_strength=2)
+    return make_study(strengths=(2.0,), base_images=12, trials_per_strength=2, **QUICK)
 
 
 @pytest.fixture
@@ -107,3 +106,19 @@ def arrive(browser: Browser, address: str) -> Iterator[Callable[..., Participant
         participant.leave()
     for participant in participants:
         assert participant.faults() == []
+
+
+@pytest.fixture
+def bench(browser: Browser, server: LiveServerThread) -> Iterator[Callable[..., Bench]]:
+    """Opens pages that hold the trial plugin alone. Afterwards they must have been faultless."""
+    benches: list[Bench] = []
+
+    def open_page(**options: Any) -> Bench:
+        benches.append(Bench(browser, f"http://localhost:{server.port}", **options))
+        return benches[-1]
+
+    yield open_page
+    for page in benches:
+        page.leave()
+    for page in benches:
+        assert page.faults() == []

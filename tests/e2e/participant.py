@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 KEYS = {"left": "ArrowLeft", "right": "ArrowRight"}
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 3, "is_mobile": True, "has_touch": True}
@@ -15,8 +16,8 @@ REPORT_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
   console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
 """
-STILL_SHOWN = """(count) => document.querySelector("#count").textContent === count
-  && document.querySelector('[data-state="shown"]') !== null"""
+NO_LONGER_ASKED = """(count) => document.querySelector("#count")?.textContent !== count
+  || document.querySelector('[data-state="shown"], [data-state="asked"], [data-state="gap"]') === null"""
 #: Chromium's own words for a request that failed or got an error status; expected only where a test says so.
 FAILED_REQUEST = re.compile("Failed to load resource: (net::(?P<name>[A-Z_]+)|.* status of (?P<status>[0-9]+))")
 
@@ -70,9 +71,18 @@ class Participant:
 
     def consent(self, study: Any) -> None:
         self.open(study)
-        self.page.get_by_role("checkbox").check()
+        self.fill_in()
         self.page.get_by_role("button", name="Start").click()
         self.page.wait_for_url("**/run/**")
+
+    def fill_in(self) -> None:
+        """The form as somebody fills it in who may and wants to take part."""
+        age = self.page.locator("[name=age]")
+        if age.count():
+            age.fill("34")
+        for yes in self.page.locator("[type=radio][value=yes]").all():
+            yes.check()
+        self.page.get_by_role("checkbox").check()
 
     def go_on(self, heading: str) -> None:
         """Leaves the screen with this heading, once its button works."""
@@ -82,7 +92,9 @@ class Participant:
     def begin(self, study: Any) -> None:
         """From the study's link to the first practice pair."""
         self.consent(study)
-        self.go_on("Which one?")
+        if study.protocol == "flicker":
+            self.go_on("This study flickers")
+        self.go_on("")
 
     def see(self, pair: str) -> None:
         """Waits until this pair ("Practice 1", "Pair 7") is on the screen."""
@@ -93,8 +105,16 @@ class Participant:
         """Answers the pair on the screen. A press before the images are painted does not count: then once more."""
         count = self.page.locator("#count").inner_text()
         answer()
-        while self.page.evaluate(STILL_SHOWN, count):
+        while not self.has_gone_on(count):
             answer()
+
+    def has_gone_on(self, count: str) -> bool:
+        """Whether this pair goes, now or in the next second: a touch becomes a click a little later."""
+        try:
+            self.page.wait_for_function(NO_LONGER_ASKED, arg=count, timeout=1000)
+        except PlaywrightTimeoutError:
+            return False
+        return True
 
     def press(self, side: str) -> None:
         self.act(lambda: self.page.keyboard.press(KEYS[side]))
@@ -125,4 +145,4 @@ class Participant:
 
     def answers_sent(self) -> list[int]:
         """Trial indices in the order in which their answers were sent."""
-        return [int(r.url.rpartition("/")[2]) for r in self.requests if r.method == "PUT"]
+        return [int(r.url.rpartition("/")[2]) for r in self.requests if r.method == "PUT" and "/trials/" in r.url]

@@ -97,6 +97,7 @@ def served_study(files: Path) -> Iterator[tuple[Study, str]]:
             ethics_reference="2026-014",
             completion_code="EYES-4F7Q",
             return_url="https://example.org/return",
+            return_hosts=["example.org"],
         )
     server = LiveServerThread("localhost", static_handler=lambda application: application)
     server.daemon = True

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from playwright.sync_api import Route, expect
 
-from study.trials.models import Answer, Session, Study, TrialTrace
+from study.trials.models import Answer, Population, Session, Study, TrialTrace
+from tests.e2e.conftest import QUICK
 from tests.e2e.participant import PHONE, Participant
+from tests.study.factories import make_study, start
 
 Arrive = Callable[..., Participant]
 MAIN = 10
@@ -38,6 +41,9 @@ def test_the_keyboard_alone_leads_from_consent_to_the_code(study: Study, arrive:
     person = arrive()
     page, keyboard = person.page, person.page.keyboard
     person.open(study)
+    while page.evaluate("document.activeElement.name") != "age":
+        keyboard.press("Tab")
+    keyboard.type("34")
     while page.evaluate("document.activeElement.type") != "checkbox":
         keyboard.press("Tab")
     keyboard.press("Space")
@@ -69,7 +75,8 @@ def test_touch_on_a_phone_leads_to_the_code(study: Study, arrive: Arrive) -> Non
     person = arrive(**PHONE)
     page = person.page
     person.open(study)
-    page.get_by_role("checkbox").tap()
+    page.get_by_label("How old are you").fill("34")
+    person.fill_in()
     page.get_by_role("button", name="Start").tap()
     page.locator("[data-go]").tap()
     for i in range(1, 3):
@@ -293,7 +300,7 @@ def test_withdrawing_asks_first_and_then_erases(study: Study, arrive: Arrive) ->
     assert only_session().state == Session.State.WITHDRAWN
     assert not Answer.objects.exists()
     person.page.reload()
-    expect(person.page.get_by_role("heading", level=1)).to_have_text("This session has ended")
+    expect(person.page.get_by_role("heading", level=1)).to_have_text("You have withdrawn")
 
 
 def test_withdrawing_while_an_answer_is_on_its_way_ends_as_withdrawn(study: Study, arrive: Arrive) -> None:
@@ -359,6 +366,7 @@ def test_a_form_without_consent_starts_nothing(study: Study, arrive: Arrive) -> 
     person = arrive()
     person.expect_failed_requests("422")
     person.open(study)
+    person.page.get_by_label("How old are you").fill("34")
     person.page.get_by_role("button", name="Start").click()
     assert person.page.url.endswith(f"/s/{study.slug}/")
     person.page.evaluate("document.querySelector('form').noValidate = true")
@@ -425,3 +433,155 @@ def test_an_answer_the_server_will_never_take_stops_the_page_and_keeps_the_rest(
     person.press("right")
     person.see("Pair 3")
     assert arrived(person, list(range(4)))
+
+
+FLICKER = {"protocol": Study.Protocol.FLICKER, "flicker_ms": 200}
+
+
+def small_study(**fields: Any) -> Study:
+    return make_study(**{"strengths": (2.0,), "base_images": 14, "trials_per_strength": 2, **QUICK, **fields})
+
+
+def answer_practice(person: Participant, *, correctly: bool) -> None:
+    """One round of two practice pairs."""
+    trials = only_session().trials
+    for i in (1, 2):
+        person.see(f"Practice {i}")
+        trial = trials.filter(answer=None, skipped=None).order_by("index")[0]
+        wrong = "left" if trial.altered_side == "right" else "right"
+        person.press(trial.altered_side if correctly else wrong)
+        person.page.get_by_role("button", name="Continue").click()
+
+
+def test_a_failed_round_of_practice_is_explained_and_a_passed_one_leads_on(address: str, arrive: Arrive) -> None:
+    small_study(practice_correct=2, practice_rounds=2)
+    person = arrive()
+    person.begin(Study.objects.get())
+    answer_practice(person, correctly=False)
+    heading = person.page.get_by_role("heading", level=1)
+    expect(heading).to_have_text("A little more practice")
+    expect(heading).to_be_focused()
+    expect(person.page.locator("[data-value=correct]")).to_have_text("0")
+    person.go_on("A little more practice")
+    answer_practice(person, correctly=True)
+    person.go_on("practice is over")
+    person.see("Pair 1")
+
+
+def test_a_passed_first_round_spares_the_second(address: str, arrive: Arrive) -> None:
+    study = small_study(practice_correct=2, practice_rounds=2)
+    person = arrive()
+    person.begin(study)
+    answer_practice(person, correctly=True)
+    person.go_on("practice is over")
+    person.answer(range(1, MAIN + 1))
+    assert person.code() == "THANKS"
+    assert stored_indices() == [0, 1, *range(4, 14)]
+
+
+def test_a_practice_that_is_not_passed_ends_with_the_servers_page(address: str, arrive: Arrive) -> None:
+    study = small_study(practice_correct=2, practice_rounds=1)
+    person = arrive()
+    person.begin(study)
+    answer_practice(person, correctly=False)
+    expect(person.page.locator("#run")).to_have_count(0)
+    assert only_session().state == Session.State.SCREENED_OUT
+
+
+def test_flicker_is_announced_and_can_be_declined(address: str, arrive: Arrive) -> None:
+    study = small_study(**FLICKER)
+    person = arrive(reduced_motion="reduce")
+    person.consent(study)
+    expect(person.page.get_by_role("heading", level=1)).to_have_text("This study flickers")
+    expect(person.page.get_by_text("reduced motion")).to_be_visible()
+    person.page.get_by_role("button", name="Leave the study").click()
+    expect(person.page.locator("#run")).to_have_count(0)
+    session = only_session()
+    assert session.state == Session.State.SCREENED_OUT
+    assert session.events.get(kind="screened_out").data == {"reason": "flicker"}
+    assert person.image_requests() == []
+
+
+QUESTIONS = [
+    ({"protocol": "ifc", "exposure_ms": 100, "gap_ms": 60}, "Two images follow each other", "Pair"),
+    (FLICKER, "Which one changes?", "Pair"),
+    ({"protocol": "oddity"}, "In which pair do the images differ?", "Question"),
+    ({"protocol": "yes_no"}, "Has it been altered?", "Question"),
+]
+
+
+@pytest.mark.parametrize(("fields", "question", "noun"), QUESTIONS)
+def test_every_protocol_has_its_own_instructions_and_leads_to_the_code(
+    address: str, arrive: Arrive, fields: dict[str, Any], question: str, noun: str
+) -> None:
+    study = small_study(**fields)
+    person = arrive()
+    person.consent(study)
+    if study.protocol == Study.Protocol.FLICKER:
+        person.go_on("This study flickers")
+    expect(person.page.get_by_role("heading", level=1)).to_contain_text(question)
+    person.go_on("")
+    for i in (1, 2):
+        expect(person.page.locator("#count")).to_have_text(f"Practice {i} of 2")
+        answer_when_asked(person)
+        person.page.get_by_role("button", name="Continue").click()
+    person.go_on("practice is over")
+    for i in range(1, MAIN + 1):
+        expect(person.page.locator("#count")).to_have_text(f"{noun} {i} of {MAIN}")
+        answer_when_asked(person)
+    assert person.code() == "THANKS"
+
+
+def answer_when_asked(person: Participant) -> None:
+    """By the left button, which may be pressed too early at first."""
+    count = person.page.locator("#count").inner_text()
+    person.page.locator('[data-state="shown"], [data-state="asked"]').wait_for()
+    left = person.page.locator(".afc-answer").first
+    left.click()
+    while not person.has_gone_on(count):
+        left.click()
+
+
+def test_not_sure_is_an_answer_where_the_study_offers_it(address: str, arrive: Arrive) -> None:
+    study = small_study(not_sure=True)
+    person = arrive()
+    person.begin(study)
+    person.see("Practice 1")
+    person.act(lambda: person.page.keyboard.press("ArrowDown"))
+    expect(person.page.locator(".afc-note [role=status]")).to_contain_text("You were not sure.")
+    assert Answer.objects.get().choice == "unsure"
+
+
+@pytest.mark.parametrize("size", ["100%", "200%"])
+def test_no_page_of_the_run_is_wider_than_320_px_even_at_twice_the_text_size(
+    study: Study, arrive: Arrive, size: str
+) -> None:
+    person = arrive(viewport={"width": 320, "height": 640})
+    person.page.add_init_script(
+        f"addEventListener('DOMContentLoaded', () => (document.documentElement.style.fontSize = '{size}'))"
+    )
+    person.begin(study)
+    widths = []
+    for _ in range(2):
+        person.page.locator('[data-state="shown"]').wait_for()
+        widths.append(person.page.evaluate("document.documentElement.scrollWidth"))
+        person.press("left")
+        person.page.get_by_role("button", name="Continue").click()
+    person.page.get_by_role("heading", name="The practice is over").wait_for()
+    widths.append(person.page.evaluate("document.documentElement.scrollWidth"))
+    assert max(widths) <= 320
+
+
+@pytest.mark.parametrize(("population", "answered"), [(Population.PREVIEW, 12), (Population.REAL, 0)])
+def test_a_run_that_does_not_count_can_answer_itself(
+    study: Study, arrive: Arrive, population: str, answered: int
+) -> None:
+    person = arrive()
+    session, token = start(study, population)
+    person.page.goto(f"{person.address}/run/{token}/?simulate")
+    if answered:
+        person.code(timeout=60_000)
+    else:
+        person.page.locator("[data-go]:enabled").wait_for()
+        person.page.wait_for_timeout(500)
+    assert session.progress[0] == answered

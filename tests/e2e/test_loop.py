@@ -20,7 +20,7 @@ loop = Demonstration(
     eyes=dict(size=32, train_subjects=4, validation_subjects=2, test_subjects=32,
               train_images=128, validation_images=32, test_images=64),
     recipe=dict(width=4, batch_size=32, strength_schedule=((2.0, 1),)),
-    design=dict(trials_per_strength=2, trials_per_control=2, catch_trials=4, practice_trials=2),
+    design=dict(trials_per_strength=2, trials_per_control=2, catch_trials=4, practice_trials=2, practice_correct=1),
 )
 with services(web=True) as running:
     loop.run(running.web, print)

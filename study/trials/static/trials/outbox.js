@@ -80,8 +80,9 @@ const Outbox = (() => {
      */
     static async open(base) {
       const outbox = new Outbox(base, await Shelf.open(base));
-      const kept = await outbox.shelf.all();
-      outbox.entries = kept.filter((entry) => !entry.refused).sort((a, b) => a.index - b.index);
+      const kept = (await outbox.shelf.all()).sort((a, b) => a.index - b.index);
+      outbox.entries = kept.filter((entry) => !entry.refused);
+      outbox.refused = kept.filter((entry) => entry.refused);
       return outbox;
     }
 
@@ -90,6 +91,7 @@ const Outbox = (() => {
       this.base = base;
       this.shelf = shelf;
       this.entries = [];
+      this.refused = [];
       this.attempt = null;
       this.next = 0;
       this.waiting = new Map();
@@ -103,6 +105,12 @@ const Outbox = (() => {
 
     get size() {
       return this.entries.length;
+    }
+
+    /** The answers the server does not have, in order, those it refused among them: for a file that can be imported. */
+    get unsent() {
+      const all = [...this.refused, ...this.entries].sort((a, b) => a.index - b.index);
+      return all.map(({ index, answer }) => ({ index, ...answer }));
     }
 
     /** Whether the first answer may be sent: the server takes them in order, a gap has to be filled first. */
@@ -136,6 +144,7 @@ const Outbox = (() => {
       if (this.stopped) return;
       const entry = { index, answer: { client_id: uuid(), ...answer }, created_at: new Date().toISOString() };
       await this.shelf.put(entry);
+      this.refused = this.refused.filter((other) => other.index !== index); // answered anew
       this.entries.push(entry);
       this.entries.sort((a, b) => a.index - b.index);
       this.changed();
@@ -155,6 +164,7 @@ const Outbox = (() => {
     async clear() {
       this.stopped = true;
       this.entries = [];
+      this.refused = [];
       await this.shelf.clear();
     }
 
@@ -207,7 +217,7 @@ const Outbox = (() => {
 
     async settle(entry, body) {
       this.failures = 0;
-      this.next = Math.max(this.next, entry.index + 1);
+      this.next = Math.max(this.next, body.next_index ?? entry.index + 1); // it may pass over trials
       this.entries = this.entries.filter((other) => other !== entry);
       this.waiting.get(entry.index)?.(body);
       this.waiting.delete(entry.index);
@@ -218,6 +228,8 @@ const Outbox = (() => {
 
     /** The server will never take this answer: it is set aside, and its trial can be answered anew after a reload. */
     async refuse(entry, status) {
+      this.refused.push(entry);
+      this.entries = this.entries.filter((other) => other !== entry);
       await this.shelf.put({ ...entry, refused: status });
       return this.stop("failed");
     }

@@ -1,41 +1,51 @@
 "use strict";
 
 /**
- * One run: instructions, practice with feedback, the main part, the completion code.
+ * One run: set-up of the screen, instructions, practice with feedback, the main part. What comes after is a page of the
+ * server's: this one then loads itself again.
  *
- * The server's plan says what is left to do; a reload starts there again. Texts are the page's own <template>s and
- * data attributes, so this file holds none.
+ * The server's plan says what is left to do, and its acknowledgements what became unnecessary; a reload starts there
+ * again. Texts are the page's own <template>s and data attributes, so this file holds none.
  */
 (() => {
-  const BLOCK = 40; // pairs between two breaks
   const PATIENCE_MS = 60_000; // until a participant is told that sending takes long
+  const RECEIPT = "blindspot-receipt-1";
+  const OVER = [404, 410];
 
   const base = location.pathname;
   const main = document.getElementById("run");
-  const texts = main.dataset;
+  const texts = { ...main.dataset, ...document.getElementById("task").dataset };
   const bar = document.getElementById("progress");
   const count = document.getElementById("count");
   const notice = document.getElementById("notice");
 
   const isPractice = ({ phase }) => phase === "practice";
+  const isMain = (trial) => !isPractice(trial);
 
   class Run {
     async start() {
       this.outbox = await Outbox.open(base);
-      this.outbox.addEventListener("stop", ({ detail }) => this.halt(detail));
+      this.outbox.addEventListener("stop", ({ detail }) => (detail === "over" ? this.over() : this.halt(detail)));
       this.outbox.addEventListener("change", () => this.showConnection());
       this.outbox.addEventListener("outoforder", ({ detail }) => this.reorder(detail));
-      main.addEventListener("click", ({ target }) => target.closest("[data-reload]") && location.reload());
-      this.withdrawal();
-      this.plan = await this.readPlan();
-      if (!this.plan) return this.halt("over");
-      this.claim(this.plan.attempt);
-      this.outbox.start(this.plan.attempt, this.plan.next_index);
-      const left = this.plan.trials.filter(({ index }) => index >= this.plan.next_index && !this.outbox.holds(index));
-      this.answered = this.plan.trials.length - left.length;
+      this.listen();
+      if (!(await this.begin())) return;
+      const left = this.left();
+      this.round = left.find(isPractice)?.round ?? 1;
+      this.answered = this.foreseen().length - left.filter((trial) => this.isForeseen(trial)).length;
       this.showProgress();
       if (left.length) await this.runTrials(left);
       if (!this.halted) await this.finish();
+    }
+
+    /** Reads the plan. Where the server chooses what comes next, it first gets every answer it does not have yet. */
+    async begin() {
+      if (!(await this.readPlan())) return false;
+      const next = this.left()[0];
+      if (!this.outbox.size || !next || !this.followsAnswer(next)) return true;
+      this.showSending();
+      await this.outbox.drained();
+      return this.readPlan();
     }
 
     /** This tab now leads the run; older tabs of this browser hear it at once, others with their next answer. */
@@ -46,163 +56,290 @@
       this.channel.postMessage(attempt);
     }
 
+    // --- the plan
+
+    /** The trials that have no answer yet and have not become unnecessary. */
+    left() {
+      return this.plan.trials.filter((trial) => this.isDue(trial) && !this.outbox.holds(trial.index));
+    }
+
+    isDue({ index }) {
+      return index >= this.outbox.next;
+    }
+
+    /** Whether it comes for certain, as far as one knows: a later round of practice may not. */
+    isForeseen(trial) {
+      return isMain(trial) || trial.round <= this.round;
+    }
+
+    foreseen() {
+      return this.plan.trials.filter((trial) => this.isForeseen(trial));
+    }
+
+    /** Whether the server has to have the answer before this trial, because it decides on what comes next. */
+    followsAnswer(trial) {
+      return isPractice(trial) || this.plan.adaptive;
+    }
+
     // --- the timeline
 
     async runTrials(left) {
-      const images = new ImageLoader(base, (loaded, total) => this.showLoading(loaded, total));
-      const loading = this.loadPatiently(images, left);
+      this.images = new ImageLoader(base, this.plan, () => this.showLoading());
       this.jsPsych = initJsPsych({
         display_element: main,
         on_trial_start: () => (main.tabIndex = -1), // focusable, but no stop on the way of the Tab key
       });
-      await this.jsPsych.run(this.timeline(left, images, () => loading));
+      const timeline = this.timeline(left);
+      await ("simulate" in texts ? this.jsPsych.simulate(timeline, "visual") : this.jsPsych.run(timeline));
     }
 
-    timeline(left, images, ready) {
-      const screen = (template) => ({ type: ScreenPlugin, template, values: () => this.values(), ready });
-      const pairs = (trials) => trials.map((trial) => this.pair(trial, images));
-      const practice = pairs(left.filter(isPractice));
-      const rest = pairs(left.filter((trial) => !isPractice(trial)));
-      const block = Math.ceil(rest.length / Math.ceil(rest.length / BLOCK));
+    timeline(left) {
+      const rounds = byRound(left.filter(isPractice));
+      const blocks = cut(left.filter(isMain), this.plan.break_every);
+      const [first = []] = blocks;
+      const welcome = this.answered ? "resume" : "instructions";
       return [
-        screen(this.answered ? "resume" : "instructions"),
-        ...practice,
-        ...(practice.length && rest.length ? [screen("practice-over")] : []),
-        ...rest.flatMap((pair, i) => (i && i % block === 0 ? [screen("break"), pair] : [pair])),
+        {
+          type: SetupPlugin,
+          plan: this.plan,
+          on_stop: (reason) => this.halt(reason),
+          on_finish: ({ scale, ratio }) => (this.display = { scale, ratio }),
+        },
+        ...(this.plan.protocol === "flicker" ? [this.screen("warning")] : []),
+        this.screen(welcome, { needs: [...(rounds[0] ?? []), ...first], then: blocks.slice(1).flat() }),
+        ...rounds.map((round, i) => this.series(round, i ? [this.screen("again", { needs: round, urgent: true })] : [])),
+        ...(rounds.length && blocks.length ? [this.screen("practice-over")] : []),
+        ...blocks.map((block, i) => this.series(block, i ? [this.screen("break", { needs: block })] : [])),
       ];
     }
 
-    /** The numbers that screens may name. */
-    values() {
-      const { trials } = this.plan;
-      const practice = trials.filter(isPractice).length;
-      return { practice, main: trials.length - practice, answered: this.answered, total: trials.length };
-    }
-
-    pair({ index, phase }, images) {
+    /**
+     * A page of text; meanwhile images are fetched. Its button works once those of the trials that it `needs` are
+     * there; those `then` come after them.
+     */
+    screen(template, { needs = [], then = [], urgent = false } = {}) {
       return {
-        type: AfcPairPlugin,
-        images: () => images.pair(index),
-        scale: this.plan.scale,
-        ...this.plan.timing,
-        prompt: texts.prompt,
-        labels: { left: texts.left, right: texts.right, left_image: texts.leftImage, right_image: texts.rightImage },
-        on_start: () => this.showProgress(index),
-        on_answer: (data) => this.keep(index, phase, data),
-        on_finish: () => images.release(index),
+        type: ScreenPlugin,
+        template,
+        values: () => this.values(),
+        ready: () => {
+          this.images.resume();
+          this.needed = needs;
+          const loaded = this.load(needs, urgent);
+          this.load(then);
+          return loaded;
+        },
+        leave: () => this.images.pause(),
       };
     }
 
-    /** Writes the answer down. A practice trial also waits for what the server says about it. */
-    async keep(index, phase, { choice, rt_ms, ...trace }) {
-      if (this.halted) return null;
-      const stored = this.outbox.acknowledged(index);
-      await this.outbox.add(index, { choice, rt_ms, trace });
-      this.answered += 1;
-      this.showProgress();
-      if (phase !== "practice") return null;
-      const { feedback } = await stored;
-      return feedback ? this.explanation(feedback) : null;
+    /** Those of the trials that are still due when their turn comes; before the first of them, `screens`. */
+    series(trials, screens) {
+      const ifDue = (trial) => ({ timeline: [this.trial(trial)], conditional_function: () => this.isDue(trial) });
+      return {
+        timeline: [...screens, ...trials.map(ifDue)],
+        conditional_function: () => trials.some((trial) => this.isDue(trial)),
+        on_timeline_start: () => (this.round = trials[0].round ?? this.round),
+      };
     }
 
-    explanation({ correct, altered }) {
-      const verdict = correct ? texts.correct : texts.wrong;
+    trial(trial) {
+      const { protocol, not_sure, timing } = this.plan;
+      const { index } = trial;
+      return {
+        type: TrialPlugin,
+        protocol,
+        not_sure,
+        timing,
+        images: () => this.images.images(index, trial.candidates ? this.candidate : 0),
+        scale: () => this.display.scale,
+        ratio: () => this.display.ratio,
+        prompt: texts.prompt,
+        labels: {
+          left: texts.left,
+          right: texts.right,
+          unsure: texts.unsure,
+          left_image: texts.leftImage,
+          right_image: texts.rightImage,
+        },
+        on_start: () => this.showProgress(trial),
+        on_answer: (data) => this.keep(trial, data),
+        on_finish: () => {
+          this.images.release(index);
+          if (this.practice?.outcome === "failed") this.over();
+        },
+      };
+    }
+
+    /** Writes the answer down, and waits for what the server says about it where that decides how it goes on. */
+    async keep(trial, { choice, rt_ms, ...trace }) {
+      if (this.halted) return null;
+      const stored = this.outbox.acknowledged(trial.index);
+      await this.outbox.add(trial.index, { choice, rt_ms, trace });
+      this.answered += 1;
+      this.showProgress();
+      if (!this.followsAnswer(trial)) return null;
+      const { feedback, practice, candidate } = await this.waitFor(stored);
+      this.practice = practice;
+      this.candidate = candidate;
+      if (candidate === undefined && this.left()[0]?.candidates) location.reload(); // the plan says which
+      return feedback ? this.explanation(choice, feedback) : null;
+    }
+
+    async waitFor(acknowledgement) {
+      this.waiting = true;
+      this.showConnection();
+      const body = await acknowledgement;
+      this.waiting = false;
+      this.showConnection();
+      return body;
+    }
+
+    explanation(choice, { correct, altered }) {
+      const verdict = { none: texts.late, unsure: texts.unsureVerdict }[choice] ?? (correct ? texts.correct : texts.wrong);
       const where = altered === "left" ? texts.leftAltered : texts.rightAltered;
       return { correct, altered_side: altered, text: `${verdict} ${where}`, button: texts.continue };
     }
 
-    // --- the end
-
-    async finish() {
-      const sending = () => main.querySelector("[data-late]") ?? ScreenPlugin.show(main, "sending");
-      if (this.outbox.size) sending();
-      const late = setTimeout(() => main.querySelectorAll("[data-late]").forEach((p) => (p.hidden = false)), PATIENCE_MS);
-      await this.outbox.drained();
-      const { status, body } = await persist(() => request("complete", "POST"), [200, 404, 409, 410], sending);
-      clearTimeout(late);
-      if (status === 409) return location.reload(); // an answer is missing: the plan leads to it
-      if (status === 404 || status === 410) return this.halt("over");
-      this.showEnd(body);
+    /** Fetches the images of these trials; a refusal ends the run. */
+    async load(trials, urgent) {
+      if (!trials.length) return;
+      try {
+        await this.images.load(trials.map(({ index }) => index), { urgent });
+      } catch ({ status }) {
+        if (status === 410) this.over();
+        else this.halt(status === 403 ? "unavailable" : "failed");
+      }
     }
 
-    showEnd({ code, return_url }) {
-      this.halted = true;
-      document.body.classList.add("is-ended");
-      ScreenPlugin.show(main, "end", { code, has_code: Boolean(code), has_return: Boolean(return_url) });
-      const link = main.querySelector("[data-return]");
-      if (return_url) link.href = return_url;
-      const copy = main.querySelector("[data-copy]");
-      copy.hidden = !navigator.clipboard;
-      copy.addEventListener("click", async () => {
-        await navigator.clipboard.writeText(code);
-        copy.textContent = copy.dataset.copied;
-      });
+    // --- the end
+
+    /** Waits until the server has everything, and asks for the end, of which the server has a page. */
+    async finish() {
+      if (this.outbox.size) this.showSending();
+      await this.outbox.drained();
+      await persist(() => request("complete", "POST"), [200, 409, ...OVER], () => this.showSending());
+      location.reload(); // if answers are missing, the plan leads to them
+    }
+
+    /** The server has ended the run: its page says how. Answers that did not reach it can be saved first. */
+    over() {
+      if (this.outbox.size) return this.halt("unsent");
+      if (this.halted) return;
+      this.stop();
+      location.reload();
     }
 
     /** Stops this tab with a page that says why. */
     halt(reason) {
       if (this.halted) return;
-      this.halted = true;
       if (reason !== "unavailable") this.outbox.stopped = true; // answers to images seen earlier still go out
-      if (this.jsPsych) this.jsPsych.abortExperiment();
+      this.stop();
       notice.hidden = true;
       document.body.classList.add("is-ended");
-      ScreenPlugin.show(main, reason);
+      const unsent = this.outbox.unsent.length;
+      ScreenPlugin.show(main, reason, { unsent });
+    }
+
+    stop() {
+      this.halted = true;
+      this.images?.pause();
+      this.jsPsych?.abortExperiment();
+    }
+
+    /** The answers that did not arrive, as a file that the researcher can import. */
+    saveReceipt() {
+      const { code } = texts;
+      const receipt = { format: RECEIPT, code, answers: this.outbox.unsent };
+      const file = new Blob([JSON.stringify(receipt, null, 1)], { type: "application/json" });
+      const link = document.createElement("a");
+      Object.assign(link, { href: URL.createObjectURL(file), download: `answers-${code}.json` });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), PATIENCE_MS);
+    }
+
+    /** A page that asks for patience; later it says what to do, and offers the answers as a file. */
+    showSending() {
+      if (main.querySelector("[data-late]")) return;
+      ScreenPlugin.show(main, "sending");
+      const [later, file] = main.querySelectorAll("[data-late]");
+      setTimeout(() => {
+        later.hidden = false;
+        file.hidden = !this.outbox.unsent.length;
+      }, PATIENCE_MS);
     }
 
     // --- the server
 
-    /** The plan, or null when the run is over. */
+    /** Whether there is a plan: else the run is over. Reading it begins a new attempt, under which answers are sent. */
     async readPlan() {
-      const { status, body } = await persist(() => request("plan", "GET"), [200, 404, 410], () => this.showNotice("offline"));
+      this.outbox.pause(); // an answer sent meanwhile would be an older tab's
+      const { status, body } = await persist(() => request("plan", "GET"), [200, ...OVER], () => this.showNotice("offline"));
       this.showNotice("");
-      return status === 200 ? body : null;
+      if (status !== 200) this.over();
+      if (this.halted || status !== 200) return false;
+      this.plan = Object.assign(this.plan ?? {}, body); // the set-up may be using it
+      this.candidate = body.candidate;
+      this.claim(body.attempt);
+      this.outbox.start(body.attempt, body.next_index);
+      return true;
     }
 
     /** The server wants another trial first: unless that answer is on its way, this page has to go back to it. */
     async reorder(index) {
-      this.outbox.pause(); // reading the plan begins a new attempt: an answer sent meanwhile would be an older tab's
-      const plan = await this.readPlan();
-      if (!plan) return this.halt("over");
-      if (plan.next_index < index && !this.outbox.holds(plan.next_index)) return location.reload();
-      this.plan.attempt = plan.attempt;
-      this.outbox.start(plan.attempt, plan.next_index);
-    }
-
-    async loadPatiently(images, left) {
-      for (;;) {
-        try {
-          await images.load(left.map(({ index }) => index));
-          return this.showNotice("");
-        } catch ({ final, status }) {
-          if (final) return this.halt(status === 403 ? "unavailable" : "over");
-          this.showNotice("images");
-          await new Promise((resolve) => setTimeout(resolve, 3000));
-        }
-      }
+      const { next_index: next } = (await this.readPlan()) ? this.plan : {};
+      if (next < index && !this.outbox.holds(next)) location.reload();
     }
 
     // --- what the frame of the page says
 
-    showProgress(index) {
-      const { trials } = this.plan;
-      bar.max = trials.length;
-      bar.value = this.answered;
-      if (index === undefined) return;
-      const { phase } = trials.find((trial) => trial.index === index);
-      const alike = trials.filter((trial) => trial.phase === phase);
-      const n = alike.findIndex((trial) => trial.index === index) + 1;
-      const text = phase === "practice" ? texts.practiceCount : texts.mainCount;
-      count.textContent = text.replace("{n}", n).replace("{total}", alike.length);
+    /** The numbers and facts that screens may name. */
+    values() {
+      const { plan, practice } = this;
+      const { exposure_ms, response_ms, flicker_ms } = plan.timing;
+      const seconds = (ms) => (ms / 1000).toLocaleString(document.documentElement.lang);
+      return {
+        practice: plan.trials.filter((trial) => isPractice(trial) && trial.round === this.round).length,
+        main: plan.trials.filter(isMain).length,
+        answered: this.answered,
+        total: this.foreseen().length,
+        correct: practice?.correct,
+        needed: practice?.needed,
+        of: practice?.of,
+        question: texts.question,
+        not_sure: plan.not_sure,
+        sure: !plan.not_sure,
+        adaptive: plan.adaptive,
+        unlimited: exposure_ms === null && response_ms === null,
+        brief: exposure_ms !== null,
+        limited: response_ms !== null,
+        response_s: seconds(response_ms),
+        flicker_s: seconds(flicker_ms),
+        reduced_motion: matchMedia("(prefers-reduced-motion: reduce)").matches,
+      };
     }
 
-    showLoading(loaded, total) {
-      const loading = main.querySelector("[data-loading] progress");
-      if (loading) Object.assign(loading, { max: total, value: loaded });
+    /** How far it is; with a trial, also which one this is. */
+    showProgress(trial) {
+      bar.max = this.foreseen().length;
+      bar.value = this.answered;
+      if (!trial) return;
+      const alike = this.plan.trials.filter(({ phase, round }) => phase === trial.phase && round === trial.round);
+      const text = isPractice(trial) ? texts.practiceCount : this.plan.adaptive ? texts.mostCount : texts.mainCount;
+      count.textContent = text.replace("{n}", alike.findIndex(({ index }) => index === trial.index) + 1).replace("{total}", alike.length);
+    }
+
+    showLoading() {
+      const waits = main.querySelector("[data-go]:disabled ~ [data-loading] progress");
+      if (!waits) return this.showConnection();
+      const { loaded, total } = this.images.count(this.needed.map(({ index }) => index));
+      Object.assign(waits, { max: total, value: loaded });
+      this.showNotice(this.images.failing ? "images" : "");
     }
 
     showConnection() {
-      this.showNotice(this.outbox.failing && this.outbox.size ? "offline" : "");
+      const failing = this.outbox.failing && this.outbox.size;
+      this.showNotice(failing ? (this.waiting ? "waiting" : "offline") : "");
     }
 
     showNotice(name) {
@@ -210,9 +347,14 @@
       notice.hidden = !name;
     }
 
-    // --- leaving
+    // --- what a participant may press on any page of text
 
-    withdrawal() {
+    listen() {
+      main.addEventListener("click", ({ target }) => {
+        if (target.closest("[data-reload]")) location.reload();
+        if (target.closest("[data-receipt]")) this.saveReceipt();
+        if (target.closest("[data-screen-out]")) this.screenOut(target.closest("[data-screen-out]").dataset.screenOut);
+      });
       const dialog = document.getElementById("withdraw");
       const problem = dialog.querySelector("[data-problem]");
       document.getElementById("leave").addEventListener("click", () => {
@@ -220,24 +362,47 @@
         dialog.showModal();
       });
       dialog.querySelector("[data-stay]").addEventListener("click", () => dialog.close());
-      dialog.querySelector("[data-withdraw]").addEventListener("click", async () => {
-        this.outbox.pause(); // an answer on its way may come back first, refused: this page still ends as withdrawn
-        const { status } = await request("withdraw", "POST");
-        if (![200, 204, 404, 410].includes(status)) {
-          problem.hidden = false;
-          return this.outbox.start(this.plan?.attempt ?? null, this.outbox.next);
-        }
-        dialog.close();
-        await this.outbox.clear();
-        this.halt("withdrawn");
-      });
+      dialog.querySelector("[data-withdraw]").addEventListener("click", () => this.withdraw(problem));
+    }
+
+    /** Erases everything, here and on the server. */
+    async withdraw(problem) {
+      this.outbox.pause(); // an answer on its way may come back first, refused: the run still ends as withdrawn
+      const { status } = await request("withdraw", "POST");
+      if (![200, 204, ...OVER].includes(status)) {
+        problem.hidden = false;
+        return this.outbox.start(this.plan?.attempt ?? null, this.outbox.next);
+      }
+      await this.outbox.clear();
+      this.over();
+    }
+
+    /** Leaves for a reason that is no withdrawal: nothing was answered yet. */
+    async screenOut(reason) {
+      const { status } = await request("screen-out", "POST", { reason });
+      if ([200, ...OVER].includes(status)) return this.over();
+      main.querySelector("[data-problem=\"\"]").hidden = false;
     }
   }
 
+  /** Practice trials as one list for each round, in order. */
+  function byRound(trials) {
+    const rounds = [...new Set(trials.map(({ round }) => round))];
+    return rounds.map((wanted) => trials.filter(({ round }) => round === wanted));
+  }
+
+  /** Cuts a list into pieces of nearly the same length, none longer than `longest` (0: one piece). */
+  function cut(list, longest) {
+    const pieces = Math.ceil(list.length / (longest || list.length || 1));
+    const length = Math.ceil(list.length / pieces);
+    return Array.from({ length: pieces }, (_, i) => list.slice(i * length, (i + 1) * length)).filter((piece) => piece.length);
+  }
+
   /** One request to this run: {status, body}, status 0 when there was no proper answer. */
-  async function request(path, method) {
+  async function request(path, method, content = {}) {
     const options = { method, cache: "no-store", signal: AbortSignal.timeout(15_000) };
-    if (method === "POST") Object.assign(options, { headers: { "Content-Type": "application/json" }, body: "{}" });
+    const headers = { "Content-Type": "application/json" };
+    if (method === "POST") Object.assign(options, { headers, body: JSON.stringify(content) });
     try {
       const response = await fetch(base + path, options);
       return { status: response.status, body: response.status === 204 ? null : await response.json() };

@@ -12,6 +12,8 @@ const ScreenPlugin = (({ ParameterType }) => {
       values: { type: ParameterType.OBJECT, default: {} },
       /** () => promise: the button works when it has resolved. */
       ready: { type: ParameterType.FUNCTION, default: async () => {} },
+      /** () => promise: after the button, and before anything else is shown. */
+      leave: { type: ParameterType.FUNCTION, default: async () => {} },
     },
     data: {
       /** How long the page was read, ms. */
@@ -19,9 +21,12 @@ const ScreenPlugin = (({ ParameterType }) => {
     },
   };
 
-  /** Puts a copy of a template on the page, fills in its values and moves the focus to its heading. */
+  const copy = (template) => document.getElementById(template).content.cloneNode(true);
+
+  /** Puts a copy of a template on the page, fills in its parts and values and moves the focus to its heading. */
   function show(display, template, values = {}) {
-    display.replaceChildren(document.getElementById(template).content.cloneNode(true));
+    display.replaceChildren(copy(template));
+    for (const node of display.querySelectorAll("[data-part]")) node.replaceChildren(copy(node.dataset.part));
     for (const [name, value] of Object.entries(values)) {
       for (const node of display.querySelectorAll(`[data-value="${name}"]`)) node.textContent = value;
     }
@@ -45,11 +50,14 @@ const ScreenPlugin = (({ ParameterType }) => {
       await trial.ready();
       button.disabled = false;
       await new Promise((resolve) => button.addEventListener("click", resolve, { once: true }));
+      button.disabled = true;
+      await trial.leave();
       return { read_ms: performance.now() - start };
     }
 
     async simulate(trial, mode, options, onLoad) {
       await trial.ready();
+      await trial.leave();
       onLoad?.();
       return { read_ms: 0, ...options?.data };
     }
