@@ -1,4 +1,4 @@
-"""Detection in a two-alternative forced choice: proportion correct, d' and criterion.
+"""Detection with two possible answers: proportion correct, d' and criterion.
 
 The intervals of this module take trials as independent. They describe; `equivalence` decides.
 """
@@ -7,8 +7,10 @@ import math
 from typing import Any
 
 import pandas as pd
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 from statsmodels.stats.proportion import proportion_confint
+
+from study.analysis.protocols import AFC, Model, Protocol
 
 
 def proportion_intervals(correct: int, n: int, level: float = 0.95) -> dict[str, float]:
@@ -23,57 +25,109 @@ def proportion_intervals(correct: int, n: int, level: float = 0.95) -> dict[str,
     }
 
 
-def dprime(proportion_correct: float) -> float | None:
-    """d' = sqrt(2) z(PC) of a forced choice between two; None where it is infinite (PC of 0 or 1)."""
-    d = math.sqrt(2) * float(ndtri(proportion_correct))
+def dprime(proportion_correct: float, model: Model = "forced choice") -> float | None:
+    """d' of people without bias at this proportion correct; None where it is infinite or the model knows none.
+
+    Forced choice between two: sqrt(2) z(PC). Yes/no: 2 z(PC). Differencing (the pair with the larger difference is
+    chosen): PC = p^2 + (1 - p)^2 with p = Phi(d'/2), which is never below .5 (Macmillan & Creelman 2005, ch. 9).
+    """
+    if model == "differencing":
+        if proportion_correct < 0.5:
+            return None
+        d = 2 * float(ndtri((1 + math.sqrt(2 * proportion_correct - 1)) / 2))
+    else:
+        d = (2 if model == "yes/no" else math.sqrt(2)) * float(ndtri(proportion_correct))
     return d if math.isfinite(d) else None
 
 
-def dprime_se(proportion_correct: float, n: int) -> float | None:
-    """Standard error of d' over `n` independent trials by the delta method: sqrt(2 PC (1 - PC)/n)/phi(z(PC))."""
-    if dprime(proportion_correct) is None:
+def dprime_se(proportion_correct: float, n: int, model: Model = "forced choice") -> float | None:
+    """Standard error of `dprime` over `n` independent trials by the delta method: sqrt(PC (1 - PC)/n)/(dPC/dd')."""
+    d = dprime(proportion_correct, model)
+    if d is None:
         return None
-    z = float(ndtri(proportion_correct))
-    density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    return math.sqrt(2 * proportion_correct * (1 - proportion_correct) / n) / density
+    if model == "differencing":
+        slope = (2 * float(ndtr(d / 2)) - 1) * _density(d / 2)
+    else:
+        divisor = 2 if model == "yes/no" else math.sqrt(2)
+        slope = _density(d / divisor) / divisor
+    return math.sqrt(proportion_correct * (1 - proportion_correct) / n) / slope if slope > 0 else None
 
 
-def dprime_unbiased(left_left: int, n_left: int, left_right: int, n_right: int) -> tuple[float | None, float | None]:
-    """d' and criterion without the bias of people who prefer one side.
+def z_rates(left_left: int, n_left: int, left_right: int, n_right: int) -> tuple[float, float] | None:
+    """(zH, zF), log-linear corrected, (x + .5)/(n + 1) (Hautus 1995); None where one side was never altered.
 
     Args:
         left_left: answers "left" among the `n_left` trials whose altered image was on the left.
         left_right: answers "left" among the `n_right` trials whose altered image was on the right.
-
-    Returns:
-        (d', c) = ((zH - zF)/sqrt(2), -(zH + zF)/2), H and F log-linear corrected, (x + .5)/(n + 1) (Hautus 1995).
-        A negative c means that people prefer "left". (None, None) where one side was never altered.
     """
     if not n_left or not n_right:
-        return None, None
-    z_hit = float(ndtri((left_left + 0.5) / (n_left + 1)))
-    z_false = float(ndtri((left_right + 0.5) / (n_right + 1)))
-    return (z_hit - z_false) / math.sqrt(2), -(z_hit + z_false) / 2
+        return None
+    return float(ndtri((left_left + 0.5) / (n_left + 1))), float(ndtri((left_right + 0.5) / (n_right + 1)))
 
 
-def describe(cell: pd.DataFrame, level: float = 0.95) -> dict[str, Any]:
+def dprime_unbiased(left_left: int, n_left: int, left_right: int, n_right: int) -> tuple[float | None, float | None]:
+    """d' and criterion of a forced choice without the bias of people who prefer one side; arguments as in `z_rates`.
+
+    Returns:
+        (d', c) = ((zH - zF)/sqrt(2), -(zH + zF)/2). A negative c means that people prefer "left".
+        (None, None) where one side was never altered.
+    """
+    rates = z_rates(left_left, n_left, left_right, n_right)
+    return (None, None) if rates is None else ((rates[0] - rates[1]) / math.sqrt(2), -(rates[0] + rates[1]) / 2)
+
+
+def sensitivity(cell: pd.DataFrame, protocol: Protocol = AFC) -> dict[str, float | None]:
+    """d' of one condition by the protocol's model, its standard error (independent trials), and the criterion.
+
+    Yes/no: d' = zH - zF, log-linear corrected, in both places. Differencing: there is no bias-free d'.
+    """
+    pc, counts = float(cell["correct"].mean()), _counts(cell)
+    unbiased, criterion = dprime_unbiased(*counts)
+    if protocol.model == "yes/no":
+        d = None if unbiased is None else unbiased * math.sqrt(2)
+        return {"dprime": d, "dprime_se": _yes_no_se(*counts), "dprime_unbiased": d, "criterion": criterion}
+    return {
+        "dprime": dprime(pc, protocol.model),
+        "dprime_se": dprime_se(pc, len(cell), protocol.model),
+        "dprime_unbiased": None if protocol.model == "differencing" else unbiased,
+        "criterion": criterion,
+    }
+
+
+def describe(cell: pd.DataFrame, level: float = 0.95, protocol: Protocol = AFC) -> dict[str, Any]:
     """The descriptive part of one condition's row of the report, from the trials of that condition."""
     n, correct = len(cell), int(cell["correct"].sum())
-    altered_left = cell["clean_side"] == "right"
-    said_left = cell["response_side"] == "left"
-    unbiased, criterion = dprime_unbiased(
-        int((said_left & altered_left).sum()),
-        int(altered_left.sum()),
-        int((said_left & ~altered_left).sum()),
-        int((~altered_left).sum()),
-    )
     return {
         "n": n,
         "correct": correct,
         "proportion_correct": correct / n,
         **proportion_intervals(correct, n, level),
-        "dprime": dprime(correct / n),
-        "dprime_se": dprime_se(correct / n, n),
-        "dprime_unbiased": unbiased,
-        "criterion": criterion,
+        **sensitivity(cell, protocol),
+        "unsure_share": float(cell["unsure"].mean()) if "unsure" in cell else None,
     }
+
+
+def _counts(cell: pd.DataFrame) -> tuple[int, int, int, int]:
+    """(left given altered left, altered left, left given altered right, altered right), see `z_rates`."""
+    altered_left = cell["clean_side"] == "right"
+    said_left = cell["response_side"] == "left"
+    return (
+        int((said_left & altered_left).sum()),
+        int(altered_left.sum()),
+        int((said_left & ~altered_left).sum()),
+        int((~altered_left).sum()),
+    )
+
+
+def _yes_no_se(left_left: int, n_left: int, left_right: int, n_right: int) -> float | None:
+    rates = z_rates(left_left, n_left, left_right, n_right)
+    if rates is None:
+        return None
+    variances = [
+        float(ndtr(z) * ndtr(-z)) / (n * _density(z) ** 2) for z, n in zip(rates, (n_left, n_right), strict=True)
+    ]
+    return math.sqrt(sum(variances))
+
+
+def _density(z: float) -> float:
+    return math.exp(-z * z / 2) / math.sqrt(2 * math.pi)

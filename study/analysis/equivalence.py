@@ -15,7 +15,9 @@ import pandas as pd
 from scipy import stats
 from scipy.special import betainc, betaln, ndtri
 
+from study.analysis.detection import dprime, z_rates
 from study.analysis.frames import cells, codes
+from study.analysis.protocols import AFC, Model, Protocol
 
 ALPHA: Final = 0.05
 #: An identity control has nothing to detect: it is called off chance at this level only, and is then a fault.
@@ -196,6 +198,30 @@ def participant_spread(correct: npt.ArrayLike, participant: Codes, bound: float 
     return result | {"off_chance_share_upper": _off_chance_share_upper(x, n, bound), "reason": None}
 
 
+def yes_no_spread(cell: pd.DataFrame) -> dict[str, Any]:
+    """Do participants differ in what they see by more than chance allows, whatever their criteria?
+
+    Given how often somebody said "altered", hits are hypergeometric; people who see equally much share one shift of
+    the log odds. Returns one-sided p of the squared deviations from it (a score test of equal odds ratios; compare
+    Zelen 1971) against the normal, with the exact variance of the hypergeometric. None where nobody's answers vary.
+    """
+    participant = codes(cell["participant"])
+    shown = (cell["clean_side"] == "right").to_numpy(float)
+    said = (cell["response_side"] == "left").to_numpy(float)
+    n, n_shown, n_said, hits = (np.bincount(participant, w) for w in (np.ones_like(said), shown, said, said * shown))
+    varies = (n > 3) & (n_shown * (n - n_shown) * n_said * (n - n_said) > 0)  # the fourth moment needs four trials
+    reason = "not defined for single images"
+    result = {"p": None, "trials_per_person": float(np.median(n)), "off_chance_share_upper": None, "reason": reason}
+    if varies.sum() < 2:
+        return result
+    counts = (n[varies], n_shown[varies], n_said[varies])
+    mean, variance, excess = (np.asarray(m, float) for m in stats.hypergeom.stats(*counts, moments="mvk"))
+    deviation = hits[varies] - mean
+    deviation -= variance * deviation.sum() / variance.sum()
+    z = float((deviation**2 - variance).sum() / math.sqrt(float((variance**2 * (excess + 2)).sum())))
+    return result | {"p": float(stats.norm.sf(z))}
+
+
 def _tarone_p(x: Floats, n: Floats) -> float | None:
     p = float(x.sum() / n.sum())
     pairs = float((n * (n - 1)).sum())
@@ -221,21 +247,71 @@ def _off_chance_share_upper(x: Floats, n: Floats, bound: float) -> float:
     return float(outside[plausible].max())
 
 
-def _pairs_needed(low: float | None, high: float | None) -> int | None:
+@dataclass(frozen=True)
+class YesNo:
+    """d' = z(H) - z(F) of one condition with the uncertainty of both participants and stimuli, on `df` of t.
+
+    A proportion correct cannot stand for it: people who hardly ever say "altered" are near .5 whatever they can see.
+    """
+
+    dprime: float
+    se: float
+    df: int
+
+    @classmethod
+    def of(cls, cell: pd.DataFrame) -> "YesNo | None":
+        """None with fewer than two participants or stimuli, or where one of the two images was never shown.
+
+        Hit and false-alarm rates are log-linear corrected; the standard error is that of the linearised difference,
+        never below the one of independent trials.
+        """
+        participant, stimulus = codes(cell["participant"]), codes(cell["stimulus"])
+        said = (cell["response_side"] == "left").to_numpy(float)
+        shown = (cell["clean_side"] == "right").to_numpy()
+        df = int(min(participant.max(), stimulus.max()))
+        groups = (shown, ~shown)
+        rates = z_rates(*(int(count) for group in groups for count in (said[group].sum(), group.sum())))
+        if rates is None or df < 1:
+            return None
+        influence, independent = np.zeros(len(cell)), 0.0
+        for group, z, sign in zip(groups, rates, (1, -1), strict=True):
+            slope, n = float(stats.norm.pdf(z)), int(group.sum())
+            influence[group] = sign * (said[group] - said[group].mean()) / (n * slope)
+            independent += float(stats.norm.cdf(z) * stats.norm.sf(z)) / (n * slope**2)
+        variance, _ = two_way_variance(influence, participant, stimulus)
+        return cls(rates[0] - rates[1], math.sqrt(max(variance, independent)), df)
+
+    def interval(self, level: float) -> tuple[float, float]:
+        half = float(stats.t.ppf((1 + level) / 2, self.df)) * self.se
+        return self.dprime - half, self.dprime + half
+
+    def p_equivalence(self, bound: float) -> float:
+        """p of the two one-sided tests of d' within what unbiased people have at a PC of (1 - bound, bound)."""
+        limit = dprime(bound, "yes/no") or 0.0
+        return max(
+            float(stats.t.cdf((self.dprime - limit) / self.se, self.df)),
+            float(stats.t.sf((self.dprime + limit) / self.se, self.df)),
+        )
+
+
+def _pairs_needed(low: float | None, high: float | None, model: Model) -> int | None:
     """At the end of the interval farther from chance: answers that are always wrong tell the images apart as well."""
-    return None if low is None or high is None else pairs_needed(max(high, 1 - low))
+    return None if low is None or high is None else pairs_needed(max(high, 1 - low), model)
 
 
-def pairs_needed(upper: float | None) -> int | None:
+def pairs_needed(upper: float | None, model: Model = "forced choice") -> int | None:
     """Pairs a person must see to tell with 95 % certainty which side is altered, at a proportion correct of `upper`.
 
-    N = 2 (1.645/d')^2 with d' = sqrt(2) z(upper), rounded up. None where no number is enough (upper <= .5) or where
-    the proportion is not known.
+    N = 2 (1.645/d')^2 with the d' of the model at `upper`, rounded up. None where no number is enough (upper <= .5) or
+    where the proportion is not known.
     """
     if upper is None or upper <= 0.5:
         return None
-    z = float(ndtri(min(upper, 1 - 1e-12)))
-    return max(1, math.ceil((float(ndtri(0.95)) / z) ** 2))
+    return _pairs_at(dprime(min(upper, 1 - 1e-12), model))
+
+
+def _pairs_at(d: float | None) -> int | None:
+    return max(1, math.ceil(2 * (float(ndtri(0.95)) / d) ** 2)) if d else None
 
 
 @dataclass(frozen=True)
@@ -246,6 +322,7 @@ class Evidence:
     spread_p: float | None
     difference_p: float | None
     difference_alpha: float = ALPHA
+    about: str = "equivalence"
 
     @property
     def is_below_bound(self) -> bool:
@@ -267,7 +344,7 @@ class Evidence:
             return (
                 None
                 if self.is_detectable
-                else f"equivalence within ({_short(1 - bound)}, {_short(bound)}) is not shown"
+                else f"{self.about} within ({_short(1 - bound)}, {_short(bound)}) is not shown"
             )
         return "people differ by more than chance, so a mean near .5 may hide people who can tell"
 
@@ -302,26 +379,30 @@ def verdicts_in_sequence(
     return rows
 
 
-def assess(trials: pd.DataFrame, bound: float = DEFAULT_BOUND, level: float = 0.95) -> list[dict[str, Any]]:
+def assess(
+    trials: pd.DataFrame, bound: float = DEFAULT_BOUND, level: float = 0.95, protocol: Protocol = AFC
+) -> list[dict[str, Any]]:
     """The inferential part of every condition's row of the report, in the order of `frames.cells`.
+
+    In yes/no a claim below the bound needs the equivalence of d' beside that of PC, which a criterion can hide.
 
     Raises ValueError when `bound` is none of BOUNDS.
     """
     if bound not in BOUNDS:
         raise ValueError(f"The bound is {bound}; it must be one of {', '.join(map(str, BOUNDS))}.")
     conditions = cells(trials)
-    rows = [_tests(cell, bound, level) for _, _, cell in conditions]
+    rows = [_tests(cell, bound, level, protocol) for _, _, cell in conditions]
     _adjust(rows, [strength > 0 for _, strength, _ in conditions], "two_way_difference_p", "two_way_holm_p")
     _adjust(rows, [True] * len(rows), "_above_chance_p", "holm_p")
     for indices in _by_attack(attack for attack, _, _ in conditions):
         strengths = [conditions[i][1] for i in indices]
-        found = [_evidence(rows[i], strength) for i, strength in zip(indices, strengths, strict=True)]
+        found = [_evidence(rows[i], strength, protocol) for i, strength in zip(indices, strengths, strict=True)]
         for i, words in zip(indices, verdicts_in_sequence(strengths, found, bound), strict=True):
             rows[i] |= words
     return [{name: value for name, value in row.items() if not name.startswith("_")} for row in rows]
 
 
-def _tests(cell: pd.DataFrame, bound: float, level: float) -> dict[str, Any]:
+def _tests(cell: pd.DataFrame, bound: float, level: float, protocol: Protocol) -> dict[str, Any]:
     correct, participant, stimulus = cell["correct"].to_numpy(), codes(cell["participant"]), codes(cell["stimulus"])
     both = two_way(correct, participant, stimulus)
     people = ParticipantLevel.of(correct, participant)
@@ -339,8 +420,29 @@ def _tests(cell: pd.DataFrame, bound: float, level: float) -> dict[str, Any]:
         "upper_bound_p": people.p_below(bound),
         "_above_chance_p": people.p_above(0.5),
         "participant_spread": participant_spread(correct, participant, bound),
-        "pairs_needed": _pairs_needed(low, high) if (cell["strength"] > 0).any() else None,
+        "pairs_needed": _pairs_needed(low, high, protocol.model) if (cell["strength"] > 0).any() else None,
         "note": _note(both),
+        **(_yes_no_tests(cell, bound, level) if protocol.model == "yes/no" else {}),
+    }
+
+
+def _yes_no_tests(cell: pd.DataFrame, bound: float, level: float) -> dict[str, Any]:
+    """What is other in yes/no; pairs needed then follow from d' itself."""
+    return _yes_no_dprime_tests(cell, bound, level) | {"participant_spread": yes_no_spread(cell)}
+
+
+def _yes_no_dprime_tests(cell: pd.DataFrame, bound: float, level: float) -> dict[str, Any]:
+    found = YesNo.of(cell)
+    if found is None:
+        names = ("two_way_dprime_se", "two_way_dprime_low", "two_way_dprime_high", "two_way_dprime_tost_p")
+        return dict.fromkeys((*names, "pairs_needed"))
+    low, high = found.interval(level)
+    return {
+        "two_way_dprime_se": found.se,
+        "two_way_dprime_low": low,
+        "two_way_dprime_high": high,
+        "two_way_dprime_tost_p": found.p_equivalence(bound),
+        "pairs_needed": _pairs_at(max(high, -low)) if (cell["strength"] > 0).any() else None,
     }
 
 
@@ -358,11 +460,16 @@ def _adjust(rows: list[dict[str, Any]], in_family: Sequence[bool], source: str, 
         row[target] = next(adjusted) if belongs else None
 
 
-def _evidence(row: dict[str, Any], strength: float) -> Evidence:
-    spread_p = row["participant_spread"]["p"]
-    if strength > 0:
-        return Evidence(row["two_way_tost_p"], spread_p, row["two_way_holm_p"])
-    return Evidence(row["two_way_tost_p"], spread_p, row["two_way_difference_p"], CONTROL_ALPHA)
+def _evidence(row: dict[str, Any], strength: float, protocol: Protocol) -> Evidence:
+    equivalence_p, about = row["two_way_tost_p"], "equivalence"
+    if protocol.model == "yes/no":
+        of_dprime = row["two_way_dprime_tost_p"]
+        equivalence_p = None if equivalence_p is None or of_dprime is None else max(equivalence_p, of_dprime)
+        about = "equivalence of both PC and d′"
+    difference_p, alpha = (
+        (row["two_way_holm_p"], ALPHA) if strength > 0 else (row["two_way_difference_p"], CONTROL_ALPHA)
+    )
+    return Evidence(equivalence_p, row["participant_spread"]["p"], difference_p, alpha, about)
 
 
 def _by_attack(attacks: Iterable[str]) -> list[list[int]]:

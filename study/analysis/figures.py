@@ -17,8 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 from scipy import stats
 
+from study.analysis.displacement import px_per_strength
 from study.analysis.error_shift import items
-from study.analysis.frontier import first_crossing, px_per_strength
+from study.analysis.frontier import first_crossing
+from study.analysis.protocols import ADAPTIVE, PROTOCOLS, Protocol
 from study.analysis.psychometric import Curve
 
 BLUE: Final = "#0072B2"
@@ -28,6 +30,7 @@ PURPLE: Final = "#AA5A8C"
 GREY: Final = "#6B6B6B"
 SIMULATED: Final = "SIMULATED DATA: no claim about people"
 
+_UNIT_MARKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 _ENDS = ("two_way_low", "two_way_high")
 _CONTROL_STYLE = {"resampled": ("s", GREEN), "other_field": ("D", PURPLE)}
 _STYLE: Final[dict[Any, Any]] = {
@@ -75,9 +78,11 @@ def draw(report: Mapping[str, Any], trials: pd.DataFrame, curves: Mapping[str, C
     figures: dict[str, Callable[[], Figure]] = {
         "human_and_machine": lambda: human_and_machine(report, curves),
         "detection": lambda: detection(report, curves),
-        "error_shift": lambda: error_shift(report, trials),
+        "error_shift": lambda: error_shift(report, _protocol(report).showing_the_alteration(trials)),
         "bias": lambda: bias(report, trials),
     }
+    if _is_adaptive(report):
+        figures = {name: figures[name] for name in ("human_and_machine", "detection")}
     drawn = {}
     with mpl.rc_context(_STYLE):
         for name, make in figures.items():
@@ -97,17 +102,27 @@ def to_svg(figure: Figure, comment: str = "") -> str:
 
 
 def detection(report: Mapping[str, Any], curves: Mapping[str, Curve]) -> Figure:
-    """Proportion correct against strength, one panel per attack, with two-way intervals, bound, curve and controls."""
+    """Proportion correct against strength, one panel per attack, with two-way intervals, bound, curve and controls.
+
+    Of adaptive studies without intervals and bound, larger markers where more answers were given.
+    """
     attacks = _attacks(report)
     figure, panels = _panels(len(attacks), height=3.6)
     for attack, axes in zip(attacks, panels, strict=True):
         rows = [row for row in report["conditions"] if row["attack"] == attack]
         zero = _log_axis(axes, [row["strength"] for row in rows])
-        axes.axhspan(1 - report["bound"], report["bound"], color="#E4E4E4", lw=0, zorder=0, label=_bound_label(report))
+        if not _is_adaptive(report):
+            axes.axhspan(
+                1 - report["bound"], report["bound"], color="#E4E4E4", lw=0, zorder=0, label=_bound_label(report)
+            )
         axes.axhline(0.5, color=GREY, lw=0.8, ls=(0, (1, 2)), zorder=1)
         if attack in curves:
             _draw_curve(axes, curves[attack], rows, report["thresholds"])
-        _points(axes, [row["strength"] or zero for row in rows], rows, _Markers("o", BLUE, "altered image"))
+        x = [row["strength"] or zero for row in rows]
+        if _is_adaptive(report):
+            _answers(axes, x, rows)
+        else:
+            _points(axes, x, rows, _Markers("o", BLUE, "altered image"))
         for kind, (marker, colour) in _CONTROL_STYLE.items():
             controls = [row for row in report["controls"] if row["attack"] == attack and row["control"] == kind]
             x = [row["strength"] * (1.10 if kind == "resampled" else 1.21) for row in controls]
@@ -115,6 +130,7 @@ def detection(report: Mapping[str, Any], curves: Mapping[str, Curve]) -> Figure:
         axes.set_ylim(min(0.3, *(_known(rows, "two_way_low") or [0.3])) - 0.02, 1.03)
         axes.set_title(attack)
         axes.set_xlabel("strength s (log scale)")
+        _displacement_axes(axes, report, attack, second=1.25)
     panels[0].set_ylabel("proportion correct")
     _legend(panels)
     return figure
@@ -127,6 +143,7 @@ def error_shift(report: Mapping[str, Any], trials: pd.DataFrame) -> Figure:
         for axes in (left, right):
             axes.text(0.5, 0.5, "no error shifts in this table", ha="center", transform=axes.transAxes)
         return figure
+    yes_no = _protocol(report).model == "yes/no"
     table = items(trials)
     condition = table.groupby(["attack", "strength"])
     markers = dict(zip(_attacks(report), ("o", "^", "s", "D", "v", "P") * 9, strict=False))
@@ -147,15 +164,17 @@ def error_shift(report: Mapping[str, Any], trials: pd.DataFrame) -> Figure:
     for strength, shade in shades.items():
         right.plot([], [], "o", color=shade, label=f"s = {strength:g}")
     right.plot([], [], "o", color="white", mec="black", mew=1.1, ms=9, label="condition mean")
-    left.axhline(0.5, color=GREY, lw=0.8, ls=(0, (1, 2)))
+    if not yes_no:
+        left.axhline(0.5, color=GREY, lw=0.8, ls=(0, (1, 2)))
     right.axhline(0, color=GREY, lw=0.8, ls=(0, (1, 2)))
     shift_report = report["error_shift"]
     rho = shift_report["unadjusted"]["items_spearman"]["rho"]
     left.set_title("All pairs" + ("" if rho is None else f": Spearman ρ = {rho:.2f}"))
-    left.set(xlabel="error shift of the model (deg)", ylabel="proportion correct, per pair")
+    outcome = f"share called {_protocol(report).left}" if yes_no else "proportion correct"
+    left.set(xlabel="error shift of the model (deg)", ylabel=f"{outcome}, per pair")
     within = shift_report["within_between"]["within"]
     right.set_title("Within conditions" + (f": p = {within['p']:.2f}" if within["p"] is not None else ""))
-    right.set(xlabel="error shift − condition's mean (deg)", ylabel="proportion correct − condition's mean")
+    right.set(xlabel="error shift − condition's mean (deg)", ylabel=f"{outcome} − condition's mean")
     right.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     return figure
 
@@ -166,15 +185,16 @@ def human_and_machine(report: Mapping[str, Any], curves: Mapping[str, Curve]) ->
     figure = Figure(figsize=(2.4 + (5.0 if len(attacks) == 1 else 3.4 * len(attacks)), 5.4), layout="constrained")
     grid = figure.subplots(2, len(attacks), sharex="col", sharey="row", squeeze=False, height_ratios=(1.5, 1))
     for attack, (top, bottom) in zip(attacks, grid.T, strict=True):
-        people = [row for row in report["conditions"] if row["attack"] == attack and row["strength"] > 0]
+        shown = [row for row in report["conditions"] if row["attack"] == attack and row["strength"] > 0]
         machine = [row for row in report.get("machine", ()) if row["attack"] == attack and row["strength"] > 0]
-        _log_axis(bottom, [row["strength"] for row in [*people, *machine]])
+        _log_axis(bottom, [row["strength"] for row in [*shown, *machine]])
         _draw_success(top, machine)
-        _draw_people(top, people, curves.get(attack))
-        _shade_gap(top, machine, _threshold(report, attack))
+        _draw_people(top, shown, curves.get(attack), points=not _is_adaptive(report))
+        if not _is_adaptive(report):
+            _shade_gap(top, machine, _threshold(report, attack))
         _human_threshold(top, _threshold(report, attack))
         _draw_shift(bottom, machine, [row for row in report["frontier"] if row["attack"] == attack])
-        _pixel_axis(top, px_per_strength([*report.get("machine", ()), *report["frontier"]], attack))
+        _displacement_axes(top, report, attack)
         top.set_ylim(-0.14, 1.04)
         top.set_title(attack)
         bottom.set_xlabel("strength s (log scale)")
@@ -187,7 +207,8 @@ def human_and_machine(report: Mapping[str, Any], curves: Mapping[str, Curve]) ->
 
 
 def bias(report: Mapping[str, Any], trials: pd.DataFrame) -> Figure:
-    """Preference for one side: criterion per condition, and each participant's share of "left" answers."""
+    """Preference for one answer: criterion per condition, and each participant's share of the first answer."""
+    first, second = _protocol(report).left, _protocol(report).right
     figure, (left, right) = _panels(2, height=3.0, share_y=False)
     for attack, marker, colour in zip(_attacks(report), "o^sDvP" * 9, (BLUE, ORANGE, GREEN, PURPLE) * 9, strict=False):
         rows = [row for row in report["conditions"] if row["attack"] == attack and row["criterion"] is not None]
@@ -199,7 +220,7 @@ def bias(report: Mapping[str, Any], trials: pd.DataFrame) -> Figure:
     left.axhline(0, color=GREY, lw=0.8, ls=(0, (1, 2)))
     largest = max([0.3, *(abs(row["criterion"] or 0) for row in report["conditions"])]) * 1.25
     left.set(xlabel="strength s", ylabel="criterion c", ylim=(-largest, largest))
-    left.set_title("Per condition: left < 0 < right")
+    left.set_title(f"{first} < 0 < {second}")
     left.legend(loc="lower left", ncols=2)
     said_left = (trials["response_side"] == "left").groupby(trials["participant"]).agg(["mean", "size"])
     share = said_left.sort_values(["mean", "size"], kind="stable")
@@ -208,7 +229,7 @@ def bias(report: Mapping[str, Any], trials: pd.DataFrame) -> Figure:
     right.fill_between(place, low, high, color="#E4E4E4", lw=0, step="mid", label="95 % of unbiased people")
     right.plot(place, share["mean"], "o", color=BLUE, ms=4, label="participant")
     right.axhline(0.5, color=GREY, lw=0.8, ls=(0, (1, 2)))
-    right.set(xlabel="participants, sorted", ylabel='share of "left" answers', ylim=(0, 1))
+    right.set(xlabel="participants, sorted", ylabel=f"share of {first} answers", ylim=(0, 1))
     right.set_title("Per participant")
     right.legend(loc="upper left")
     return figure
@@ -274,6 +295,14 @@ def _points(axes: Axes, x: Sequence[float], rows: Rows, style: _Markers) -> None
     )  # fmt: skip
 
 
+def _answers(axes: Axes, x: Sequence[float], rows: Rows) -> None:
+    """Proportions without intervals, the area of a marker growing with the number of answers."""
+    y, n = [row["proportion_correct"] for row in rows], np.array([row["n"] for row in rows])
+    axes.scatter(
+        x, y, s=12 + 90 * n / n.max(), color=BLUE, alpha=0.55, lw=0, zorder=4, label="answers,\nlarger: more of them"
+    )
+
+
 def _first_known(*values: float | None) -> float:
     return next(value for value in values if value is not None)
 
@@ -304,18 +333,20 @@ def _draw_success(axes: Axes, machine: Rows) -> None:
         )  # fmt: skip
 
 
-def _draw_people(axes: Axes, people: Rows, curve: Curve | None) -> None:
+def _draw_people(axes: Axes, people: Rows, curve: Curve | None, points: bool = True) -> None:
     """Detection corrected for guessing, 2 PC - 1: the share of pairs seen, on the success rate's scale."""
-    seen = [
-        {"proportion_correct": 2 * row["proportion_correct"] - 1}
-        | {name: None if row[name] is None else 2 * row[name] - 1 for name in _ENDS}
-        for row in people
-    ]
     strengths = [row["strength"] for row in people]
-    _points(axes, strengths, seen, _Markers("o", BLUE, "people: detection\nabove chance, 2·PC − 1"))
+    if points:
+        seen = [
+            {"proportion_correct": 2 * row["proportion_correct"] - 1}
+            | {name: None if row[name] is None else 2 * row[name] - 1 for name in _ENDS}
+            for row in people
+        ]
+        _points(axes, strengths, seen, _Markers("o", BLUE, "people: detection\nabove chance, 2·PC − 1"))
     if curve is not None and strengths:
         x = np.geomspace(min(strengths), max(strengths), 200)
-        axes.plot(x, 2 * curve.proportion_correct(x) - 1, color=BLUE, ls="--", lw=1.3)
+        label = None if points else "people: pooled curve,\n2·PC − 1"
+        axes.plot(x, 2 * curve.proportion_correct(x) - 1, color=BLUE, ls="--", lw=1.3, label=label)
 
 
 def _shade_gap(axes: Axes, machine: Rows, threshold: Mapping[str, Any] | None) -> None:
@@ -373,23 +404,43 @@ def _threshold(report: Mapping[str, Any], attack: str) -> Mapping[str, Any] | No
     return next((row for row in report["thresholds"] if row["attack"] == attack), None)
 
 
-def _pixel_axis(axes: Axes, px: float | None) -> None:
+def _displacement_axes(axes: Axes, report: Mapping[str, Any], attack: str, second: float = 1.2) -> None:
+    """Above the panel, what a strength is in image px and, where screens were measured, at `second` in arcmin."""
+    rows = [row for row in report["conditions"] if row["attack"] == attack and row["strength"] > 0]
+    px = px_per_strength([row for row in [*report["machine"], *rows] if row["attack"] == attack], attack)
     if px is None:
         return
+    weakest = min(row["strength"] for row in rows)
+    _unit_axis(axes, px, weakest, "mean displacement (image px)", 1.0)
+    ratios = [row["displacement_arcmin"] / row["strength"] for row in rows if row["displacement_arcmin"]]
+    if ratios:
+        _unit_axis(axes, float(np.median(ratios)), weakest, "mean displacement (arcmin, median screen)", second)
 
-    def to_px(strength: Any) -> Any:
-        return strength * px
+
+def _unit_axis(axes: Axes, per_strength: float, weakest: float, label: str, height: float) -> None:
+    """Marks begin near the weakest strength: to the left of it a panel may show strength 0."""
+
+    def from_strength(strength: Any) -> Any:
+        return strength * per_strength
 
     def to_strength(displacement: Any) -> Any:
-        return displacement / px
+        return displacement / per_strength
 
-    first, last = axes.get_xlim()
-    top = axes.secondary_xaxis("top", functions=(to_px, to_strength))
-    marks = [m for m in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if first < m / px < last]
+    first, last = weakest / 1.35, axes.get_xlim()[1]
+    top = axes.secondary_xaxis(height, functions=(from_strength, to_strength))
+    marks = [m for m in _UNIT_MARKS if first < m / per_strength < last]
     top.set_xticks(marks, [f"{m:g}" for m in marks])
     top.xaxis.set_minor_locator(NullLocator())
     top.xaxis.set_minor_formatter(FuncFormatter(lambda value, place: ""))
-    top.set_xlabel("mean displacement (image px)")
+    top.set_xlabel(label)
+
+
+def _protocol(report: Mapping[str, Any]) -> Protocol:
+    return PROTOCOLS[report["protocol"]["name"]]
+
+
+def _is_adaptive(report: Mapping[str, Any]) -> bool:
+    return bool(report["procedure"] == ADAPTIVE)
 
 
 def _shades(strengths: Sequence[float]) -> dict[float, Any]:

@@ -14,6 +14,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from study.analysis.protocols import AFC, CONSTANT, PROCEDURES, PROTOCOLS
+
 REQUIRED: Final = (
     "participant",
     "stimulus",
@@ -27,8 +29,19 @@ REQUIRED: Final = (
     "is_catch",
 )
 #: Optional columns that the analysis knows; any other column is carried along as text.
-OPTIONAL_TEXT: Final = ("control", "field", "model", "item", "population")
-OPTIONAL_NUMBERS: Final = ("px_per_degree", "displacement_px", "displacement_arcmin", "trial_index")
+OPTIONAL_TEXT: Final = ("control", "field", "model", "item", "population", "protocol", "procedure")
+OPTIONAL_NUMBERS: Final = (
+    "px_per_degree",
+    "scale",
+    "displacement_px",
+    "displacement_displayed_px",
+    "displacement_arcmin",
+    "onset_ms",
+    "exposure_ms",
+    "pauses",
+    "trial_index",
+)
+OPTIONAL_FLAGS: Final = ("unsure",)
 SIDES: Final = ("left", "right")
 IDENTITY: Final = "identity"
 CONTROLS: Final = ("", IDENTITY, "resampled", "other_field")
@@ -37,7 +50,9 @@ _SAME_STRENGTH: Final = 1e-6
 
 _TEXT = ("participant", "stimulus", "attack", "clean_side", "response_side", *OPTIONAL_TEXT)
 _NUMBERS = ("strength", "error_shift_deg", "rt_ms", *OPTIONAL_NUMBERS)
-_FLAGS = ("correct", "is_catch")
+_FLAGS = ("correct", "is_catch", *OPTIONAL_FLAGS)
+#: What an empty cell says in a column that other rows fill in.
+_WHEN_EMPTY: Final = {"unsure": "0", "protocol": AFC.name, "procedure": CONSTANT}
 _MAY_BE_EMPTY = (*OPTIONAL_TEXT, *OPTIONAL_NUMBERS, "error_shift_deg")
 
 
@@ -158,6 +173,9 @@ def _checked(columns: Mapping[str, Sequence[str]], source: str, places: Sequence
     table: dict[str, Any] = {}
     for name, cells_ in columns.items():
         values = np.array([cell.strip() for cell in cells_], dtype=object)
+        if name not in REQUIRED and not any(values):
+            continue
+        values = np.where(values == "", _WHEN_EMPTY.get(name, ""), values)
         if name not in _MAY_BE_EMPTY and name in REQUIRED:
             check.no(values == "", name, "is empty", "fill it in or leave the row out")
         if name in _NUMBERS:
@@ -171,14 +189,14 @@ def _checked(columns: Mapping[str, Sequence[str]], source: str, places: Sequence
     _check_meaning(check, table)
     frame = pd.DataFrame({name: _column(name, values) for name, values in table.items()})
     order = [*REQUIRED, *sorted(set(frame.columns) - set(REQUIRED))]
-    frame = frame[order].sort_values(order, kind="stable", ignore_index=True)
-    empty = [name for name in frame if name not in (*REQUIRED, "control") and _is_empty(frame[name])]
-    return frame.drop(columns=empty)
+    return frame[order].sort_values(order, kind="stable", ignore_index=True)
 
 
 def _check_meaning(check: "_Check", table: Mapping[str, Any]) -> None:
     for name in ("clean_side", "response_side"):
         check.no(~np.isin(table[name], SIDES), name, 'must be "left" or "right"', values=table[name])
+    _check_one_of_a_kind(check, table, "protocol", list(PROTOCOLS))
+    _check_one_of_a_kind(check, table, "procedure", PROCEDURES)
     check.no(
         ~np.isin(table["control"], CONTROLS),
         "control",
@@ -205,6 +223,19 @@ def _check_meaning(check: "_Check", table: Mapping[str, Any]) -> None:
         check.no(without_shift, "error_shift_deg", "is empty", "give it for every trial that is no catch trial")
 
 
+def _check_one_of_a_kind(check: "_Check", table: Mapping[str, Any], column: str, known: Sequence[str]) -> None:
+    """Refuse what is not known, and more than one kind in a table: their figures cannot be added up."""
+    if column not in table:
+        return
+    values = table[column]
+    check.no(~np.isin(values, known), column, f"must be one of {', '.join(known)}", values=values)
+    if len(kinds := sorted(set(values))) > 1:
+        raise TrialTableError(
+            f'{check.source}: column "{column}" holds several kinds ({", ".join(kinds)}), whose answers cannot be'
+            " compared; analyse the rows of each in a table of their own."
+        )
+
+
 def _check_strengths(check: "_Check", strength: Any, shown: Any) -> None:
     """Refuse strengths that differ by rounding only: they would be taken for conditions of their own."""
     levels = np.unique(strength[shown])
@@ -217,10 +248,6 @@ def _check_strengths(check: "_Check", strength: Any, shown: Any) -> None:
 
 def _column(name: str, values: Any) -> pd.Series:
     return pd.Series(values) if name in (*_NUMBERS, *_FLAGS) else pd.Series(values.astype(object), dtype="str")
-
-
-def _is_empty(column: pd.Series) -> bool:
-    return bool(column.isna().all() or (column == "").all())
 
 
 def _as_text(value: Any) -> str:

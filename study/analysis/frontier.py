@@ -9,8 +9,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from study.analysis.detection import dprime
+from study.analysis import displacement
+from study.analysis.detection import sensitivity
 from study.analysis.frames import cells
+from study.analysis.protocols import AFC, Protocol
 
 #: The report's names, each with the name of the same figure in a model's evaluation.
 MACHINE_FIELDS: Final = {
@@ -75,42 +77,35 @@ def _is_target(target: Any) -> bool:
     return target is None or (isinstance(target, dict) and target.keys() >= {"kind", "pitch", "yaw"})
 
 
-def frontier(trials: pd.DataFrame, machine: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def frontier(
+    trials: pd.DataFrame, machine: Sequence[Mapping[str, Any]], protocol: Protocol = AFC
+) -> list[dict[str, Any]]:
     """One row per attack and strength > 0 shown to people: what it does to the model beside how well it is detected.
 
     Success rate and mean error shift are the mean over the models evaluated at that strength, on their whole test
-    split; without an evaluation the shift is that of the pairs shown. Displacement in arcmin needs the display's scale.
+    split; without an evaluation the shift is that of the pairs shown. Displacement in arcmin is the median over the
+    sessions whose screen was measured.
     """
-    return [_row(attack, strength, cell, machine) for attack, strength, cell in cells(trials) if strength > 0]
+    return [_row(attack, strength, cell, machine, protocol) for attack, strength, cell in cells(trials) if strength > 0]
 
 
-def _row(attack: str, strength: float, cell: pd.DataFrame, machine: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _row(
+    attack: str, strength: float, cell: pd.DataFrame, machine: Sequence[Mapping[str, Any]], protocol: Protocol
+) -> dict[str, Any]:
     evaluated = [row for row in machine if row["attack"] == attack and np.isclose(row["strength"], strength)]
-    pc = float(cell["correct"].mean())
+    moved = displacement.of_condition(cell)
     shift = _mean(row["mean_error_shift_deg"] for row in evaluated)
     return {
         "attack": attack,
         "strength": strength,
-        "displacement_px": _first(_mean(row["displacement_px"] for row in evaluated), _column(cell, "displacement_px")),
-        "displacement_arcmin": _column(cell, "displacement_arcmin"),
+        **moved,
+        "displacement_px": _first(_mean(row["displacement_px"] for row in evaluated), moved["displacement_px"]),
         "success_rate": _mean(row["success_rate"] for row in evaluated),
         "mean_error_shift_deg": _first(shift, _column(cell, "error_shift_deg")),
         "models": len(evaluated),
-        "proportion_correct": pc,
-        "dprime": dprime(pc),
+        "proportion_correct": float(cell["correct"].mean()),
+        "dprime": sensitivity(cell, protocol)["dprime"],
     }
-
-
-def px_per_strength(rows: Sequence[Mapping[str, Any]], attack: str) -> float | None:
-    """Mean displacement in image px per unit of strength, where it grows in proportion to strength; None elsewhere."""
-    ratios = [
-        row["displacement_px"] / row["strength"]
-        for row in rows
-        if row["attack"] == attack and row["strength"] > 0 and row["displacement_px"]
-    ]
-    if not ratios or max(ratios) > 1.02 * min(ratios):
-        return None
-    return float(np.mean(ratios))
 
 
 def first_crossing(strengths: Sequence[float], values: Sequence[float], level: float) -> float | None:

@@ -10,6 +10,8 @@ from django.utils.safestring import mark_safe
 
 from study.analysis.equivalence import PAIRS_NEVER
 from study.analysis.figures import SIMULATED
+from study.analysis.protocols import ADAPTIVE
+from study.analysis.psychometric import POOLED
 from study.analysis.report import Report
 
 DASH: Final = "–"
@@ -33,25 +35,49 @@ CAPTIONS: Final = {
         " the same pairs as deviations from their condition, where strength plays no part."
     ),
     "bias": (
-        "Preference for one side. Left: criterion of each condition. Right: each participant's share of left answers"
-        " and the range in which 95 % of unbiased people would lie."
+        "Preference for one answer. Left: criterion of each condition. Right: each participant's share of {left}"
+        " answers and the range in which 95 % of unbiased people would lie."
     ),
 }
+#: In place of those above where strengths were chosen from the answers.
+ADAPTIVE_CAPTIONS: Final = {
+    "human_and_machine": (
+        "What the attack achieves, over strength, and the strength that people need. Blue: threshold of the pooled"
+        " curve (dashed) at half of F with its 95 % interval. Orange squares, where models were evaluated: the success"
+        " rate on their test images. Below: how far the model's error moves."
+    ),
+    "detection": (
+        "The pooled curve and its threshold at half of F with the 95 % interval. Circles: answers at each strength,"
+        " larger where more were given; they describe the path of the procedure and estimate nothing by themselves."
+        " Hollow markers: control pairs, whose trials were planned."
+    ),
+}
+ADAPTIVE_NOTE: Final = (
+    "The strengths of this study were chosen from the answers. It gives thresholds only: no verdict, no test of a"
+    " proportion correct, no comparison of conditions."
+)
 
 
 def render(report: Report, figures: Mapping[str, str]) -> str:
     """The page's HTML. `figures`: SVG text by name, as `figures.draw` returns them."""
     content = report.content
+    is_adaptive = content["procedure"] == ADAPTIVE
+    captions = _captions(content)
     context = {
         "report": content,
         "banner": _banner(content["simulated"]),
         "level": f"{content['level']:.0%}".replace("%", " %"),
         "bound": _short(content["bound"]),
-        "verdicts": [_verdict(row) for row in content["conditions"]],
+        "protocol": content["protocol"],
+        "dprime_at_bound": _number(content["protocol"]["dprime_at_bound"], 2),
+        "adaptive": ADAPTIVE_NOTE if is_adaptive else "",
+        "not_sure": _not_sure(content["not_sure"]),
+        "screens": _screens(content["screens"]),
+        "verdicts": [] if is_adaptive else [_verdict(row) for row in content["conditions"]],
         "flow": _flow(content["flow"]),
         "tables": _tables(content),
         "figures": [
-            {"caption": CAPTIONS[name], "svg": inline_svg(svg, name, CAPTIONS[name])} for name, svg in figures.items()
+            {"caption": captions[name], "svg": inline_svg(svg, name, captions[name])} for name, svg in figures.items()
         ],
         "error_shift": content["error_shift"],
         "checks": content["checks"],
@@ -61,6 +87,31 @@ def render(report: Report, figures: Mapping[str, str]) -> str:
         "again": _command(content),
     }
     return render_to_string("analysis/report.html", context)
+
+
+def _captions(content: Mapping[str, Any]) -> dict[str, str]:
+    captions = CAPTIONS | (ADAPTIVE_CAPTIONS if content["procedure"] == ADAPTIVE else {})
+    return {
+        name: caption.replace("{left}", content["protocol"]["answers"]["left"]) for name, caption in captions.items()
+    }
+
+
+def _not_sure(found: Mapping[str, Any] | None) -> str:
+    return f"{found['share']:.1%} of the answers were “not sure”. {found['scoring']}" if found else ""
+
+
+def _screens(found: Mapping[str, Any]) -> str:
+    """What is known of the size at which images were seen, in words."""
+    scales = ", ".join(_number(scale) for scale in found["scales"])
+    shown = f"Device pixels per image pixel: {scales}. " if scales else ""
+    if not found["measured"]:
+        return f"{shown}No participant's screen was measured, so displacement is given in pixels and not in arcmin."
+    low, high = (_number(found[name], 1) for name in ("px_per_degree_low", "px_per_degree_high"))
+    return (
+        f"{shown}Screens measured by {found['measured']} of {found['sessions']} participants:"
+        f" {_number(found['px_per_degree'], 1)} device pixels per degree at the median, {low} to {high}. Displacement"
+        " in arcmin is the median over these participants, with the range."
+    )
 
 
 def inline_svg(svg: str, name: str, description: str) -> str:
@@ -107,6 +158,7 @@ def _flow(flow: Mapping[str, Any]) -> dict[str, Any]:
         "excluded": sorted(flow["excluded"].items()),
         "analysed": flow["analysed"],
         "trials": flow["trials_analysed"],
+        "missed": flow["trials_missed"],
     }
 
 
@@ -123,13 +175,18 @@ def _lapse(thresholds: Sequence[Mapping[str, Any]]) -> str:
 def _tables(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Caption, column heads and rows of text of every table below the verdicts; empty tables are left out."""
     level = f"{content['level']:.0%}".replace("%", " %")
+    is_adaptive = content["procedure"] == ADAPTIVE
+    thresholds = [
+        _thresholds([row for row in content["thresholds"] if row["population"] == POOLED], level),
+        _personal_thresholds([row for row in content["thresholds"] if row["population"] != POOLED], level),
+    ]
     tables = [
-        _conditions(content["conditions"], level),
-        _tests(content["conditions"], content["bound"]),
+        *(thresholds if is_adaptive else []),
+        _adaptive_conditions(content["conditions"]) if is_adaptive else _conditions(content, level),
+        *([] if is_adaptive else _tests(content)),
         _controls(content["controls"], level),
-        _thresholds(content["thresholds"], level),
-        _regression(content["models"]["gee"]),
-        _error_shift(content["error_shift"], level),
+        *([] if is_adaptive else thresholds),
+        *([] if is_adaptive else [_regression(content["models"]["gee"]), _error_shift(content["error_shift"], level)]),
         _frontier(content["frontier"]),
         _machine(content["machine"]),
     ]
@@ -142,30 +199,27 @@ def _table(
     return {"id": identifier, "caption": caption, "head": head, "rows": rows, "note": note}
 
 
-def _conditions(rows: Sequence[Mapping[str, Any]], level: str) -> dict[str, Any]:
+def _conditions(content: Mapping[str, Any], level: str) -> dict[str, Any]:
+    rows, protocol = content["conditions"], content["protocol"]
+    unsure = content["not_sure"] is not None
+    answers = protocol["answers"]
     return _table(
         "conditions",
         f"Detection in each condition. Wilson and Clopper-Pearson {level} intervals take trials as independent and are"
-        " descriptive; the two-way interval carries participants and images.",
+        f" descriptive; the two-way interval carries participants and images. {protocol['dprime']}. Criterion: below 0,"
+        f" people prefer {answers['left']}; above 0, {answers['right']}. A dash: not defined, or not measured.",
         [
-            "attack",
-            "s",
-            "n",
-            "correct",
-            "PC",
-            "two-way",
-            "Wilson",
-            "Clopper-Pearson",
-            "d′",
-            "bias-free d′",
-            "criterion",
+            "attack", "s", "px", "arcmin", "n", *(["not sure"] if unsure else []), "PC", "two-way",
+            "Wilson", "Clopper-Pearson", "d′", "bias-free d′", "criterion",
         ],
         [
             [
                 row["attack"],
                 _number(row["strength"]),
+                _number(row["displacement_px"], 2),
+                _number(row["displacement_arcmin"], 2),
                 str(row["n"]),
-                str(row["correct"]),
+                *([_number(row["unsure_share"], 3)] if unsure else []),
                 _number(row["proportion_correct"], 3),
                 _interval(row, "two_way_low", "two_way_high", 3),
                 _interval(row, "wilson_low", "wilson_high", 3),
@@ -176,35 +230,87 @@ def _conditions(rows: Sequence[Mapping[str, Any]], level: str) -> dict[str, Any]
             ]
             for row in rows
         ],
-    )
+    )  # fmt: skip
 
 
-def _tests(rows: Sequence[Mapping[str, Any]], bound: float) -> dict[str, Any]:
-    b = _short(bound)
-    names = ("two_way_tost_p", "two_way_upper_bound_p", "two_way_difference_p", "two_way_holm_p")
-    companions = ("tost_p", "upper_bound_p", "holm_p")
+def _adaptive_conditions(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return _table(
-        "tests",
-        f"Tests (p values). The two-way tests and the spread between participants decide; those on one proportion per"
-        f" participant are companions, which take images as fixed. Bound {b}; Holm over the strengths above 0.",
-        [
-            "attack", "s", "equivalence", f"PC < {b}", "PC ≠ .5", "PC ≠ .5, Holm", "spread",
-            "share off chance, at most", "participants: equivalence", f"participants: PC < {b}",
-            "participants: PC > .5, Holm",
-        ],
+        "conditions",
+        "How often each strength was shown, which the answers decided, and what was answered. These proportions"
+        " estimate nothing by themselves. Strength 0: identical images, whose trials were planned.",
+        ["attack", "s", "image px", "arcmin", "n", "correct", "participants", "images"],
         [
             [
                 row["attack"],
                 _number(row["strength"]),
-                *(_p(row[name]) for name in names),
-                _p(row["participant_spread"]["p"]),
-                _number(row["participant_spread"]["off_chance_share_upper"], 2),
-                *(_p(row[name]) for name in companions),
+                _number(row["displacement_px"], 2),
+                _arcmin(row),
+                *(str(row[name]) for name in ("n", "correct", "participants", "stimuli")),
             ]
             for row in rows
         ],
-        note=_spread_note(rows),
-    )  # fmt: skip
+    )
+
+
+def _arcmin(row: Mapping[str, Any]) -> str:
+    """Median over sessions and, where screens differ, the range."""
+    text, low, high = (_number(row[f"displacement_arcmin{end}"], 2) for end in ("", "_low", "_high"))
+    return text if low == high else f"{text} ({low} to {high})"
+
+
+def _tests(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows, b = content["conditions"], _short(content["bound"])
+    names = ("two_way_tost_p", "two_way_upper_bound_p", "two_way_difference_p", "two_way_holm_p")
+    companions = ("tost_p", "upper_bound_p", "holm_p")
+    tables = [
+        _table(
+            "tests",
+            f"Tests (p values). The two-way tests and the spread between participants decide; those on one proportion"
+            f" per participant are companions, which take images as fixed. Bound {b}; Holm over the strengths above 0.",
+            [
+                "attack", "s", "equivalence", f"PC < {b}", "PC ≠ .5", "PC ≠ .5, Holm", "spread",
+                "share off chance, at most", "participants: equivalence", f"participants: PC < {b}",
+                "participants: PC > .5, Holm",
+            ],
+            [
+                [
+                    row["attack"],
+                    _number(row["strength"]),
+                    *(_p(row[name]) for name in names),
+                    _p(row["participant_spread"]["p"]),
+                    _number(row["participant_spread"]["off_chance_share_upper"], 2),
+                    *(_p(row[name]) for name in companions),
+                ]
+                for row in rows
+            ],
+            note=_spread_note(rows),
+        )
+    ]  # fmt: skip
+    if content["protocol"]["name"] == "yes_no":
+        tables.append(_yes_no_tests(rows, content))
+    return tables
+
+
+def _yes_no_tests(rows: Sequence[Mapping[str, Any]], content: Mapping[str, Any]) -> dict[str, Any]:
+    limit = _number(content["protocol"]["dprime_at_bound"], 2)
+    return _table(
+        "yes_no",
+        "d′ of single images, with two-way intervals. People who hardly ever say “altered” have a PC near .5 whatever"
+        f" they can see, so a claim below the bound needs this test as well: d′ within ±{limit}, what unbiased people"
+        f" have at PC {_short(content['bound'])}.",
+        ["attack", "s", "d′", "two-way", "criterion", "equivalence"],
+        [
+            [
+                row["attack"],
+                _number(row["strength"]),
+                _number(row["dprime"], 2),
+                _interval(row, "two_way_dprime_low", "two_way_dprime_high", 2),
+                _number(row["criterion"], 2),
+                _p(row["two_way_dprime_tost_p"]),
+            ]
+            for row in rows
+        ],
+    )
 
 
 def _spread_note(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -239,8 +345,9 @@ def _thresholds(rows: Sequence[Mapping[str, Any]], level: str) -> dict[str, Any]
     return _table(
         "thresholds",
         f"Thresholds of the curve pooled over participants, in units of strength, with {level} profile-likelihood"
-        " intervals widened for clusters.",
-        ["attack", "curve", "at", "PC there", "threshold", "interval", "slope", "lapse", "note"],
+        " intervals widened for clusters; in image px and arcmin where they grow in proportion to strength, arcmin on"
+        " the median of the screens that were measured.",
+        ["attack", "curve", "at", "PC there", "threshold", "interval", "px", "arcmin", "slope", "lapse", "note"],
         [
             [
                 row["attack"],
@@ -249,8 +356,33 @@ def _thresholds(rows: Sequence[Mapping[str, Any]], level: str) -> dict[str, Any]
                 _number(row["level_of_pc"], 3),
                 _number(row["threshold"], 3),
                 _interval(row, "low", "high", 3),
+                _number(row["threshold_px"], 2),
+                _number(row["threshold_arcmin"], 2),
                 _number(row["slope"], 2),
                 _number(row["lapse"], 3),
+                row["note"] or "",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _personal_thresholds(rows: Sequence[Mapping[str, Any]], level: str) -> dict[str, Any]:
+    return _table(
+        "personal_thresholds",
+        f"Threshold of each participant at half of F, in units of strength: mean and central {level} interval of the"
+        " posterior of QUEST+ given the stored answers, over all slopes and lapse rates. Arcmin: on the participant's"
+        " own screen, where it was measured.",
+        ["participant", "attack", "answers", "threshold", "interval", "px", "arcmin", "note"],
+        [
+            [
+                row["population"],
+                row["attack"],
+                str(row["n"]),
+                _number(row["threshold"], 3),
+                _interval(row, "low", "high", 3),
+                _number(row["threshold_px"], 2),
+                _number(row["threshold_arcmin"], 2),
                 row["note"] or "",
             ]
             for row in rows
@@ -307,7 +439,7 @@ def _frontier(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 row["attack"],
                 _number(row["strength"]),
                 _number(row["displacement_px"], 2),
-                _number(row["displacement_arcmin"], 2),
+                _arcmin(row),
                 _number(row["success_rate"], 3),
                 _number(row["mean_error_shift_deg"], 2),
                 _number(row["proportion_correct"], 3),

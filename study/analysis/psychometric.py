@@ -24,6 +24,8 @@ SIGMOIDS: Final[tuple[Sigmoid, ...]] = ("Weibull", "cumulative Gaussian")
 LEVELS: Final[tuple[Level, ...]] = ("half of F", "PC .75")
 
 GUESS: Final = 0.5
+#: In place of a participant's name: one curve over the answers of all.
+POOLED: Final = "pooled"
 DEFAULT_LAPSE: Final = 0.02
 _MAX_LAPSE = 0.2
 _SLOPES = (math.log(0.2), math.log(20.0))
@@ -313,7 +315,7 @@ def threshold_rows(attack: str, sigmoid: Sigmoid, fitted: Fit) -> list[dict[str,
             "high": threshold.high,
             "level": threshold.level,
             "level_of_pc": threshold.level_of_pc,
-            "population": "pooled",
+            "population": POOLED,
             "method": f"{sigmoid} on log strength, maximum likelihood, profile interval widened for clusters",
             "unit": "strength",
             "slope": fitted.curve.slope if fitted.curve else None,

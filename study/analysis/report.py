@@ -11,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,15 +20,29 @@ from typing import Any, Final
 import pandas as pd
 from scipy import stats
 
-from study.analysis import controls, detection, equivalence, error_shift, frames, frontier, mixed, psychometric
-from study.analysis.exclusions import ExclusionRules, broken_rules
+from study.analysis import (
+    adaptive,
+    controls,
+    detection,
+    displacement,
+    equivalence,
+    error_shift,
+    frames,
+    frontier,
+    mixed,
+    psychometric,
+)
+from study.analysis.exclusions import ExclusionRules, Missed, broken_rules
+from study.analysis.protocols import ADAPTIVE, CONSTANT, Protocol, is_adaptive, protocol_of
 
 LEVEL: Final = 0.95
 PACKAGES: Final = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib")
 MIN_CLUSTERS: Final = 10
+NOT_SURE: Final = "“Not sure” is a guess: a fair coin decided which answer was counted, half right on average."
 #: Files that only some reports have.
 EXCLUDED_CSV: Final = "excluded_trials.csv"
 MACHINE_JSON: Final = "machine.json"
+SOMETIMES: Final = (EXCLUDED_CSV, MACHINE_JSON, "figures/error_shift.svg", "figures/bias.svg")
 
 Progress = Callable[[str], None]
 
@@ -47,6 +62,9 @@ class Material:
         left_before: participants without rows, {why: how many}.
         design_sha256, design_matches: hash of the frozen design, and whether it still has it. None without a study.
         earlier_designs: participants who ran under an earlier version of the design.
+        missed: trials without an answer in time, {participant: how many of how many}; None = not known.
+        flagged: signs of a script, {participant: signs}, empty for those without; None = not looked for.
+        not_sure: how the frozen design scores "not sure", in words; "" = it does not say.
         machine: rows of `frontier.machine_rows`.
         seed: of the study's plan.
     """
@@ -62,6 +80,9 @@ class Material:
     design_sha256: str | None = None
     design_matches: bool | None = None
     earlier_designs: int = 0
+    missed: Mapping[str, Missed] | None = None
+    flagged: Mapping[str, Sequence[str]] | None = None
+    not_sure: str = ""
     machine: Sequence[Mapping[str, Any]] = ()
     seed: int | None = None
 
@@ -79,6 +100,10 @@ class Report:
     def main_trials(self) -> pd.DataFrame:
         return frames.main_trials(self.analysed)
 
+    @property
+    def protocol(self) -> Protocol:
+        return protocol_of(self.analysed)
+
 
 def build(material: Material, progress: Progress = lambda step: None) -> Report:
     """Compute every number of the report.
@@ -87,7 +112,7 @@ def build(material: Material, progress: Progress = lambda step: None) -> Report:
     """
     progress("exclusion rules")
     finished = material.trials[~material.trials["participant"].isin(list(material.left_out))]
-    broken = {**material.left_out, **broken_rules(finished, material.rules)}
+    broken = {**material.left_out, **broken_rules(finished, material.rules, material.missed)}
     is_excluded = material.trials["participant"].isin(list(broken))
     analysed = material.trials[~is_excluded].reset_index(drop=True)
     main = frames.main_trials(analysed)
@@ -95,15 +120,19 @@ def build(material: Material, progress: Progress = lambda step: None) -> Report:
         raise frames.TrialTableError(
             f"{material.name}: the exclusion rules leave no participant; there is nothing to analyse."
         )
+    protocol, of_adaptive = protocol_of(main), is_adaptive(main)
     progress("detection and verdicts")
     conditions = _conditions(main, material.bound)
     progress("regression")
-    gee = mixed.gee(main)
+    gee = adaptive.no_regression("correct ~ strength") if of_adaptive else mixed.gee(main)
     progress("psychometric functions")
     fits = _fits(main, frames.catch_trials(analysed))
+    thresholds = _thresholds(main, fits)
     progress("error shift and controls")
     content = {
         "study": material.name,
+        "protocol": _protocol(protocol, material.bound),
+        "procedure": ADAPTIVE if of_adaptive else CONSTANT,
         "flow": _flow(material, broken, analysed),
         "design": {"sha256": material.design_sha256, "matches": material.design_matches},
         "data_sha256": frames.sha256(analysed),
@@ -111,13 +140,15 @@ def build(material: Material, progress: Progress = lambda step: None) -> Report:
         "scope": material.scope or _scope(main),
         "level": LEVEL,
         "bound": material.bound,
+        "screens": displacement.screens(analysed),
+        "not_sure": _not_sure(main, material),
         "conditions": conditions,
-        "controls": controls.compare(frames.control_trials(analysed), main, LEVEL),
+        "controls": _controls(analysed, main),
         "models": {"gee": gee},
-        "thresholds": [row for key, fit in fits.items() for row in psychometric.threshold_rows(*key, fit)],
-        "error_shift": error_shift.summary(main),
+        "thresholds": thresholds,
+        "error_shift": None if of_adaptive else error_shift.summary(protocol.showing_the_alteration(main)),
         "machine": list(material.machine),
-        "frontier": frontier.frontier(main, material.machine),
+        "frontier": [] if of_adaptive else frontier.frontier(main, material.machine, protocol),
         "checks": _checks(material, analysed, conditions, gee, fits),
         "versions": versions(),
         "commit": commit(),
@@ -181,7 +212,7 @@ def commit() -> str | None:
 
 def _move_into(made: Path, out: Path) -> None:
     (out / "figures").mkdir(parents=True, exist_ok=True)
-    for name in (EXCLUDED_CSV, MACHINE_JSON):
+    for name in SOMETIMES:
         if not (made / name).exists():
             (out / name).unlink(missing_ok=True)
     files = sorted((path for path in made.rglob("*") if path.is_file()), key=lambda path: path.name == "report.html")
@@ -190,11 +221,40 @@ def _move_into(made: Path, out: Path) -> None:
 
 
 def _conditions(main: pd.DataFrame, bound: float) -> list[dict[str, Any]]:
-    assessed = equivalence.assess(main, bound, LEVEL)
-    return [
-        {"attack": attack, "strength": strength} | detection.describe(cell, LEVEL) | row
+    protocol = protocol_of(main)
+    assessed = equivalence.assess(main, bound, LEVEL, protocol)
+    rows = [
+        {"attack": attack, "strength": strength}
+        | detection.describe(cell, LEVEL, protocol)
+        | displacement.of_condition(cell)
+        | row
         for (attack, strength, cell), row in zip(frames.cells(main), assessed, strict=True)
     ]
+    return [adaptive.without_claims(row) for row in rows] if is_adaptive(main) else rows
+
+
+def _controls(analysed: pd.DataFrame, main: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = controls.compare(frames.control_trials(analysed), main, LEVEL)
+    return [adaptive.control_without_contrast(row) for row in rows] if is_adaptive(main) else rows
+
+
+def _protocol(protocol: Protocol, bound: float) -> dict[str, Any]:
+    return {
+        "name": protocol.name,
+        "title": protocol.title,
+        "question": protocol.question,
+        "answers": {"left": protocol.left, "right": protocol.right},
+        "chance": psychometric.GUESS,
+        "dprime": protocol.dprime,
+        "dprime_at_bound": detection.dprime(bound, protocol.model),
+    }
+
+
+def _not_sure(main: pd.DataFrame, material: Material) -> dict[str, Any] | None:
+    """How often "not sure" was chosen and how it is scored; None where the table does not know it."""
+    if "unsure" not in main:
+        return None
+    return {"share": float(main["unsure"].mean()), "scoring": material.not_sure or NOT_SURE}
 
 
 def _fits(main: pd.DataFrame, catch: pd.DataFrame) -> dict[tuple[str, psychometric.Sigmoid], psychometric.Fit]:
@@ -203,6 +263,17 @@ def _fits(main: pd.DataFrame, catch: pd.DataFrame) -> dict[tuple[str, psychometr
         for attack in sorted(main["attack"].unique())
         for sigmoid in psychometric.SIGMOIDS
     }
+
+
+def _thresholds(
+    main: pd.DataFrame, fits: Mapping[tuple[str, psychometric.Sigmoid], psychometric.Fit]
+) -> list[dict[str, Any]]:
+    """Of the pooled curves; in an adaptive study of each participant as well. In strength, px and arcmin."""
+    rows = [row for key, fit in fits.items() for row in psychometric.threshold_rows(*key, fit)]
+    if is_adaptive(main):
+        rows += adaptive.threshold_rows(main, LEVEL)
+    units = {attack: displacement.per_strength(main, attack) for attack in main["attack"].unique()}
+    return [row | displacement.of_threshold(row, units[row["attack"]]) for row in rows]
 
 
 def _flow(material: Material, broken: Mapping[str, str], analysed: pd.DataFrame) -> dict[str, Any]:
@@ -217,13 +288,20 @@ def _flow(material: Material, broken: Mapping[str, str], analysed: pd.DataFrame)
         "excluded": excluded,
         "analysed": int(analysed["participant"].nunique()),
         "trials_analysed": len(frames.main_trials(analysed)),
+        "trials_missed": _missed(material, analysed),
     }
+
+
+def _missed(material: Material, analysed: pd.DataFrame) -> int | None:
+    if material.missed is None:
+        return None
+    return sum(material.missed[person].n for person in analysed["participant"].unique() if person in material.missed)
 
 
 def _scope(main: pd.DataFrame) -> str:
     images = main["stimulus"].nunique()
     return (
-        f"for the trigger, the models and the {images} images of this table only, side by side with the reference, at"
+        f"for the trigger, the models and the {images} images of this table only, {protocol_of(main).presentation}, at"
         " the scale and exposure at which they were shown"
     )
 
@@ -241,13 +319,17 @@ def _checks(
         *_identity_checks(conditions),
         _catch_check(catch),
         _side_check(analysed),
-        _cluster_check(conditions),
-        _precision_check(conditions, material.bound),
+        _cluster_check(main),
         _repetition_check(main),
-        _exclusion_check(material, conditions),
-        _check("regression converged", bool(gee["converged"]), gee["reason"] or "GEE: yes"),
+        _script_check(material, main),
         *(_curve_check(attack, fit) for (attack, sigmoid), fit in fits.items() if sigmoid == "Weibull"),
     ]
+    if not is_adaptive(main):
+        checks += [
+            _precision_check(conditions, material.bound),
+            _exclusion_check(material, conditions),
+            _check("regression converged", bool(gee["converged"]), gee["reason"] or "GEE: yes"),
+        ]
     return [check for check in checks if check is not None]
 
 
@@ -302,28 +384,51 @@ def _side_check(analysed: pd.DataFrame) -> dict[str, Any]:
     shown = analysed[analysed["is_catch"] == 0]
     right = int((shown["clean_side"] == "left").sum())
     p = float(stats.binomtest(right, len(shown)).pvalue)
-    return _check("sides balanced", p >= 0.001, f"altered image on the right in {right} of {len(shown)} trials")
+    return _check("sides balanced", p >= 0.001, f"{protocol_of(shown).second} in {right} of {len(shown)} trials")
 
 
-def _cluster_check(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    people = min(row["participants"] for row in conditions)
-    images = min(row["stimuli"] for row in conditions)
-    detail = f"at least {people} participants and {images} stimuli per condition; unproven below {MIN_CLUSTERS}"
+def _cluster_check(main: pd.DataFrame) -> dict[str, Any]:
+    """Enough to tell people and images from their sample; in an adaptive study all conditions tell one threshold."""
+    cells = [main] if is_adaptive(main) else [cell for _, _, cell in frames.cells(main)]
+    people = min(cell["participant"].nunique() for cell in cells)
+    images = min(cell["stimulus"].nunique() for cell in cells)
+    per = "" if is_adaptive(main) else " per condition"
+    detail = f"at least {people} participants and {images} stimuli{per}; unproven below {MIN_CLUSTERS}"
     return _check("enough participants and stimuli", min(people, images) >= MIN_CLUSTERS, detail)
 
 
 def _precision_check(conditions: Sequence[Mapping[str, Any]], bound: float) -> dict[str, Any]:
     """Could the bound be passed at all? A condition at exactly .5 with this standard error must pass its test."""
-    hopeless = []
-    for row in conditions:
-        se, df = row["two_way_se"], min(row["participants"], row["stimuli"]) - 1
-        if se is None or stats.t.sf((bound - 0.5) / se if se else math.inf, df) >= equivalence.ALPHA:
-            hopeless.append(f"{row['attack']} s = {row['strength']:g}")
+    hopeless = [f"{row['attack']} s = {row['strength']:g}" for row in conditions if not _may_pass(row, bound)]
     if not hopeless:
         return _check("precise enough for the bound", True, "every condition could pass if detection were at chance")
     return _check(
         "precise enough for the bound", False, f"could not pass even at chance, too few trials: {', '.join(hopeless)}"
     )
+
+
+def _may_pass(row: Mapping[str, Any], bound: float) -> bool:
+    df = min(row["participants"], row["stimuli"]) - 1
+    limits = [(bound - 0.5, row["two_way_se"])]
+    if "two_way_dprime_se" in row:
+        limits.append((detection.dprime(bound, "yes/no") or 0.0, row["two_way_dprime_se"]))
+    return all(
+        se is not None and stats.t.sf(limit / se if se else math.inf, df) < equivalence.ALPHA for limit, se in limits
+    )
+
+
+def _script_check(material: Material, main: pd.DataFrame) -> dict[str, Any] | None:
+    """Flags call for a second look; they exclude nobody."""
+    if material.flagged is None:
+        return None
+    signs = [material.flagged.get(person, ()) for person in main["participant"].unique()]
+    flagged = sum(bool(of_one) for of_one in signs)
+    counts = Counter(sign.replace("_", " ") for of_one in signs for sign in of_one)
+    words = ", ".join(f"{sign}: {n}" for sign, n in sorted(counts.items()))
+    detail = (
+        f"{flagged} of {len(signs)} analysed participants show signs of a script ({words}); none is left out for it"
+    )
+    return _check("no signs of scripts", not flagged, detail if flagged else f"none in {len(signs)} participants")
 
 
 def _repetition_check(main: pd.DataFrame) -> dict[str, Any]:

@@ -41,6 +41,15 @@ def simulate(
     return from_records(rows, "simulation")
 
 
+def on_screens(trials: pd.DataFrame, screens: dict[str, float], px_per_unit: float = 0.5) -> pd.DataFrame:
+    """The table as shown at 4 device px per image px; people without a screen in `screens` did not measure theirs."""
+    px = px_per_unit * trials["strength"]
+    density = trials["participant"].map(screens)
+    return trials.assign(
+        displacement_px=px, scale=4.0, px_per_degree=density, displacement_arcmin=px * 4 / density * 60
+    )
+
+
 def one_condition(seed: int, chances: Sequence[float], trials: int = 6, stimuli: int = 30) -> pd.DataFrame:
     """One condition in which each participant has a PC of their own."""
     rng = np.random.default_rng(seed)

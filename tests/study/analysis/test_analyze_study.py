@@ -4,13 +4,17 @@ import subprocess
 import sys
 from copy import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from study.analysis import frames
+from study.analysis.exclusions import CATCH, MISSED
 from study.analysis.models import Analysis
-from study.trials.models import Population
+from study.trials.models import Choice, Population, Session, Study
 from tests.study.factories import answer, answer_all, make_study, start
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,6 +33,14 @@ def answered(db):
         answer_all(session, correctly=correctly)
         session.complete()
     return study
+
+
+def answer_two_thirds(session: Session, person: int) -> None:
+    """Catch trials right, every third of the others wrong."""
+    while (trial := session.due_trials().first()) is not None:
+        right = trial.phase == "catch" or (trial.index + person) % 3
+        wrong_side = "right" if trial.altered_side == "left" else "left"
+        answer(session, trial.index, trial.altered_side if right else wrong_side)
 
 
 # --- a trial table in a file
@@ -208,6 +220,133 @@ def test_a_study_is_recomputed_from_the_files_in_its_report(db, tmp_path: Path) 
     assert {name: after[name] for name in same} == {name: before[name] for name in same}
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"protocol": "yes_no"},
+        {"protocol": "oddity", "not_sure": True},
+        {"protocol": "ifc", "exposure_ms": 500, "procedure": "adaptive", "adaptive_trials": 6, "adaptive_minimum": 6},
+    ],
+    ids=["yes/no", "oddity", "adaptive"],
+)
+def test_a_study_of_any_protocol_is_recomputed_from_its_trials(db, tmp_path: Path, fields: dict[str, Any]) -> None:
+    study = make_study(**fields)
+    for person in range(2):
+        session, _ = start(study, Population.SIMULATED)
+        session.record_screen(attempt=1, scale=4, px_per_mm=10.0, distance_mm=500.0, device={"distance": "told"})
+        answer_two_thirds(session, person)
+        session.complete()
+    analyze(study.slug, "--out", tmp_path / "first", population="simulated")
+    analyze("--csv", tmp_path / "first" / "trials.csv", "--out", tmp_path / "again")
+    before, after = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("first", "again"))
+    assert before["protocol"]["name"] == study.protocol
+    assert before["procedure"] == study.procedure
+    assert before["screens"]["measured"] == before["flow"]["analysed"] == 2
+    same = (
+        "protocol",
+        "procedure",
+        "screens",
+        "conditions",
+        "controls",
+        "models",
+        "thresholds",
+        "error_shift",
+        "frontier",
+    )
+    assert {name: after[name] for name in same} == {name: before[name] for name in same}
+
+
+def test_the_scope_names_protocol_exposure_and_scale(db, tmp_path: Path) -> None:
+    study = make_study(protocol="ifc", exposure_ms=500, scale=3, enlargement=2)
+    session, _ = start(study, Population.SIMULATED)
+    answer_all(session)
+    session.complete()
+    analyze(study.slug, "--out", tmp_path, population="simulated")
+    scope = json.loads((tmp_path / "report.json").read_text())["scope"]
+    assert "one after the other with the reference" in scope
+    assert "at 3 device pixels per image pixel after smooth enlargement by 2, shown for 500 ms" in scope
+
+
+def test_people_who_could_not_go_on_are_counted_with_the_reason(answered, tmp_path: Path) -> None:
+    start(answered, Population.SIMULATED)[0].screen_out("window")
+    late, _ = start(answered, Population.SIMULATED)
+    answer(late, 0)
+    answer(late, 1)
+    answer(late, 2)
+    late.time_out()
+    analyze(answered.slug, "--out", tmp_path, population="simulated")
+    flow = json.loads((tmp_path / "report.json").read_text())["flow"]
+    assert flow["excluded"] == {"screened out: window": 1, "timed out": 1, CATCH: 1}
+    assert flow["recruited"] == 4 == flow["analysed"] + sum(flow["excluded"].values())
+
+
+def test_missed_trials_of_a_study_are_counted_and_judged_by_its_own_rule(db, tmp_path: Path) -> None:
+    study = make_study(response_ms=2000)
+    for missed in (1, 4, 20):
+        session, _ = start(study, Population.SIMULATED)
+        for trial in session.trials.order_by("index"):
+            answer(session, trial.index, Choice.NONE if 2 <= trial.index < 2 + missed else trial.altered_side)
+        session.complete()
+    analyze(study.slug, "--out", tmp_path, population="simulated")
+    flow = json.loads((tmp_path / "report.json").read_text())["flow"]
+    assert flow["excluded"] == {MISSED: 2}
+    assert (flow["recruited"], flow["analysed"], flow["trials_missed"]) == (3, 1, 1)
+
+
+def test_in_yes_no_somebody_who_always_sees_an_unaltered_image_is_not_left_out(db, tmp_path: Path) -> None:
+    study = make_study(protocol="yes_no")
+    for _ in range(2):
+        session, _ = start(study, Population.SIMULATED)
+        for trial in session.trials.order_by("index"):
+            answer(session, trial.index, trial.altered_side if trial.phase == "catch" else "right")
+        session.complete()
+    analyze(study.slug, "--out", tmp_path, population="simulated")
+    assert json.loads((tmp_path / "report.json").read_text())["flow"]["analysed"] == 2
+
+
+def test_a_study_that_changed_its_protocol_is_refused_with_one_sentence(db, tmp_path: Path) -> None:
+    study = make_study()
+    for protocol in ("afc", "oddity"):
+        session, _ = start(study, Population.SIMULATED)
+        answer_all(session)
+        session.complete()
+        if protocol == "afc":
+            study.amend("another question", protocol="oddity")
+    with pytest.raises(CommandError, match=r"several kinds \(afc, oddity\)"):
+        analyze(study.slug, "--out", tmp_path / "out", population="simulated")
+
+
+def test_signs_of_a_script_are_looked_for_in_real_answers_only(db, tmp_path: Path) -> None:
+    study = make_study()
+    for population in (Population.REAL, Population.SIMULATED):
+        session, _ = start(study, population)
+        answer_all(session)
+        session.complete()
+        analyze(study.slug, "--out", tmp_path / population, population=population)
+    real, simulated = (
+        {check["name"]: check["ok"] for check in json.loads((tmp_path / name / "report.json").read_text())["checks"]}
+        for name in ("real", "simulated")
+    )
+    assert real["no signs of scripts"] is False
+    assert "no signs of scripts" not in simulated
+
+
+@pytest.mark.parametrize("procedure", ["constant", "adaptive"])
+def test_reading_a_study_takes_no_more_queries_for_more_trials(db, procedure: str) -> None:
+    from study.analysis import tables
+
+    study = make_study(procedure=procedure, adaptive_trials=6, adaptive_minimum=6)
+    queries = []
+    for _ in range(3):
+        session, _ = start(study, Population.SIMULATED)
+        answer_all(session)
+        session.complete()
+        with CaptureQueriesContext(connection) as captured:
+            tables.read_study(Study.objects.get(pk=study.pk), Population.SIMULATED)
+        queries.append(len(captured))
+    assert queries[2] <= queries[0]
+
+
 def test_catch_trials_do_not_blur_the_displacement_of_a_unit_of_strength(answered) -> None:
     from study.analysis import tables
 
@@ -220,10 +359,10 @@ def test_catch_trials_do_not_blur_the_displacement_of_a_unit_of_strength(answere
     assert tables._machine(answered, rows)[0]["displacement_px"] == pytest.approx(0.3)
 
 
-def test_the_admin_imports_no_numbers() -> None:
+def test_the_admin_imports_no_statistics() -> None:
     code = (
         "import django, sys; django.setup(); from study.analysis import admin, models;"
-        "heavy = ('numpy', 'pandas', 'scipy', 'statsmodels', 'matplotlib', 'torch');"
+        "heavy = ('pandas', 'scipy', 'statsmodels', 'matplotlib', 'torch');"
         "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run(

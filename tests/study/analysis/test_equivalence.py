@@ -1,12 +1,16 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from study.analysis import equivalence, frames
 from study.analysis.equivalence import Evidence, TwoWay, verdict, verdicts_in_sequence
+from study.analysis.protocols import YES_NO
+from tests.study.analysis import observers
 from tests.study.analysis.observers import one_condition, simulate
 
 SHOWN = Evidence(equivalence_p=0.01, spread_p=0.5, difference_p=0.5)
@@ -254,3 +258,80 @@ def test_pairs_needed_follow_from_dprime() -> None:
     assert equivalence.pairs_needed(0.5) is None
     assert equivalence.pairs_needed(None) is None
     assert equivalence.pairs_needed(1.0) == 1
+
+
+# --- other protocols
+
+
+def single_images(*rates: tuple[float, float], trials: int = 10, seed: int = 1) -> pd.DataFrame:
+    """Yes/no answers at one strength: each person's rates of saying "altered" to altered and to clean images."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for person, (hit, false_alarm) in enumerate(rates):
+        for i, stimulus in enumerate(rng.choice(60, 2 * trials, replace=False)):
+            shown = i % 2 == 0
+            clean_side = "right" if shown else "left"
+            response_side = "left" if rng.random() < (hit if shown else false_alarm) else "right"
+            answer = {"clean_side": clean_side, "response_side": response_side, "protocol": "yes_no"}
+            line = observers.row(rng, person, f"S{stimulus}", 0.5, 0.5)
+            rows.append(line | answer | {"correct": int(clean_side != response_side)})
+    return frames.from_records(rows, "simulation")
+
+
+def test_in_yes_no_people_who_hardly_ever_say_altered_hide_nothing_behind_their_criterion() -> None:
+    seen_but_seldom_said = single_images(*[(0.12, 0.02)] * 40)
+    (found,) = equivalence.assess(seen_but_seldom_said, protocol=YES_NO)
+    assert found["two_way_tost_p"] < 0.05
+    assert found["two_way_dprime_low"] > 0.5
+    assert found["verdict"] == "detectable"
+    (side_by_side,) = equivalence.assess(seen_but_seldom_said)
+    assert side_by_side["verdict"] == "detectable, below the bound (.60)"
+
+
+def test_in_yes_no_people_who_see_nothing_are_below_the_bound_whatever_their_criterion() -> None:
+    for rate in (0.5, 0.15):
+        (found,) = equivalence.assess(single_images(*[(rate, rate)] * 40, trials=12), protocol=YES_NO)
+        assert found["verdict"] == "below the bound (.60)"
+
+
+def test_an_equivalence_that_is_not_shown_names_both_measures_in_yes_no() -> None:
+    (found,) = equivalence.assess(single_images(*[(0.5, 0.5)] * 8, trials=3), protocol=YES_NO)
+    assert found["verdict_reason"] == "equivalence of both PC and d′ within (.40, .60) is not shown"
+
+
+def test_the_two_way_interval_of_a_yes_no_dprime_holds_the_truth() -> None:
+    truth = stats.norm.ppf(0.7) - stats.norm.ppf(0.3)
+    found = [equivalence.YesNo.of(single_images(*[(0.7, 0.3)] * 12, seed=seed)) for seed in range(60)]
+    held = [low <= truth <= high for low, high in (one.interval(0.95) for one in found if one)]
+    assert len(held) == 60
+    assert np.mean(held) >= 0.9
+
+
+def test_without_one_of_the_two_images_there_is_no_yes_no_dprime() -> None:
+    trials = single_images(*[(0.5, 0.5)] * 12)
+    (found,) = equivalence.assess(YES_NO.showing_the_alteration(trials), protocol=YES_NO)
+    assert found["two_way_dprime_low"] is None
+    assert found["verdict"] == "inconclusive"
+
+
+def test_pairs_needed_follow_the_model_of_the_protocol() -> None:
+    assert equivalence.pairs_needed(0.60, "yes/no") == math.ceil(2 * (1.6448536 / (2 * stats.norm.ppf(0.6))) ** 2)
+    assert equivalence.pairs_needed(0.60, "differencing") == math.ceil(2 * (1.6448536 / 1.1876) ** 2)
+
+
+def test_in_yes_no_people_may_differ_in_their_criteria_but_not_in_what_they_see() -> None:
+    criteria = [(0.1, 0.1)] * 20 + [(0.8, 0.8)] * 20
+    assert equivalence.yes_no_spread(single_images(*criteria))["p"] > 0.05
+    some_see = [(0.45, 0.02)] * 8 + [(0.1, 0.12)] * 32
+    assert equivalence.yes_no_spread(single_images(*some_see))["p"] < 0.01
+
+
+def test_the_yes_no_spread_test_keeps_its_level() -> None:
+    alike = [
+        equivalence.yes_no_spread(single_images(*[(0.3, 0.2)] * 30, trials=5, seed=seed))["p"] for seed in range(80)
+    ]
+    assert np.mean(np.array(alike) < 0.05) <= 0.125
+
+
+def test_where_nobody_ever_says_altered_no_spread_is_known() -> None:
+    assert equivalence.yes_no_spread(single_images(*[(0.0, 0.0)] * 5))["p"] is None

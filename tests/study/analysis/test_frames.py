@@ -208,3 +208,37 @@ def test_simulated_rows_are_recognised() -> None:
     assert frames.is_simulated(trials) is None
     assert frames.is_simulated(trials.assign(population="simulated")) is True
     assert frames.is_simulated(trials.assign(population="real")) is False
+
+
+# --- protocol, procedure, "not sure"
+
+
+def test_several_protocols_in_one_table_are_refused(table) -> None:
+    path = table(HEADER + ",protocol", ROW + ",afc", ROW + ",oddity")
+    with pytest.raises(TrialTableError, match=r'"protocol" holds several kinds \(afc, oddity\).*a table of their own'):
+        frames.read_csv(path)
+
+
+def test_several_procedures_in_one_table_are_refused(table) -> None:
+    path = table(HEADER + ",procedure", ROW + ",adaptive", ROW + ",")
+    with pytest.raises(TrialTableError, match='"procedure" holds several kinds'):
+        frames.read_csv(path)
+
+
+def test_an_unknown_protocol_is_refused(table) -> None:
+    with pytest.raises(TrialTableError, match=r'line 2: column "protocol" must be one of afc, ifc, .*not "abx"'):
+        frames.read_csv(table(HEADER + ",protocol", ROW + ",abx"))
+
+
+def test_rows_without_a_protocol_are_side_by_side(table) -> None:
+    assert set(frames.read_csv(table(HEADER + ",protocol", ROW + ",afc", ROW + ","))["protocol"]) == {"afc"}
+
+
+def test_not_sure_is_0_or_1_and_0_where_it_is_empty(table) -> None:
+    assert frames.read_csv(table(HEADER + ",unsure", ROW + ",1", ROW + ","))["unsure"].tolist() == [0, 1]
+    with pytest.raises(TrialTableError, match='column "unsure" must be 0 or 1, not "yes"'):
+        frames.read_csv(table(HEADER + ",unsure", ROW + ",yes"))
+
+
+def test_where_not_sure_was_not_offered_there_is_no_such_column(table) -> None:
+    assert "unsure" not in frames.read_csv(table(HEADER + ",unsure", ROW + ",", ROW + ","))

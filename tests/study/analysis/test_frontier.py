@@ -67,11 +67,3 @@ def test_the_first_crossing_counts() -> None:
     assert frontier.first_crossing([0.25, 0.5, 1.0, 2.0], [0.0, 1.0, 0.2, 1.0], 0.5) == pytest.approx(0.375)
     assert frontier.first_crossing([0.25, 0.5], [0.1, 0.2], 0.5) is None
     assert frontier.first_crossing([0.25, 0.5], [0.7, 0.8], 0.5) == 0.25
-
-
-def test_pixels_are_given_only_where_they_grow_in_proportion() -> None:
-    row = {"attack": "wanet", "strength": 1.0, "displacement_px": 0.6}
-    double = row | {"strength": 2.0, "displacement_px": 1.2}
-    assert frontier.px_per_strength([row, double], "wanet") == pytest.approx(0.6)
-    assert frontier.px_per_strength([row, double | {"displacement_px": 3.0}], "wanet") is None
-    assert frontier.px_per_strength([row], "patch") is None

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from study.analysis import figures, frames, frontier, page, report
-from study.analysis.exclusions import CATCH, ExclusionRules
+from study.analysis import error_shift, figures, frames, frontier, page, report
+from study.analysis.exclusions import CATCH, MISSED, ExclusionRules, Missed
+from study.analysis.protocols import PROTOCOLS, Protocol
 from study.analysis.report import Material
-from tests.study.analysis.observers import one_condition, simulate
+from tests.study.analysis.observers import on_screens, one_condition, simulate
 
 DOSES = [
     {"strength": s, "error_shift": 10 * s, "success_rate": min(1.0, s), "n_eligible": 900, "other_field_shift": s}
@@ -64,6 +65,25 @@ def numbers(value: Any):
 
 def check(built: report.Report, name: str) -> dict[str, Any]:
     return next(row for row in built.content["checks"] if row["name"].startswith(name))
+
+
+def texts_by_figure(made: report.Report, monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """What is written in each of the report's figures."""
+    texts: list[set[str]] = []
+    to_svg = figures.to_svg
+
+    def keep_texts(figure: Any, comment: str = "") -> str:
+        texts.append({text.get_text() for text in figure.findobj(Text) if text.get_visible()})
+        return to_svg(figure, comment)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(figures, "to_svg", keep_texts)
+        figures.draw(made.content, made.main_trials, made.curves)
+    return texts
+
+
+def texts_of_figures(made: report.Report, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    return set().union(*texts_by_figure(made, monkeypatch))
 
 
 # --- content
@@ -132,6 +152,181 @@ def test_controls_stay_out_of_the_conditions(material: Material) -> None:
     with_controls = report.build(replace(material, trials=pd.concat([material.trials, control], ignore_index=True)))
     assert [row["control"] for row in with_controls.content["controls"]] == ["resampled"]
     assert with_controls.content["conditions"][1]["n"] == report.build(material).content["conditions"][1]["n"]
+
+
+# --- protocols
+
+
+def small(**columns: Any) -> pd.DataFrame:
+    return simulate(1, participants=6, trials=3).assign(population="simulated", **columns)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=list(PROTOCOLS))
+def test_the_report_says_what_was_asked_and_which_dprime_belongs_to_it(protocol: Protocol) -> None:
+    made = report.build(Material("s", small(protocol=protocol.name)))
+    html = page.render(made, {})
+    assert made.content["protocol"]["name"] == protocol.name
+    for words in (protocol.title, protocol.question, protocol.dprime, protocol.presentation):
+        assert words in html
+
+
+def test_the_same_bound_asks_more_or_less_of_the_eye_by_protocol() -> None:
+    found = {
+        name: report.build(Material("s", small(protocol=name))).content["protocol"]["dprime_at_bound"]
+        for name in ("afc", "yes_no", "oddity")
+    }
+    assert found == {"afc": pytest.approx(0.358, abs=1e-3), "yes_no": pytest.approx(0.507, abs=1e-3),
+                     "oddity": pytest.approx(1.187, abs=1e-3)}  # fmt: skip
+
+
+def test_the_frontier_has_the_dprime_of_its_protocol() -> None:
+    content = report.build(Material("s", small(protocol="oddity"))).content
+    of_conditions = {row["strength"]: row["dprime"] for row in content["conditions"]}
+    assert content["frontier"]
+    assert all(row["dprime"] == of_conditions[row["strength"]] for row in content["frontier"])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "words"),
+    [
+        ("ifc", "altered image in the second interval"),
+        ("flicker", "changing place on the right"),
+        ("yes_no", "the unaltered image shown"),
+    ],
+)
+def test_sides_are_called_by_what_they_mean(protocol: str, words: str) -> None:
+    assert words in check(report.build(Material("s", small(protocol=protocol))), "sides balanced")["detail"]
+
+
+def test_figures_name_the_answers_of_the_protocol(monkeypatch) -> None:
+    made = report.build(Material("s", small(protocol="ifc")))
+    words = texts_of_figures(made, monkeypatch)
+    assert "share of first answers" in words
+    assert "first < 0 < second" in words
+
+
+def test_in_yes_no_the_error_shift_meets_only_answers_to_altered_images() -> None:
+    trials = small(protocol="yes_no")
+    shown = trials[trials["clean_side"] == "right"]
+    content = report.build(Material("s", trials)).content
+    assert content["error_shift"] == report._without_nan(error_shift.summary(frames.main_trials(shown)))
+
+
+def test_the_share_of_not_sure_is_printed_with_its_scoring() -> None:
+    unsure = small(unsure=1)
+    made = report.build(Material("s", unsure, not_sure="A coin decides."))
+    assert made.content["not_sure"] == {"share": 1.0, "scoring": "A coin decides."}
+    assert "100.0% of the answers were “not sure”. A coin decides." in page.render(made, {})
+    assert report.build(Material("s", small())).content["not_sure"] is None
+
+
+# --- adaptive studies
+
+
+@pytest.fixture(scope="module")
+def adaptive_report() -> report.Report:
+    trials = simulate(3, participants=12, trials=8).assign(procedure="adaptive", protocol="ifc")
+    return report.build(
+        Material("s", on_screens(trials, {"P00": 40.0}), machine=frontier.machine_rows("m", "wanet", DOSES))
+    )
+
+
+def test_an_adaptive_study_gives_thresholds_and_no_verdict(adaptive_report: report.Report) -> None:
+    content = adaptive_report.content
+    assert content["procedure"] == "adaptive"
+    assert all(row.keys() >= CONDITION_KEYS for row in content["conditions"])
+    assert {row["verdict"] for row in content["conditions"]} == {None}
+    chosen = [row for row in content["conditions"] if row["strength"] > 0]
+    tests = ("two_way_tost_p", "two_way_holm_p", "two_way_difference_p", "tost_p", "holm_p", "dprime", "wilson_low")
+    assert {row[name] for row in chosen for name in tests} == {None}
+    assert content["frontier"] == []
+    assert content["error_shift"] is None
+    assert content["models"]["gee"]["coefficients"] == {}
+    assert {row["population"] for row in content["thresholds"]} == {"pooled", *(f"P{n:02d}" for n in range(12))}
+
+
+def test_the_page_of_an_adaptive_study_says_why_there_is_no_verdict(adaptive_report: report.Report, tmp_path) -> None:
+    report.write(adaptive_report, tmp_path, page.render, lambda step: None)
+    html = (tmp_path / "report.html").read_text()
+    assert page.ADAPTIVE_NOTE in html
+    assert not re.search("detectable|inconclusive</strong>|below the bound", html)
+    assert "Threshold of each participant" in html
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"detection.svg", "human_and_machine.svg"}
+
+
+def test_the_identity_control_of_an_adaptive_study_is_still_tested(adaptive_report: report.Report) -> None:
+    assert "against .5" in check(adaptive_report, "identity control")["detail"]
+    names = {row["name"] for row in adaptive_report.content["checks"]}
+    assert not names & {"precise enough for the bound", "exclusions do not decide", "regression converged"}
+
+
+def test_controls_of_an_adaptive_study_are_not_compared_with_the_attack() -> None:
+    trials = simulate(3, participants=12, trials=8)
+    control = one_condition(5, [0.5] * 12).assign(control="resampled", strength=1.0)
+    both = pd.concat([trials, control], ignore_index=True).assign(procedure="adaptive")
+    (row,) = report.build(Material("s", both)).content["controls"]
+    assert row["proportion_correct"] is not None
+    assert (row["contrast_with_attack"], row["p"]) == (None, None)
+
+
+def test_figures_of_a_constant_study_do_not_stay_behind(adaptive_report: report.Report, tmp_path: Path) -> None:
+    report.write(report.build(Material("s", small())), tmp_path, page.render, lambda step: None)
+    assert (tmp_path / "figures" / "bias.svg").exists()
+    report.write(adaptive_report, tmp_path, page.render, lambda step: None)
+    assert not (tmp_path / "figures" / "bias.svg").exists()
+
+
+# --- screens, missed trials, scripts
+
+
+def test_displacement_in_arcmin_is_in_conditions_frontier_and_thresholds() -> None:
+    made = report.build(Material("s", on_screens(simulate(1, participants=12), {"P00": 40.0, "P01": 60.0})))
+    row = made.content["conditions"][3]
+    assert row["strength"] == 1.0
+    assert (row["displacement_arcmin"], row["displacement_sessions"]) == (pytest.approx(2.5), 2)
+    assert (row["displacement_arcmin_low"], row["displacement_arcmin_high"]) == (pytest.approx(2), pytest.approx(3))
+    assert made.content["frontier"][2]["displacement_arcmin"] == row["displacement_arcmin"]
+    threshold = made.content["thresholds"][0]
+    assert threshold["threshold_px"] == pytest.approx(threshold["threshold"] * 0.5)
+    assert threshold["threshold_arcmin"] == pytest.approx(threshold["threshold"] * 2.5)
+    assert "Screens measured by 2 of 12 participants" in page.render(made, {})
+
+
+def test_axes_are_given_in_px_and_in_arcmin_where_screens_were_measured(monkeypatch) -> None:
+    measured = report.build(Material("s", on_screens(simulate(1, participants=6, trials=3), {"P00": 40.0})))
+    assert {"mean displacement (image px)", "mean displacement (arcmin, median screen)"} <= texts_of_figures(
+        measured, monkeypatch
+    )
+    unmeasured = report.build(Material("s", on_screens(simulate(1, participants=6, trials=3), {})))
+    words = texts_of_figures(unmeasured, monkeypatch)
+    assert "mean displacement (image px)" in words
+    assert not any("arcmin" in word for word in words)
+
+
+def test_without_a_measured_screen_the_page_says_so() -> None:
+    html = page.render(report.build(Material("s", small())), {})
+    assert "No participant&#x27;s screen was measured" in html
+
+
+def test_missed_trials_are_counted_and_exclude_where_the_design_says_so() -> None:
+    missed = {"P00": Missed(4, 60), "P01": Missed(30, 60)}
+    lenient = report.build(Material("s", small(), missed=missed))
+    assert lenient.content["flow"]["trials_missed"] == 34
+    assert "34 without an answer in time" in page.render(lenient, {})
+    strict = report.build(Material("s", small(), missed=missed, rules=ExclusionRules(missed_above_share=0.1)))
+    assert strict.content["flow"]["excluded"] == {MISSED: 1}
+    assert strict.content["flow"]["trials_missed"] == 4
+    assert report.build(Material("s", small())).content["flow"]["trials_missed"] is None
+
+
+def test_signs_of_scripts_are_shown_and_exclude_nobody() -> None:
+    found = report.build(Material("s", small(), flagged={"P02": ["too_fast", "no_input"], "P03": []}))
+    detail = check(found, "no signs of scripts")
+    assert not detail["ok"]
+    assert "1 of 6 analysed participants" in detail["detail"]
+    assert "too fast: 1" in detail["detail"]
+    assert found.content["flow"]["analysed"] == 6
+    assert check(report.build(Material("s", small(), flagged={})), "no signs of scripts")["ok"]
 
 
 # --- files
@@ -223,16 +418,8 @@ def test_simulated_data_are_marked_on_the_page_and_in_every_figure(
     assert figures.SIMULATED in (folder / "report.html").read_text()
     for path in (folder / "figures").glob("*.svg"):
         assert f"<!-- {figures.SIMULATED} -->" in path.read_text()
-    texts: list[set[str]] = []
-    to_svg = figures.to_svg
-
-    def keep_texts(figure, comment=""):
-        texts.append({text.get_text() for text in figure.findobj(Text) if text.get_visible()})
-        return to_svg(figure, comment)
-
-    monkeypatch.setattr(figures, "to_svg", keep_texts)
-    drawn = figures.draw(built.content, built.main_trials, built.curves)
-    assert len(texts) == len(drawn)
+    texts = texts_by_figure(built, monkeypatch)
+    assert len(texts) == len(list((folder / "figures").glob("*.svg")))
     assert all({"SIMULATED", figures.SIMULATED} <= words for words in texts)
 
 
