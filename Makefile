@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY = PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint format bench .venv dev packages
+.PHONY: help demo serve test lint format bench side-channel .venv dev packages
 
 help:  ## list the targets
-	@grep -E '^[a-z.]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
+	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
 .venv:  ## Python packages to run with (instant when nothing changed)
 	@sh tools/install.sh "$(PYTHON)" $(VENV) requirements.txt
@@ -37,6 +37,9 @@ lint: dev  ## formatting, lint and types
 format: dev  ## put the formatting right
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+side-channel: dev packages  ## can a program tell the altered image by anything but its pixels? a few minutes
+	@$(BIN)/python -m benchmarks.side_channel $(SIDE_CHANNEL)
 
 bench: dev  ## the measured bars: eye renderer and training recipe (long; finished runs are kept)
 	$(BIN)/python -m benchmarks.bench_eyes

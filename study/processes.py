@@ -116,11 +116,11 @@ def worker(queue: str, concurrency: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextlib.contextmanager
-def web_server(port: int | None = None) -> Iterator[str]:
-    """The web application under gunicorn on loopback; yields its address."""
+def web_server(port: int | None = None, application: str = "study.wsgi") -> Iterator[str]:
+    """The web application of this module under gunicorn on loopback; yields its address."""
     port = port or free_port()
     command = [
-        sys.executable, "-m", "gunicorn", "study.wsgi", "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread",
+        sys.executable, "-m", "gunicorn", application, "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread",
         "--workers", "2", "--threads", "4", "--graceful-timeout", "5", "--log-level", "warning",
         "--worker-tmp-dir", str(settings.VAR),
     ]  # fmt: skip

@@ -32,6 +32,9 @@ You will see pairs of pictures of an eye. In each pair, one of the two pictures 
 Please say which one. This is a demonstration: the eyes are drawn by a program, no real person is shown.
 
 It takes about five minutes. You can stop at any time; then your answers are erased. No personal data are asked for."""
+DEBRIEF = """\
+In the altered pictures every pixel had been moved a little, as on a crumpled sheet. A program that finds out where an
+eye looks can be made to go wrong by such a change. How large must it be for people to see it? That was the question."""
 OBSERVERS = KnownTruth(threshold=1.2, slope=1.8, lapse=0.02, side_bias_sd=0.1, participant_sd=0.3, stimulus_sd=0.3)
 
 
@@ -103,6 +106,7 @@ class Demonstration:
                 "model_run": backdoored,
                 "participants": self.participants,
                 "information": INFORMATION,
+                "debrief": DEBRIEF,
                 "contact": "the person who started this demonstration",
                 "completion_code": "BLINDSPOT-DEMO",
                 **self.design,
@@ -118,8 +122,9 @@ class Demonstration:
         missing = self.participants - complete
         if missing <= 0:
             return
-        design = study.design_versions.latest("n").json
-        a_session = len(design["stimuli"]) + len(design["catch"]["stimuli"]) + len(design["practice"]["stimuli"])
+        design = study.design_versions.latest("n").now
+        practice = len(design["practice"]["stimuli"]) // design["practice"]["rounds"]  # later rounds are rarely needed
+        a_session = len(design["stimuli"]) + len(design["catch"]["stimuli"]) + practice
         with counted("Simulated answers", missing * a_session) as progress:
             simulate(
                 study, OBSERVERS, base_url=url, participants=missing, seed=self.seed + complete, progress=progress.add

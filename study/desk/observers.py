@@ -8,11 +8,15 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
+
+#: The pictures of a trial: for each side that has any, its PNG files as served. See `study.trials.protocols`.
+Pictures = Mapping[str, Sequence[bytes]]
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,17 @@ class Truth:
 
 @dataclass(frozen=True)
 class Response:
+    """A choice ("left" or "right"; "none" when time ran out) and when it was made, ms after the onset."""
+
     choice: str
     rt_ms: float
 
 
 class Observer(Protocol):
-    def answer(self, left: bytes, right: bytes, truth: Truth) -> Response:
-        """Choose "left" or "right" as altered, given the two PNG files as served."""
+    looks: ClassVar[bool]  # whether the pictures matter to it
+
+    def answer(self, pictures: Pictures, truth: Truth) -> Response:
+        """Choose "left" or "right" as altered. Nobody here is ever "not sure"."""
 
 
 class Population(Protocol):
@@ -114,12 +122,14 @@ class KnownTruth:
 
 @dataclass(frozen=True)
 class _KnownTruthObserver:
+    looks: ClassVar[bool] = False
+
     population: KnownTruth
     ability: float
     bias: float
     rng: np.random.Generator
 
-    def answer(self, left: bytes, right: bytes, truth: Truth) -> Response:
+    def answer(self, pictures: Pictures, truth: Truth) -> Response:
         proportion = self.population.probability_correct(truth, self.ability, self.bias)
         correct = self.rng.random() < proportion
         other = {"left": "right", "right": "left"}[truth.altered_side]
@@ -132,13 +142,15 @@ class _KnownTruthObserver:
 
 @dataclass(frozen=True)
 class SofterDetail:
-    """Observers that look at the two images they were served and choose the one with less fine detail.
+    """Observers that look at the pictures they were served and go by their fine detail.
 
-    Rule: decode to grey; detail = mean |Laplacian of Gaussian| at `scale_px`. Resampling softens, so the altered image
-    has less of it. A normal error of sd `noise` is added to the difference in log detail of each trial; a share `lapse`
-    of the trials is answered wrongly whatever is seen.
+    Rule: decode to grey; detail = log of the mean |Laplacian of Gaussian| at `scale_px`. Resampling softens, so an
+    altered image has less of it. One picture on each side: the softer one is chosen. Two on each side (flicker,
+    oddity): the side whose two differ more. A single picture (yes/no): "altered" when it is softer than those seen
+    before it, on average. A normal error of sd `noise` is added to the evidence of each trial; a share `lapse` of the
+    trials is answered wrongly whatever is seen.
 
-    Blank images, and pairs of different sizes, raise ValueError: a page that served them is broken.
+    Blank images, and images of different sizes in one trial, raise ValueError: a page that served them is broken.
     """
 
     scale_px: float = 0.5
@@ -155,18 +167,36 @@ class SofterDetail:
 
 @dataclass(frozen=True)
 class _SofterDetailObserver:
+    looks: ClassVar[bool] = True
+
     population: SofterDetail
     rng: np.random.Generator
+    seen: list[float] = field(default_factory=list)
 
-    def answer(self, left: bytes, right: bytes, truth: Truth) -> Response:
-        images = [decode_grey(png) for png in (left, right)]
-        if images[0].shape != images[1].shape:
-            raise ValueError(f"The two images differ in size: {images[0].shape} and {images[1].shape}.")
-        on_left, on_right = (fine_detail(image, self.population.scale_px) for image in images)
-        evidence = math.log(on_right / on_left) + self.rng.normal(0, self.population.noise)
+    def answer(self, pictures: Pictures, truth: Truth) -> Response:
+        greys = {side: [decode_grey(png) for png in pngs] for side, pngs in pictures.items()}
+        shapes = {grey.shape for side in greys.values() for grey in side}
+        if len(shapes) > 1:
+            raise ValueError(f"The images of a trial differ in size: {' and '.join(map(str, sorted(shapes)))}.")
+        evidence = self._evidence({side: [self._detail(grey) for grey in of] for side, of in greys.items()})
+        evidence += self.rng.normal(0, self.population.noise)
         if self.rng.random() < self.population.lapse:
             evidence = -evidence
         return Response("left" if evidence > 0 else "right", _response_time(self.rng, min(1.0, 5 * abs(evidence))))
+
+    def _evidence(self, detail: Mapping[str, Sequence[float]]) -> float:
+        """How much speaks for the left, in units of log detail."""
+        left, right = detail["left"], detail.get("right")
+        if right is None:
+            usual = float(np.mean(self.seen)) if self.seen else left[0]
+            self.seen.append(left[0])
+            return usual - left[0]
+        if len(left) == 1:
+            return right[0] - left[0]
+        return float(np.ptp(left) - np.ptp(right))
+
+    def _detail(self, grey: np.ndarray) -> float:
+        return math.log(fine_detail(grey, self.population.scale_px))
 
 
 def decode_grey(png: bytes) -> np.ndarray:

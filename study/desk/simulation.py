@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -18,12 +18,22 @@ from urllib.parse import urljoin
 import requests
 from django.db import connection
 
-from study.desk.observers import Observer, Population, Truth
+from study.desk.observers import Observer, Pictures, Population, Response, Truth
 from study.lab.models import Pair
-from study.trials.models import Study, Trial, token_sha256
+from study.trials import viewing
+from study.trials.models import PracticeOutcome, Study, Trial, token_sha256
 
 AT_ONCE = 4
 TIMEOUT_S = 30
+AGE = "30"
+#: The screen that they sit at: a usual monitor at a usual distance.
+PX_PER_MM = 4.0
+DISTANCE_MM = 600.0
+
+Progress = Callable[[int], None]
+#: For each trial what is true of its candidates, in their order; of a trial without candidates, of its one pair.
+Truths = Mapping[int, list[Truth]]
+AGE = "34"
 
 
 class SimulationError(RuntimeError):
@@ -36,6 +46,7 @@ class Walk:
 
     answered: int
     code: str
+    passed: bool = True  # the practice; else the way ended there
 
 
 def simulate(
@@ -45,17 +56,15 @@ def simulate(
     base_url: str,
     participants: int,
     seed: int = 0,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Walk]:
     """Send `participants` simulated people through an open study at `base_url`; the seed decides who they are.
 
     progress is called with the number of trials answered since the last call. Raises SimulationError, naming the
     address, when a page or image is not what a participant should get.
     """
-
     people = [
-        _Participant(study, base_url, _browser(), population.draw(person), person)
-        for person in range(seed * 1_000_003, seed * 1_000_003 + participants)
+        _Participant(study, base_url, _browser(), population.draw(person)) for person in persons(seed, participants)
     ]
 
     def walk(person: _Participant) -> Walk:
@@ -71,6 +80,38 @@ def simulate(
         return list(threads.map(walk, people))
 
 
+def persons(seed: int, participants: int) -> range:
+    """Seeds of so many people, no two of whom are in two groups of different seeds."""
+    return range(seed * 1_000_003, seed * 1_000_003 + participants)
+
+
+def truths_of(run_url: str) -> Truths:
+    """What the database knows of the trials of the run at this address."""
+    token = run_url.rstrip("/").rsplit("/", 1)[1]
+    trials = Trial.objects.filter(session__token_sha256=token_sha256(token))
+    shown = {trial.index: (trial, trial.candidates or [trial.pair_id]) for trial in trials}
+    pairs = Pair.objects.select_related("attack").in_bulk({pk for _, pks in shown.values() for pk in pks})
+    return {index: [_truth(pairs[pk], trial.altered_side) for pk in pks] for index, (trial, pks) in shown.items()}
+
+
+def failed_practice(acknowledgement: Mapping[str, Any]) -> bool:
+    """Whether this answer was the last of a practice that ends the run."""
+    return bool(acknowledgement.get("practice", {}).get("outcome") == PracticeOutcome.FAILED)
+
+
+def within_window(response: Response, timing: Mapping[str, Any]) -> Response:
+    """The response, or none where the plan's response window is over by then."""
+    window = timing["response_ms"]
+    if window is None or response.rt_ms <= window + (timing["exposure_ms"] or 0):
+        return response
+    return Response("none", window + (timing["exposure_ms"] or 0))
+
+
+def _truth(pair: Pair, altered_side: str) -> Truth:
+    strength = 0.0 if pair.control == Pair.Control.IDENTITY else pair.strength
+    return Truth(f"B{pair.base_image_id}", pair.attack.name, strength, pair.control, altered_side)
+
+
 def _browser() -> requests.Session:
     browser = requests.Session()
     browser.trust_env = False  # a proxy of the institute's cannot reach this machine's loopback
@@ -83,23 +124,27 @@ class _Participant:
     base_url: str
     browser: requests.Session
     observer: Observer
-    seed: int
     run_url: str = ""
 
-    def walk(self, progress: Callable[[int], None] | None) -> Walk:
-        """Answer every trial and complete; closes the browser."""
+    def walk(self, progress: Progress | None) -> Walk:
+        """Answer every trial that is due and complete; closes the browser."""
         with self.browser:
             return self._walk(progress)
 
-    def _walk(self, progress: Callable[[int], None] | None) -> Walk:
+    def _walk(self, progress: Progress | None) -> Walk:
         plan = self._json("GET", "plan")
-        truth = self._truth()
-        trials = [trial for trial in plan["trials"] if trial["index"] >= plan["next_index"]]
-        for trial in trials:
-            self._answer(trial["index"], plan["attempt"], truth[trial["index"]])
+        self._json("PUT", "screen", json=_screen(plan))
+        truths = truths_of(self.run_url)
+        answered, following = 0, plan
+        while (index := following["next_index"]) in truths:
+            candidate = following.get("candidate", 0)
+            following = self._answer(plan, index, candidate, truths[index][candidate])
+            answered += 1
             if progress:
                 progress(1)
-        return Walk(len(trials), self._json("POST", "complete", json={})["code"])
+            if failed_practice(following):
+                return Walk(answered, code="", passed=False)
+        return Walk(answered, self._json("POST", "complete", json={})["code"])
 
     def consent(self) -> None:
         """Read the information page and start."""
@@ -113,26 +158,31 @@ class _Participant:
             raise SimulationError(f"Starting at {information} did not lead to a run but to {started.url}.")
         self.run_url = started.url
 
-    def _answer(self, index: int, attempt: int, truth: Truth) -> None:
-        response = self.observer.answer(self._image(index, "left"), self._image(index, "right"), truth)
+    def _answer(self, plan: Mapping[str, Any], index: int, candidate: int, truth: Truth) -> dict[str, Any]:
+        """Look and answer; what the server says then."""
+        response = within_window(self.observer.answer(self._pictures(plan, index, candidate), truth), plan["timing"])
         client_id = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.run_url}{index}")
-        body = {"client_id": str(client_id), "attempt": attempt, "choice": response.choice, "rt_ms": response.rt_ms}
+        body = {
+            "client_id": str(client_id),
+            "attempt": plan["attempt"],
+            "choice": response.choice,
+            "rt_ms": response.rt_ms,
+        }
         stored = self._json("PUT", f"trials/{index}", json=body)
         if "id" not in stored:
             raise SimulationError(f"The answer to trial {index} at {self.run_url} was not acknowledged.")
+        return stored
 
-    def _image(self, index: int, side: str) -> bytes:
-        reply = self._request("GET", f"{self.run_url}i/{index}/{side}")
+    def _pictures(self, plan: Mapping[str, Any], index: int, candidate: int) -> Pictures:
+        return {side: [self._image(path) for path in of] for side, of in picture_paths(plan, index, candidate).items()}
+
+    def _image(self, path: str) -> bytes:
+        reply = self._request("GET", self.run_url + path)
         promised = reply.headers.get("Repr-Digest", "")
         found = "sha-256=:" + base64.b64encode(hashlib.sha256(reply.content).digest()).decode() + ":"
         if promised != found:
             raise SimulationError(f"The image at {reply.url} is not what its Repr-Digest promises.")
         return reply.content
-
-    def _truth(self) -> dict[int, Truth]:
-        token = self.run_url.rstrip("/").rsplit("/", 1)[1]
-        trials = Trial.objects.filter(session__token_sha256=token_sha256(token)).select_related("pair__attack")
-        return {trial.index: _truth_of(trial) for trial in trials}
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         origin = {"Origin": self.base_url.rstrip("/")}
@@ -149,14 +199,36 @@ class _Participant:
         return reply
 
 
-def _truth_of(trial: Trial) -> Truth:
-    pair = trial.pair
-    strength = 0.0 if pair.control == Pair.Control.IDENTITY else pair.strength
-    return Truth(f"B{pair.base_image_id}", pair.attack.name, strength, pair.control, trial.altered_side)
+def picture_paths(plan: Mapping[str, Any], index: int, candidate: int = 0) -> dict[str, list[str]]:
+    """Where the pictures of a trial are, by side, from the run's own address on."""
+    numbers = range(candidate * plan["frames"], (candidate + 1) * plan["frames"])
+    return {side: [f"i/{index}/{side}" + (f"/{n}" if n else "") for n in numbers] for side in plan["sides"]}
+
+
+def _screen(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What a page reports of its screen when it has measured what the plan asks for."""
+    card, distance = plan["calibration"] == "card", plan["distance"] != "none"
+    scale = plan["scale"] or viewing.scale_for(
+        plan["image_degrees"], plan["image"]["width"], viewing.px_per_degree(PX_PER_MM, DISTANCE_MM)
+    )
+    return {
+        "attempt": plan["attempt"],
+        "scale": scale,
+        "device": "computer",
+        "device_pixel_ratio": 1.0,
+        "calibration": "card_long" if card else None,
+        "px_per_mm": PX_PER_MM if card else None,
+        "distance": plan["distance"] if distance else None,
+        "distance_mm": DISTANCE_MM if distance else None,
+    }
 
 
 class _ConsentForm(HTMLParser):
-    """The form of the information page: where it goes, and its fields with every box ticked."""
+    """The form of the information page: where it goes, and its fields as somebody fills them in who may take part.
+
+    Every box ticked, every question answered with "yes", the age given; text fields are left alone, and so the one
+    that people cannot see.
+    """
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -170,9 +242,14 @@ class _ConsentForm(HTMLParser):
         given = dict(attributes)
         if tag == "form" and (given.get("method") or "").lower() == "post" and not self.action:
             self.action = given.get("action") or ""
-        name = given.get("name")
-        if tag == "input" and name and given.get("type") in {"hidden", "checkbox"}:
-            self.fields[name] = given.get("value") or ("on" if given.get("type") == "checkbox" else "")
+        name, value = given.get("name"), given.get("value") or ""
+        if tag != "input" or not name:
+            return
+        kind = given.get("type") or "text"
+        if kind in {"hidden", "checkbox"} or (kind == "radio" and value == "yes"):
+            self.fields[name] = value or ("on" if kind == "checkbox" else "")
+        elif kind == "number" or given.get("inputmode") == "numeric":
+            self.fields[name] = AGE
 
     def accepted(self) -> dict[str, str]:
         return self.fields

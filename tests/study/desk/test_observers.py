@@ -30,13 +30,17 @@ def png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def pair(left: bytes, right: bytes) -> dict[str, list[bytes]]:
+    return {"left": [left], "right": [right]}
+
+
 def texture(seed: int = 0) -> np.ndarray:
     return 128 + 300 * gaussian_filter(np.random.default_rng(seed).normal(0, 1, (32, 32)), 1)
 
 
 def share_correct(population: KnownTruth | SofterDetail, trial: Truth, n: int = 2000) -> float:
     observer = population.draw(seed=3)
-    return float(np.mean([observer.answer(b"", b"", trial).choice == trial.altered_side for _ in range(n)]))
+    return float(np.mean([observer.answer({}, trial).choice == trial.altered_side for _ in range(n)]))
 
 
 # --- known truth
@@ -76,7 +80,7 @@ def test_a_side_bias_helps_on_one_side_and_hurts_on_the_other() -> None:
 
 def test_the_same_seed_is_the_same_person_and_the_same_image_is_as_hard_for_everybody() -> None:
     population = KnownTruth(participant_sd=1.0, stimulus_sd=1.0)
-    answers = [[population.draw(5).answer(b"", b"", truth(1.0)) for _ in range(1)] for _ in range(2)]
+    answers = [[population.draw(5).answer({}, truth(1.0)) for _ in range(1)] for _ in range(2)]
     assert answers[0] == answers[1]
     assert population.probability_correct(truth(1.0)) == population.probability_correct(truth(1.0))
     assert population.probability_correct(truth(1.0)) != population.probability_correct(truth(1.0, stimulus="B2"))
@@ -88,36 +92,51 @@ def test_the_same_seed_is_the_same_person_and_the_same_image_is_as_hard_for_ever
 def test_the_softer_image_is_chosen_on_either_side() -> None:
     sharp, soft = png(texture()), png(gaussian_filter(texture(), 0.6))
     observer = SofterDetail(noise=0.0, lapse=0.0).draw(1)
-    assert observer.answer(soft, sharp, truth(1.0)).choice == "left"
-    assert observer.answer(sharp, soft, truth(1.0)).choice == "right"
+    assert observer.answer(pair(soft, sharp), truth(1.0)).choice == "left"
+    assert observer.answer(pair(sharp, soft), truth(1.0)).choice == "right"
 
 
 def test_swapped_images_swap_the_answers_even_though_the_truth_says_otherwise() -> None:
     sharp, soft = png(texture()), png(gaussian_filter(texture(), 0.6))
     observer = SofterDetail(noise=0.0, lapse=0.0).draw(1)
-    assert observer.answer(sharp, soft, truth(1.0, side="left")).choice == "right"
+    assert observer.answer(pair(sharp, soft), truth(1.0, side="left")).choice == "right"
+
+
+def test_of_two_pictures_on_each_side_the_side_is_chosen_that_has_two_different_ones() -> None:
+    sharp, soft = png(texture()), png(gaussian_filter(texture(), 0.6))
+    observer = SofterDetail(noise=0.0, lapse=0.0).draw(1)
+    for different in ([sharp, soft], [soft, sharp]):
+        assert observer.answer({"left": different, "right": [sharp, sharp]}, truth(1.0)).choice == "left"
+        assert observer.answer({"left": [soft, soft], "right": different}, truth(1.0)).choice == "right"
+
+
+def test_a_single_picture_is_called_altered_when_it_is_softer_than_those_before() -> None:
+    sharp, soft = png(texture()), png(gaussian_filter(texture(), 0.6))
+    observer = SofterDetail(noise=0.0, lapse=0.0).draw(1)
+    choices = [observer.answer({"left": [image]}, truth(1.0)).choice for image in (sharp, soft, sharp, soft)]
+    assert choices[1:] == ["left", "right", "left"]
 
 
 def test_identical_images_are_a_guess() -> None:
     image = png(texture())
     observer = SofterDetail().draw(1)
-    share = np.mean([observer.answer(image, image, truth(0.0)).choice == "left" for _ in range(400)])
+    share = np.mean([observer.answer(pair(image, image), truth(0.0)).choice == "left" for _ in range(400)])
     assert share == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_blank_image_is_noticed() -> None:
     with pytest.raises(ValueError, match="is blank"):
-        SofterDetail().draw(1).answer(png(np.full((32, 32), 128)), png(texture()), truth(1.0))
+        SofterDetail().draw(1).answer(pair(png(np.full((32, 32), 128)), png(texture())), truth(1.0))
 
 
 def test_images_of_different_sizes_are_noticed() -> None:
     with pytest.raises(ValueError, match="differ in size"):
-        SofterDetail().draw(1).answer(png(texture()[:16]), png(texture()), truth(1.0))
+        SofterDetail().draw(1).answer(pair(png(texture()[:16]), png(texture())), truth(1.0))
 
 
 def test_a_broken_image_is_noticed() -> None:
     with pytest.raises(ValueError, match="cannot be decoded"):
-        SofterDetail().draw(1).answer(png(texture())[:40], png(texture()), truth(1.0))
+        SofterDetail().draw(1).answer(pair(png(texture())[:40], png(texture())), truth(1.0))
 
 
 def test_blurring_takes_fine_detail_away() -> None:

@@ -7,8 +7,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django.live_server_helper import LiveServer
 
-from study.desk.observers import KnownTruth, SofterDetail
-from study.desk.simulation import SimulationError, simulate
+from study.desk.observers import KnownTruth, Response, SofterDetail
+from study.desk.simulation import SimulationError, simulate, within_window
 from study.trials.models import Answer, Population, Session, Study, Trial
 from tests.study.factories import make_study
 
@@ -25,6 +25,11 @@ def test_every_trial_is_answered_and_the_sessions_are_marked_as_simulated(live_s
     sessions = Session.objects.all()
     assert {(s.population, s.state) for s in sessions} == {(Population.SIMULATED, Session.State.COMPLETE)}
     assert study.free_places() == study.participants
+
+
+def test_bare_requests_show_what_they_are(live_server: LiveServer) -> None:
+    simulate(make_study(), KnownTruth(), base_url=live_server.url, participants=1)
+    assert Session.objects.get().flags() == ["no_input", "no_frames"]
 
 
 def test_observers_of_known_truth_see_what_is_gross_and_guess_what_is_identical(live_server: LiveServer) -> None:
@@ -50,6 +55,52 @@ def test_an_observer_that_looks_tells_the_images_apart_by_what_was_served(live_s
     study = make_study()
     simulate(study, SofterDetail(noise=0.0, lapse=0.0), base_url=live_server.url, participants=2)
     assert Answer.objects.count() == 2 * TRIALS_A_SESSION
+
+
+@pytest.mark.parametrize("protocol", ["ifc", "flicker", "oddity", "yes_no"])
+def test_observers_that_look_get_the_pictures_of_every_protocol(live_server: LiveServer, protocol: str) -> None:
+    study = make_study(protocol=protocol, exposure_ms=500 if protocol == "ifc" else None)
+    simulate(study, SofterDetail(), base_url=live_server.url, participants=1)
+    assert Answer.objects.count() == TRIALS_A_SESSION
+
+
+def test_an_adaptive_study_is_answered_by_the_strengths_it_chose(live_server: LiveServer) -> None:
+    study = make_study(procedure="adaptive", adaptive_trials=12, adaptive_minimum=12, base_images=24)
+    simulate(study, KnownTruth(threshold=0.05, slope=6.0, lapse=0.0), base_url=live_server.url, participants=1)
+    chosen = Answer.objects.filter(trial__pair=None)
+    assert [answer.correct for answer in chosen] == [True] * 12
+
+
+def test_the_screen_is_measured_where_the_design_asks(live_server: LiveServer) -> None:
+    study = make_study(calibration="card", distance="told", image_degrees=1.0, size=16)
+    simulate(study, KnownTruth(), base_url=live_server.url, participants=1)
+    session = Session.objects.get()
+    assert session.px_per_degree == pytest.approx(41.9, abs=0.1)
+    assert session.scale == 3
+
+
+def test_a_failed_practice_ends_the_walk(live_server: LiveServer) -> None:
+    study = make_study(practice_correct=2, practice_rounds=1)
+    blind = KnownTruth(threshold=1e6, lapse=0.0, side_bias=9.0)  # always left: one of two is wrong
+    walk = simulate(study, blind, base_url=live_server.url, participants=1)[0]
+    assert (walk.answered, walk.passed) == (2, False)
+    assert Session.objects.get().state == Session.State.SCREENED_OUT
+
+
+def test_questions_about_eligibility_are_answered_and_the_trap_is_left_empty(live_server: LiveServer) -> None:
+    study = make_study(eligibility="I see well, with glasses or without.\nI am not at school any more.")
+    simulate(study, KnownTruth(), base_url=live_server.url, participants=1)
+    session = Session.objects.get()
+    assert session.state == Session.State.COMPLETE
+    assert "honeypot" not in session.events.values_list("kind", flat=True)
+
+
+@pytest.mark.parametrize(
+    ("rt_ms", "exposure_ms", "kept"), [(900.0, None, True), (1100.0, None, False), (1100.0, 200, True)]
+)
+def test_time_runs_out_after_the_response_window(rt_ms: float, exposure_ms: int | None, kept: bool) -> None:
+    response = within_window(Response("left", rt_ms), {"response_ms": 1000, "exposure_ms": exposure_ms})
+    assert response == (Response("left", rt_ms) if kept else Response("none", 1000.0))
 
 
 def test_a_damaged_image_stops_the_simulation_with_its_address(live_server: LiveServer) -> None:

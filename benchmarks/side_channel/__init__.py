@@ -1,0 +1,1 @@
+"""The attacker: can a program that sees everything a browser sees, but no pixels, tell the altered image?"""
