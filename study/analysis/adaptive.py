@@ -44,9 +44,9 @@ def no_regression(formula: str) -> dict[str, Any]:
 def threshold_rows(trials: pd.DataFrame, level: float = 0.95) -> list[dict[str, Any]]:
     """One row of the report's `thresholds` per attack and participant, from main trials with s > 0.
 
-    The posterior of QUEST+ given the stored answers, with the grid and flat prior that the study chose strengths by:
-    its mean on log strength and its central interval, over all slopes and lapse rates. An end beyond the strengths
-    shown is None: there the prior's edge decides.
+    The posterior of QUEST+ given the stored answers, with the flat prior and the grid of the study's own choices, about
+    the strengths that anybody was shown: its mean on log strength and its central interval, over all slopes and lapse
+    rates. An end beyond the strengths shown is None: there the prior's edge decides.
     """
     shown = trials[trials["strength"] > 0]
     return [

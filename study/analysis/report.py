@@ -32,8 +32,9 @@ from study.analysis import (
     mixed,
     psychometric,
 )
-from study.analysis.exclusions import ExclusionRules, Missed, broken_rules
+from study.analysis.exclusions import broken_rules
 from study.analysis.protocols import ADAPTIVE, CONSTANT, Protocol, is_adaptive, protocol_of
+from study.trials.exclusions import ExclusionRules, Missed
 
 LEVEL: Final = 0.95
 PACKAGES: Final = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib")

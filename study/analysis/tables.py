@@ -4,15 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from study.analysis import displacement, frontier
-from study.analysis.exclusions import (
-    MISSED,
-    SCREENED_OUT,
-    TIMED_OUT,
-    UNFINISHED,
-    WITHDRAWN,
-    ExclusionRules,
-    Missed,
-)
+from study.analysis.exclusions import SCREENED_OUT, TIMED_OUT, UNFINISHED, WITHDRAWN
 from study.analysis.frames import (
     OPTIONAL_FLAGS,
     OPTIONAL_NUMBERS,
@@ -24,6 +16,7 @@ from study.analysis.frames import (
 from study.analysis.protocols import PROTOCOLS
 from study.analysis.report import Material
 from study.lab.models import ModelRun
+from study.trials.exclusions import MISSED, ExclusionRules, Missed
 from study.trials.models import DesignVersion, Population, Session, Study
 
 #: Columns of the trial table that leave the database. Not among them: what ties a row to a person's own code or clock.

@@ -25,7 +25,6 @@ from study.trials.models import PracticeOutcome, Study, Trial, token_sha256
 
 AT_ONCE = 4
 TIMEOUT_S = 30
-AGE = "30"
 #: The screen that they sit at: a usual monitor at a usual distance.
 PX_PER_MM = 4.0
 DISTANCE_MM = 600.0

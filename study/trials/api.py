@@ -40,7 +40,6 @@ LONGEST_BODY = 16 * 1024
 LONGEST_DETAIL = 200
 LONGEST_RT_MS = 24 * 3600 * 1000.0
 LONGEST_REASON = 40
-LARGEST_SCALE = 100
 TRACE_NUMBERS = ("onset_ms", "offset_ms", "frame_ms", "device_pixel_ratio", "viewport_scale")
 TRACE_COUNTS = ("dropped_frames", "focus_losses", "pauses")
 LARGEST_COUNT = 2**31 - 1
@@ -189,7 +188,7 @@ def screen(request: HttpRequest, session: Session) -> HttpResponse:
     try:
         session.record_screen(
             attempt=int(_number(body, "attempt", whole=True)),
-            scale=int(_number(body, "scale", whole=True, largest=LARGEST_SCALE)),
+            scale=int(_number(body, "scale", whole=True)),
             px_per_mm=_number_or_none(body, "px_per_mm"),
             distance_mm=_number_or_none(body, "distance_mm"),
             device=device,

@@ -55,7 +55,7 @@ FORMAT_1: dict[str, Any] = {
 }  # fmt: skip
 CONTROLS = (Pair.Control.IDENTITY, Pair.Control.RESAMPLED, Pair.Control.OTHER_FIELD)
 #: Parts of a design that are chosen among the pairs there are, and the columns of a study that decide the choice.
-CHOSEN = ("image", "cells", "adaptive", "stimuli", "catch", "practice", "pairs", "exclusions")
+CHOSEN = ("image", "cells", "adaptive", "stimuli", "catch", "practice", "pairs")
 DECIDE_THE_CHOICE = frozenset(
     {
         "dataset", "dataset_id", "model_run", "model_run_id", "strengths", "trials_per_strength", "trials_per_control",
@@ -101,13 +101,15 @@ def describe(study: Study, kept: Mapping[str, Any] | None = None) -> dict[str, A
 
     Without one, reads the pairs' rows and one image's header. Raises CannotOpen with what is missing.
     """
+    chosen = {part: upgraded(kept)[part] for part in CHOSEN} if kept else _choose(study)
     return {
         "format": FORMAT,
         "sides": SIDES_RULE,
         "analysis": ANALYSIS_PLAN,
         "code_version": code_version(),
         **_settings(study),
-        **({part: kept[part] for part in CHOSEN} if kept else _choose(study)),
+        **chosen,
+        "exclusions": _exclusions(study.protocol, len(chosen["stimuli"]), len(chosen["catch"]["stimuli"])),
     }
 
 
@@ -145,8 +147,18 @@ def check(study: Study) -> None:
         ),
         (
             "image_degrees",
-            study.image_degrees is not None and study.image_degrees <= 0,
-            "A width in degrees is above 0.",
+            study.image_degrees is not None and not 0 < study.image_degrees < math.inf,
+            "A width in degrees is a number above 0.",
+        ),
+        (
+            "adaptive_sd",
+            not 0 <= study.adaptive_sd < math.inf,
+            "The SD at which to stop is 0 (never early) or a number of octaves above it.",
+        ),
+        (
+            "response_ms",
+            study.response_ms is not None and study.response_ms <= study.enable_after_ms,
+            "The time to answer is over before a press counts: make it longer than that.",
         ),
         (
             "image_degrees",
@@ -211,6 +223,7 @@ def changed_settings(design: Mapping[str, Any], study: Study) -> list[str]:
         "catch_trials": study.catch_trials == len(design["catch"]["stimuli"]),
         "practice_trials": study.practice_trials * practice["rounds"] == len(practice["stimuli"]),
         "practice_correct": design["format"] < FORMAT or study.practice_correct == practice["correct"],
+        "practice_rounds": design["format"] < FORMAT or study.practice_rounds == practice["rounds"],
     }
     settings_now = _settings(study)
     known = [name for name in settings_now if design["format"] >= FORMAT or name not in FORMAT_1]
@@ -284,7 +297,6 @@ def _choose(study: Study) -> dict[str, Any]:
             "rounds": study.practice_rounds,
         },
         "pairs": [_described(pairs[place]) for place in shown],
-        "exclusions": _exclusions(study.protocol, len(stimuli.main), len(stimuli.catch)),
     }
 
 

@@ -177,7 +177,7 @@ def session_rows(study: Study, population: str) -> Iterator[dict[str, Any]]:
             "scale": session.scale,
             "px_per_degree": session.px_per_degree,
             **_screen(session.device),
-            "flags": " ".join(flags.get(session.pk, ())),
+            "flags": " ".join(flags.get(session.pk, robots.flags((), said))),
             "created_at": session.created_at.isoformat(),
             "seen_at": session.seen_at.isoformat(),
             "completed_at": session.completed_at.isoformat() if session.completed_at else None,

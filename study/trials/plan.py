@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, TypeVar
 
+from study.trials.protocols import LEFT, RIGHT
+
 T = TypeVar("T")
 
-LEFT: Final = "left"
-RIGHT: Final = "right"
 PRACTICE: Final = "practice"
 MAIN: Final = "main"
 CATCH: Final = "catch"

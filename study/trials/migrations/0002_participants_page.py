@@ -17,6 +17,12 @@ def count_the_choices(apps, schema_editor):
     apps.get_model("trials", "Answer").objects.update(side=F("choice"))
 
 
+def keep_what_was_opened(apps, schema_editor):
+    """Studies that were opened before go by what their designs left unsaid, not by the defaults of new ones."""
+    opened = apps.get_model("trials", "Study").objects.exclude(state="draft")
+    opened.update(practice_correct=0, practice_rounds=1, resume_hours=24 * 14)
+
+
 class Migration(migrations.Migration):
     dependencies = [
         ("lab", "0001_initial"),
@@ -526,4 +532,5 @@ class Migration(migrations.Migration):
         ),
         migrations.RunPython(name_the_base_images, migrations.RunPython.noop),
         migrations.RunPython(count_the_choices, migrations.RunPython.noop),
+        migrations.RunPython(keep_what_was_opened, migrations.RunPython.noop),
     ]

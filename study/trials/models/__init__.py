@@ -1,6 +1,6 @@
 """What participants do: studies and their frozen designs, sessions, planned trials, answers."""
 
-from study.trials.models.choices import LANGUAGES, Choice, Population, Side
+from study.trials.models.choices import Choice, Population, Side
 from study.trials.models.sessions import (
     PracticeOutcome,
     Session,
@@ -13,7 +13,7 @@ from study.trials.models.studies import DesignVersion, Slot, Study, StudyTexts, 
 from study.trials.models.trials import AdaptiveChoice, Answer, SkippedTrial, Trial, TrialTrace
 
 __all__ = [
-    "LANGUAGES", "AdaptiveChoice", "Answer", "Choice", "DesignVersion", "Population", "PracticeOutcome", "Session",
+    "AdaptiveChoice", "Answer", "Choice", "DesignVersion", "Population", "PracticeOutcome", "Session",
     "SessionEvent", "Side", "SkippedTrial", "Slot", "Study", "StudyTexts", "Translation", "Trial", "TrialTrace",
     "new_public_code", "new_token", "token_sha256", "validate_strengths",
 ]  # fmt: skip

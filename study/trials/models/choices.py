@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from django.db import models
 
-LANGUAGES = (("en", "English"), ("nl", "Dutch"), ("de", "German"))
-
 
 class Population(models.TextChoices):
     REAL = "real", "real"

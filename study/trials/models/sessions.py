@@ -31,6 +31,7 @@ from study.trials.exceptions import (
     Superseded,
     TrialsMissing,
 )
+from study.trials.exclusions import ExclusionRules, Given, Missed
 from study.trials.insert_only import InsertOnly
 from study.trials.models.choices import Choice, Population, Side
 from study.trials.models.studies import DesignVersion, Slot, Study
@@ -40,6 +41,8 @@ from study.trials.protocols import LAYOUTS, Layout
 
 PUBLIC_CODE_LETTERS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # none that is easily taken for another
 TOKEN_BYTES = 16
+KEPT_EVENTS = ("started", "complete", "screened_out", "timed_out", "withdrawn", "erased")  # by a session that is erased
+EXCLUDED = "excluded"  # kind of an event: a rule of the design leaves the session out
 
 
 def new_token() -> str:
@@ -249,7 +252,7 @@ class Session(models.Model):
                 session.attempt += 1
                 session.seen_at = timezone.now()
                 session.save(update_fields=["attempt", "seen_at"])
-                session._choose_pair(session.next_index())
+                session._choose_pair(session._first_due())
         self.refresh_from_db()
         if ended:
             raise Over
@@ -265,8 +268,9 @@ class Session(models.Model):
     ) -> None:
         """Keep how the screen shows the images: `scale` and `px_per_mm` in device pixels, `device` as it was found.
 
-        Raises Over, Superseded, or ValueError for a screen or distance that cannot be.
+        Raises Over, Superseded, or ValueError for a screen or distance that cannot be, or was not measured as designed.
         """
+        self._require_measured(px_per_mm, distance_mm)
         px_per_degree = viewing.px_per_degree(px_per_mm, distance_mm) if px_per_mm and distance_mm else None
         self._require_scale(scale, px_per_degree)
         with transaction.atomic():
@@ -280,6 +284,13 @@ class Session(models.Model):
             found = {**device, "scale": scale, "px_per_degree": px_per_degree, "attempt": attempt}
             session.events.create(kind="screen", data=found)
         self.refresh_from_db()
+
+    def _require_measured(self, px_per_mm: float | None, distance_mm: float | None) -> None:
+        display = self.design.now["display"]
+        if display["calibration"] != Study.Calibration.NONE and not px_per_mm:
+            raise ValueError("The design asks for a calibrated screen.")
+        if display["distance"] != Study.Distance.NONE and not distance_mm:
+            raise ValueError("The design asks for a viewing distance.")
 
     def _require_scale(self, scale: int, px_per_degree: float | None) -> None:
         design = self.design.now
@@ -343,13 +354,14 @@ class Session(models.Model):
         if hasattr(trial, "skipped") or session.due_trials().filter(index__lt=index).exists():
             raise OutOfTurn(f"Trial {index} is not the next one.")
         session._require_offered(choice)
+        session._require_screen()
         answer = trial.answered(choice, client_id=client_id, attempt=attempt, rt_ms=rt_ms)
         TrialTrace.objects.create(trial=trial, **trace)
         session.seen_at = timezone.now()
         session.save(update_fields=["seen_at"])
         session._judge_practice(trial)
         if session.state == self.State.ACTIVE and session.design.now["adaptive"]:
-            session._choose_pair(answer.next_index())
+            session._choose_pair(answer.following())
         return answer, True
 
     def _require_offered(self, choice: str) -> None:
@@ -357,6 +369,11 @@ class Session(models.Model):
         offered = {*Side.values} | ({Choice.UNSURE} if design["not_sure"] else set())
         if choice not in offered | ({Choice.NONE} if design["timing"]["response_ms"] else set()):
             raise NotOffered(f'"{choice}" is not among the answers of this study.')
+
+    def _require_screen(self) -> None:
+        """What was shown on a screen that nobody measured has no size in degrees."""
+        if self.scale is None and self.design.now["display"]["calibration"] != Study.Calibration.NONE:
+            raise OutOfTurn("The screen is measured before the first trial.")
 
     def _judge_practice(self, trial: Trial) -> None:
         """After the last trial of a practice round: go on, try once more, or end kindly."""
@@ -378,21 +395,22 @@ class Session(models.Model):
             return None
         rule = self.design.now["practice"]
         return PracticeOutcome.of_round(
-            correct=a_round.filter(answer__correct=True).count(),
+            correct=a_round.filter(answer__correct=True).exclude(answer__choice=Choice.UNSURE).count(),
             needed=rule["correct"],
             of=a_round.count(),
             last=trial.round == rule["rounds"],
         )
 
-    def _choose_pair(self, index: int) -> None:
-        """In an adaptive study: choose and log the pair of trial `index` from all answers so far, or stop early.
+    def _first_due(self) -> Trial | None:
+        return self.due_trials().select_related("choice").first()
+
+    def _choose_pair(self, trial: Trial | None) -> None:
+        """In an adaptive study: choose and log the pair of this trial from all answers so far, or stop early.
 
         Trials whose pair is planned go through the same work: otherwise the time a reply takes would tell them apart.
         """
         rule = self.design.now["adaptive"]
-        due = self.trials.exclude(phase=Trial.Phase.PRACTICE).filter(index=index, choice=None, skipped=None)
-        trial = due.first() if rule else None
-        if trial is None:
+        if not rule or trial is None or trial.phase == Trial.Phase.PRACTICE or hasattr(trial, "choice"):
             return
         history = list(
             AdaptiveChoice.objects.filter(trial__session=self, trial__pair=None, trial__answer__correct__isnull=False)
@@ -405,7 +423,7 @@ class Session(models.Model):
         stop = adaptive.StopRule(most=rule["most"], minimum=rule["minimum"], sd=rule["sd"])
         if trial.pair_id is None and adaptive.stops(stop, len(history), summary):
             self._skip(self.due_trials().filter(pair=None), "threshold known well enough")
-            self._choose_pair(self.next_index())
+            self._choose_pair(self._first_due())
             return
         levels = Pair.objects.filter(pk__in=trial.candidates)
         pair = levels.get(strength=strength) if trial.pair_id is None else levels.get()
@@ -430,8 +448,23 @@ class Session(models.Model):
                 session.completed_at = timezone.now()
                 session.save(update_fields=["state", "completed_at"])
                 session.log("complete")
+                session._give_way_if_excluded()
         self.refresh_from_db()
         return self.code
+
+    def _give_way_if_excluded(self) -> None:
+        """Whoever breaks a rule of the design is never counted: somebody else takes the place."""
+        judged = Answer.objects.filter(trial__session=self).exclude(trial__phase=Trial.Phase.PRACTICE)
+        answers = list(judged.values_list("choice", "side", "correct", "trial__phase"))
+        given = [
+            Given(side, correct, is_catch=phase == Trial.Phase.CATCH, unsure=choice == Choice.UNSURE)
+            for choice, side, correct, phase in answers
+            if choice != Choice.NONE
+        ]
+        missed = Missed(len(answers) - len(given), of=len(answers))
+        if rule := ExclusionRules.of_design(self.design.now).broken_by(given, missed):
+            self.log(EXCLUDED, rule=rule)
+            self._free_place()
 
     @property
     def code(self) -> str:
@@ -461,8 +494,7 @@ class Session(models.Model):
         with transaction.atomic():
             session = self._locked()
             if session.state == self.State.ACTIVE and still(session):
-                session.state = state
-                session.save(update_fields=["state"])
+                session._move_to(state)
                 session._free_place()
                 session.log(state, **data)
         self.refresh_from_db()
@@ -472,6 +504,7 @@ class Session(models.Model):
         """Somebody else may have the place by now: then it stays theirs."""
         held = (self.State.ACTIVE, self.State.COMPLETE)
         others = Session.objects.filter(slot=self.slot_id, state__in=held).exclude(pk=self.pk)
+        others = others.exclude(events__kind=EXCLUDED)
         if self.slot_id is not None and not others.exists():
             self.study.slots.filter(pk=self.slot_id).update(claimed_at=None)
 
@@ -479,23 +512,36 @@ class Session(models.Model):
         """Store answers that never arrived by themselves (keyword arguments of `record_answer` but the attempt).
 
         They are put in as the newest attempt's, in order; those that are stored already stay. The session is completed
-        when nothing is missing any more, also when it had timed out. Returns how many were new.
+        when nothing is missing any more, also when it had timed out; then it has its place again, unless that is
+        somebody else's by now. As long as something is missing, what has timed out stays so. Returns how many were new.
         Raises what `record_answer` raises; then none of them is stored.
         """
         with transaction.atomic():
             session = self._locked()
-            if session.state == self.State.TIMED_OUT:
-                session.state = self.State.ACTIVE
-                session.save(update_fields=["state"])
+            had_timed_out = session.state == self.State.TIMED_OUT
+            if had_timed_out:
+                session._move_to(self.State.ACTIVE)
             new = 0
             for answer in sorted(answers, key=lambda answer: answer["index"]):
                 new += session.record_answer(**{**answer, "attempt": session.attempt})[1]
-            session.log("receipt", answers=len(answers), new=new)
+            if new:
+                session.log("receipt", answers=len(answers), new=new)
             session = session._locked()
             if session.state == self.State.ACTIVE and not session.due_trials().exists():
+                session._take_place()
                 session.complete()
+            elif session.state == self.State.ACTIVE and had_timed_out:
+                session._move_to(self.State.TIMED_OUT)
         self.refresh_from_db()
         return new
+
+    def _move_to(self, state: str) -> None:
+        self.state = state
+        self.save(update_fields=["state"])
+
+    def _take_place(self) -> None:
+        if self.slot_id is not None:
+            self.study.slots.filter(pk=self.slot_id, claimed_at=None).update(claimed_at=timezone.now())
 
     def example(self) -> Pair | None:
         """The pair that the debriefing shows: the clearest of practice, else of the catch trials."""
@@ -521,7 +567,7 @@ class Session(models.Model):
             answers = Answer.objects.filter(trial__session=session).erase()
             for told in (TrialTrace, AdaptiveChoice, SkippedTrial):
                 told.objects.filter(trial__session=session).erase()
-            session.events.filter(kind__in=["different_answer", "screen"]).erase()
+            session.events.exclude(kind__in=KEPT_EVENTS).erase()
             if session.state != self.State.WITHDRAWN:
                 session.log(event, answers=answers)
                 if session.state in (self.State.ACTIVE, self.State.COMPLETE):

@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.core import signing
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -29,7 +30,7 @@ from study.trials.exceptions import (
     NotOpen,
 )
 from study.trials.insert_only import InsertOnly
-from study.trials.models.choices import LANGUAGES, Population
+from study.trials.models.choices import Population
 
 if TYPE_CHECKING:
     from study.trials.models.sessions import Session
@@ -98,7 +99,9 @@ class Study(models.Model):
     DESIGN_FIELDS: frozenset[str]
 
     slug = models.SlugField(unique=True)
-    language = models.CharField(max_length=10, choices=LANGUAGES, default="en", help_text="Of the texts below.")
+    language = models.CharField(
+        max_length=10, choices=settings.LANGUAGES, default="en", help_text="Of the texts below."
+    )
     title = models.CharField(max_length=200)
     state = models.CharField(max_length=10, choices=State, default=State.DRAFT, editable=False)
     dataset = models.ForeignKey(Dataset, models.PROTECT, related_name="studies")
@@ -335,6 +338,8 @@ class Study(models.Model):
             raise CannotOpen("Participants need to read what the study is about and whom to ask: fill in both first.")
         try:
             self.full_clean()
+            for translation in self.translations.all():
+                translation.full_clean()
         except ValidationError as error:
             said = "; ".join(f"{field}: {' '.join(words)}" for field, words in error.message_dict.items())
             raise CannotOpen(said) from error
@@ -485,7 +490,7 @@ class Translation(models.Model):
     """A study's texts in another language than its own. Frozen with the study."""
 
     study = models.ForeignKey(Study, models.CASCADE, related_name="translations")
-    language = models.CharField(max_length=10, choices=LANGUAGES)
+    language = models.CharField(max_length=10, choices=settings.LANGUAGES)
     title = models.CharField(max_length=200)
     information = models.TextField(help_text="What participants read before they consent.")
     eligibility = models.TextField(blank=True, help_text="Who may take part: statements to confirm, one a line.")

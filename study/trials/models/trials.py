@@ -165,21 +165,20 @@ class Answer(InsertOnly):
             return None
         return {"correct": bool(self.correct) and self.choice != Choice.UNSURE, "altered": self.trial.altered_side}
 
-    def next_index(self) -> int:
-        """The trial after this one; the number of trials after the last. The same whenever it is asked for."""
-        later = self.trial.session.trials.filter(index__gt=self.trial.index, skipped=None).order_by("index")
-        following = later.values_list("index", flat=True).first()
-        return self.trial.session.trials.count() if following is None else following
+    def following(self) -> Trial | None:
+        """The trial after this one, None after the last. The same whenever it is asked for."""
+        later = self.trial.session.trials.filter(index__gt=self.trial.index, skipped=None)
+        return later.select_related("choice").order_by("index").first()
 
     def consequences(self) -> dict[str, Any]:
         """What the page learns from the acknowledgement, the same on every repeat."""
         session = self.trial.session
-        outcome, next_index = session.practice_outcome(self.trial), self.next_index()
+        outcome, following = session.practice_outcome(self.trial), self.following()
         found = {
-            "next_index": next_index,
+            "next_index": following.index if following else session.trials.count(),
             "feedback": self.feedback(),
             "practice": asdict(outcome) if outcome else None,
-            "candidate": session.candidate(next_index),
+            "candidate": following.candidate if following else None,
         }
         return {name: value for name, value in found.items() if value is not None}
 

@@ -1,7 +1,8 @@
 import numpy as np
 
 from study.analysis import frames
-from study.analysis.exclusions import CATCH, MISSED, SAME_SIDE, ExclusionRules, Missed, broken_rules
+from study.analysis.exclusions import broken_rules
+from study.trials.exclusions import CATCH, MISSED, SAME_SIDE, ExclusionRules, Missed
 from tests.study.analysis.observers import simulate
 
 DESIGN = {"exclusions": {"catch": {"correct_below": 7, "of": 8}, "same_side": {"at_least": 44, "of": 60}}}

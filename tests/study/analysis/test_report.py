@@ -10,9 +10,9 @@ import pytest
 from matplotlib.text import Text
 
 from study.analysis import error_shift, figures, frames, frontier, page, report
-from study.analysis.exclusions import CATCH, MISSED, ExclusionRules, Missed
 from study.analysis.protocols import PROTOCOLS, Protocol
 from study.analysis.report import Material
+from study.trials.exclusions import CATCH, MISSED, ExclusionRules, Missed
 from tests.study.analysis.observers import on_screens, one_condition, simulate
 
 DOSES = [

@@ -411,6 +411,17 @@ def test_the_candidate_that_is_named_shows_the_chosen_strength_and_every_candida
         assert np.array_equal(clean, decode_png(chosen.base_image.read()))
 
 
+@pytest.mark.parametrize("make", [make_study, make_adaptive_study])
+def test_an_answer_takes_twelve_statements_at_most_however_many_came_before(make: Callable[[], Study]) -> None:
+    page, work = Page(make()), []
+    while (trial := page.due()) is not None:
+        with CaptureQueriesContext(connection) as queries:
+            page.put(trial.index)
+        work.append(sum("SAVEPOINT" not in query["sql"] for query in queries))
+    assert len(set(work[PRACTICE:-1])) == 1
+    assert max(work[PRACTICE:]) <= 12
+
+
 def test_acknowledging_takes_the_same_work_whatever_kind_of_trial_is_next(page: Page) -> None:
     """Otherwise the time a reply takes would tell an adaptive trial from a catch or control trial."""
     page.answer_until(lambda trial: trial.phase != Trial.Phase.PRACTICE)

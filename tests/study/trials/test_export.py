@@ -123,7 +123,10 @@ def test_enlargement_on_the_server_magnifies_the_displacement() -> None:
 
 def test_a_scale_that_every_screen_finds_for_itself_is_not_guessed(study: Study) -> None:
     answered = make_study(image_degrees=2.0, calibration="card", distance="told")
-    answer_all(start(answered)[0])
+    session, _ = start(answered)
+    session.record_screen(attempt=1, scale=7, px_per_mm=5.0, distance_mm=600, device={})
+    answer_all(session)
+    Session.objects.filter(pk=session.pk).update(scale=None)
     row = row_of(answered, pair__control=Pair.Control.NONE, pair__strength=2.0, phase="main")
     assert (row["scale"], row["displacement_displayed_px"]) == (None, None)
 
@@ -225,6 +228,12 @@ def test_signs_of_a_script_are_those_of_the_session() -> None:
     (row,) = study.session_rows()
     assert row["flags"].split() == session.flags()
     assert {"honeypot", "too_regular"} <= set(session.flags())
+
+
+def test_a_script_that_left_before_the_first_answer_is_flagged_too() -> None:
+    study = make_study()
+    start(study)[0].log("honeypot")
+    assert next(study.session_rows())["flags"] == "honeypot"
 
 
 def test_other_populations_and_withdrawn_sessions_are_left_out(study: Study) -> None:

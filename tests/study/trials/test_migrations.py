@@ -30,7 +30,9 @@ def an_answer(apps: Any) -> Any:
     pair = apps.get_model("lab", "Pair").objects.create(
         base_image=base, attack=attack, strength=1, field_fingerprint="f", file="y", sha256="t"
     )
-    study = apps.get_model("trials", "Study").objects.create(slug="s", title="S", dataset=dataset, model_run=run)
+    study = apps.get_model("trials", "Study").objects.create(
+        slug="s", title="S", state="open", dataset=dataset, model_run=run
+    )
     version = apps.get_model("trials", "DesignVersion").objects.create(study=study, n=1, json={}, sha256="h")
     session = apps.get_model("trials", "Session").objects.create(
         study=study, design=version, population="real", public_code="C", token_sha256="t", seed=1, consent_sha256="c"
@@ -43,11 +45,13 @@ def an_answer(apps: Any) -> Any:
     )
 
 
-def test_trials_learn_their_base_image_and_answers_the_side_that_counts() -> None:
+def test_trials_learn_their_base_image_answers_the_side_that_counts_and_open_studies_their_rules() -> None:
     newest = [key for key in MigrationExecutor(connection).loader.graph.leaf_nodes() if key[0] == "trials"]
     try:
         stored = an_answer(migrated(FIRST))
         answer = migrated(newest).get_model("trials", "Answer").objects.get(pk=stored.pk)
         assert (answer.side, answer.trial.base_image_id) == ("right", answer.trial.pair.base_image_id)
+        study = answer.trial.session.study
+        assert (study.practice_correct, study.practice_rounds, study.resume_hours) == (0, 1, 24 * 14)
     finally:
         migrated(MigrationExecutor(connection).loader.graph.leaf_nodes())

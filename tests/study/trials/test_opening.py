@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -217,7 +218,9 @@ def test_a_design_does_not_match_when_a_pair_was_replaced() -> None:
     assert not version.matches()
 
 
-@pytest.mark.parametrize("column", ["participants", "trials_per_control", "catch_trials", "strengths"])
+@pytest.mark.parametrize(
+    "column", ["participants", "trials_per_control", "catch_trials", "practice_rounds", "strengths"]
+)
 def test_a_design_does_not_match_when_a_column_of_the_study_was_changed_behind_its_back(column: str) -> None:
     study = make_study()
     QuerySet(Study).filter(pk=study.pk).update(**{column: [0.5] if column == "strengths" else 4})
@@ -250,6 +253,38 @@ def test_an_amendment_keeps_conditions_and_stimuli_whatever_pairs_were_made_sinc
     assert {part: amended.json[part] for part in CHOSEN} == {part: first.json[part] for part in CHOSEN}
     assert amended.json["participants"] == 9
     assert amended.matches()
+
+
+def test_a_translation_that_lacks_a_statement_keeps_the_study_from_opening_and_from_being_amended() -> None:
+    study = make_study(opened=False, eligibility="You can read.")
+    study.translations.create(language="nl", title="T", information="I", eligibility="Eén.\nTwee.")
+    with pytest.raises(CannotOpen, match="Translate every statement"):
+        study.open()
+    study.translations.update(eligibility="Eén.")
+    study.open()
+    with pytest.raises(CannotOpen, match="Translate every statement"):
+        study.amend("one more", eligibility="You can read.\nYou can see.")
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"response_ms": 600, "enable_after_ms": 600}, "The time to answer is over before a press counts"),
+        ({"adaptive_sd": math.nan}, "The SD at which to stop"),
+        ({"image_degrees": math.inf, "calibration": "card", "distance": "told"}, "A width in degrees is a number"),
+    ],
+)
+def test_settings_that_no_participant_could_be_shown_are_refused(fields: dict[str, Any], sentence: str) -> None:
+    study = make_study(opened=False)
+    for name, value in fields.items():
+        setattr(study, name, value)
+    with pytest.raises(ValidationError, match=sentence):
+        study.full_clean()
+
+
+def test_an_amendment_of_the_protocol_brings_the_protocols_exclusion_rules() -> None:
+    amended = make_study().amend("one image at a time", protocol=Study.Protocol.YES_NO)
+    assert set(amended.json["exclusions"]) == {"incomplete", "missed", "catch"}
 
 
 def test_an_amendment_of_the_trials_keeps_the_strengths_that_were_opened() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -10,9 +11,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from study.trials.exceptions import OutOfTurn, Over, Superseded
-from study.trials.models import Answer, Session, SkippedTrial, Study
-from tests.study.factories import answer, answer_all, make_study, start
+from study.trials.exceptions import Full, OutOfTurn, Over, Superseded
+from study.trials.models import Answer, Session, SkippedTrial, Study, Trial
+from tests.study.factories import answer, answer_all, at_once, make_study, start
 
 pytestmark = pytest.mark.django_db
 
@@ -103,6 +104,20 @@ def test_without_a_criterion_any_practice_passes() -> None:
     assert (outcome["outcome"], outcome["needed"]) == ("passed", 0)
 
 
+def test_not_sure_passes_no_practice_however_the_coin_falls() -> None:
+    session, _ = start(make_study(practice_correct=1, not_sure=True))
+    Session.objects.filter(pk=session.pk).update(seed=seed_that_guesses(session.trials.get(index=0)))
+    first, last = (answer(session, index, "unsure") for index in range(2))
+    assert first.correct
+    outcome = last.consequences()["practice"]
+    assert (outcome["outcome"], outcome["correct"]) == ("failed", 0)
+
+
+def seed_that_guesses(trial: Trial) -> int:
+    """A seed whose coin falls on the side of the altered image."""
+    return next(n for n in range(100) if Session(seed=n).coin(trial.index) == trial.altered_side)
+
+
 def test_a_session_is_complete_without_the_trials_that_were_skipped(two_rounds: Study) -> None:
     session, _ = start(two_rounds)
     practised(session, correctly=True)
@@ -126,6 +141,23 @@ def test_the_screen_is_kept_with_its_pixels_per_degree() -> None:
     assert session.px_per_degree == pytest.approx(5.0 * 600 * 0.0174533, rel=1e-3)
     assert (session.scale, session.device["device"], session.device["distance"]) == (4, "computer", "told")
     assert session.events.get(kind="screen").data["calibration"] == "card_long"
+
+
+@pytest.mark.parametrize("missing", ["px_per_mm", "distance_mm"])
+def test_a_screen_that_was_not_measured_as_designed_is_refused(missing: str) -> None:
+    _, token = start(make_study(calibration="card", distance="told"))
+    body = {"attempt": 1, "scale": 4, "px_per_mm": 5.0, "distance_mm": 600}
+    del body[missing]
+    reply = client().put(f"/run/{token}/screen", body, content_type="application/json")
+    assert (reply.status_code, reply.json()["error"]) == (422, "bad_body")
+
+
+def test_where_the_design_asks_for_it_the_screen_is_measured_before_the_first_answer() -> None:
+    session, _ = start(make_study(calibration="card"))
+    with pytest.raises(OutOfTurn, match="The screen is measured before the first trial"):
+        answer(session, 0)
+    session.record_screen(attempt=1, scale=4, px_per_mm=5.0, distance_mm=None, device={})
+    assert answer(session, 0).pk
 
 
 @pytest.mark.parametrize(
@@ -178,6 +210,50 @@ def test_a_complete_session_is_not_screened_out() -> None:
         session.screen_out("window")
 
 
+# --- places of those who are left out
+
+
+def test_whoever_breaks_an_exclusion_rule_gives_the_place_to_somebody_else() -> None:
+    study = make_study(participants=1)
+    careless, _ = start(study)
+    answer_all(careless, correctly=False)
+    assert careless.complete() == "THANKS"
+    assert careless.events.get(kind="excluded").data == {"rule": "catch trials missed"}
+    newcomer, _ = start(study)
+    assert newcomer.slot == careless.slot
+    careless.withdraw()
+    assert study.free_places() == 0
+    newcomer.withdraw()
+    assert study.free_places() == 1
+
+
+def test_a_newcomer_who_withdraws_frees_the_place_that_an_excluded_session_had() -> None:
+    study = make_study(participants=1)
+    careless, _ = start(study)
+    answer_all(careless, correctly=False)
+    careless.complete()
+    start(study)[0].withdraw()
+    assert study.free_places() == 1
+
+
+def test_whoever_withdraws_leaves_no_sign_of_how_the_trials_went() -> None:
+    session, _ = start(make_study())
+    session.record_screen(attempt=1, scale=4, px_per_mm=5.0, distance_mm=600, device={"device": "phone"})
+    session.log("honeypot")
+    answer_all(session, correctly=False)
+    session.complete()
+    session.withdraw()
+    assert list(session.events.values_list("kind", flat=True)) == ["started", "complete", "withdrawn"]
+
+
+def test_the_place_of_a_session_that_is_analysed_stays_taken() -> None:
+    study = make_study(participants=1)
+    session, _ = start(study)
+    answer_all(session)
+    session.complete()
+    assert study.free_places() == 0
+
+
 # --- staying away
 
 
@@ -216,6 +292,22 @@ def test_a_place_whose_taker_stays_away_goes_to_somebody_else_when_it_is_needed(
     gone.refresh_from_db()
     assert gone.state == Session.State.TIMED_OUT
     assert newcomer.slot == gone.slot
+
+
+@pytest.mark.store
+@pytest.mark.django_db(transaction=True)
+def test_one_of_many_who_come_at_once_gets_the_place_of_somebody_who_stays_away_or_it_is_kept() -> None:
+    study = make_study(participants=1, resume_hours=2)
+    gone, _ = start(study)
+    away(gone, 3)
+
+    def act(n: int) -> None:
+        with contextlib.suppress(Full, Over):
+            answer(gone, 0) if n == 4 else study.start_session()
+
+    at_once(9, act)
+    assert study.sessions.filter(state=Session.State.ACTIVE).count() == 1
+    assert study.free_places() == 0
 
 
 def test_a_late_answer_is_welcome_while_the_place_is_still_held() -> None:
@@ -261,6 +353,24 @@ def test_importing_a_receipt_twice_stores_nothing_twice() -> None:
     answers = receipt(session, range(5))
     assert [session.import_answers(answers), session.import_answers(answers)] == [5, 0]
     assert session.state == Session.State.ACTIVE
+    assert session.events.filter(kind="receipt").count() == 1
+
+
+@pytest.mark.parametrize("n", [0, 5])
+def test_a_session_that_had_timed_out_stays_so_while_answers_are_missing(n: int) -> None:
+    session, _ = start(make_study())
+    session.time_out()
+    session.import_answers(receipt(session, range(n)))
+    assert session.state == Session.State.TIMED_OUT
+
+
+def test_a_session_that_a_receipt_completes_has_its_place_again() -> None:
+    study = make_study(participants=1)
+    session, _ = start(study)
+    session.time_out()
+    sides = session.trials.values_list("altered_side", flat=True)
+    session.import_answers([{**a, "choice": sides[a["index"]]} for a in receipt(session, range(22))])
+    assert study.free_places() == 0
 
 
 def test_a_receipt_with_a_gap_stores_nothing() -> None:

@@ -3,7 +3,6 @@
 /** The device a run is shown on: what it is, how much room it gives the images, and what stands in the way. */
 const Device = (() => {
   const PLACES = { afc: [2, 1], flicker: [2, 1], oddity: [2, 2], ifc: [1, 1], yes_no: [1, 1] }; // columns, rows
-  const TALL = 0.6; // the images' share of the window's height; question and answers have the rest
   const PINCHED = 1.01;
   const PHONE = 600; // CSS px: the shorter side of a phone's screen is below it
 
@@ -49,13 +48,14 @@ const Device = (() => {
   function layout(protocol) {
     const [columns, rows] = PLACES[protocol];
     const margin = length("--stage-margin");
-    return { columns, rows, across: (columns - 1) * length("--stage-gap") + 2 * margin, down: (rows - 1) * margin };
+    const across = (columns - 1) * length("--stage-gap") + 2 * margin;
+    return { columns, rows, across, down: (rows - 1) * margin + length("--stage-below") };
   }
 
   /** The largest width and height, CSS px, that each of a protocol's images may have in a window of this size. */
   function room(protocol, size = windowSize()) {
     const { columns, rows, across, down } = layout(protocol);
-    return { width: (size.width - across) / columns, height: (size.height * TALL - down) / rows };
+    return { width: (size.width - across) / columns, height: (size.height - down) / rows };
   }
 
   /** The largest whole number of device pixels per image pixel that fits; 0 when not even one does. */
@@ -71,7 +71,7 @@ const Device = (() => {
     const zoom = scale / window.devicePixelRatio;
     return {
       width: Math.ceil(columns * image.width * zoom + across),
-      height: Math.ceil((rows * image.height * zoom + down) / TALL),
+      height: Math.ceil(rows * image.height * zoom + down),
     };
   }
 
@@ -108,5 +108,5 @@ const Device = (() => {
     return { name: "window", present: windowSize(), needed: neededSize(plan, scale), cure: cure(plan, scale) };
   }
 
-  return { kind, describe, room, largestScale, problem };
+  return { kind, describe, largestScale, problem };
 })();

@@ -12,7 +12,7 @@ const ImageLoader = (() => {
   const IN_FLIGHT = 6;
   const TIMEOUT_MS = 15_000;
   const RETRIES = 3;
-  const LONGEST_DELAY_MS = 4_000;
+  const LONGEST_PAUSE_MS = 4_000;
   const FINAL = [403, 404, 410]; // these images will not come, however often one asks
 
   /** An image that did not arrive. `final`: asking again is no use; `status` says why. */
@@ -161,8 +161,7 @@ const ImageLoader = (() => {
           if (failures >= RETRIES) this.troubled.add(name);
           this.onChange();
         }
-        const longest = Math.min(LONGEST_DELAY_MS, 500 * 2 ** failures);
-        await new Promise((resolve) => setTimeout(resolve, longest * (0.5 + Math.random() / 2)));
+        await new Promise((resolve) => setTimeout(resolve, Requests.pause(failures + 1, LONGEST_PAUSE_MS)));
       }
     }
 

@@ -5,10 +5,7 @@
  * long as it takes. An answer leaves the outbox only on an acknowledgement that names its row.
  */
 const Outbox = (() => {
-  const TIMEOUT_MS = 15_000;
-  const FIRST_DELAY_MS = 500;
-  const LONGEST_DELAY_MS = 15_000;
-  const OPEN_MS = 3_000;
+  const STORAGE_MS = 3_000; // browsers have been known never to answer
 
   /** The answers of one run in IndexedDB. Where that fails (private windows, a full disk) memory alone has to do. */
   class Shelf {
@@ -17,7 +14,7 @@ const Outbox = (() => {
       try {
         const request = indexedDB.open("answers", 1);
         request.onupgradeneeded = () => request.result.createObjectStore("answers", { keyPath: ["run", "index"] });
-        shelf.database = await Promise.race([settled(request), tooLong(OPEN_MS)]);
+        shelf.database = await Promise.race([settled(request), tooLong(STORAGE_MS)]);
       } catch {
         shelf.database = null;
       }
@@ -63,7 +60,7 @@ const Outbox = (() => {
     async attempt(otherwise, work) {
       if (!this.database) return otherwise;
       try {
-        return await work();
+        return await Promise.race([work(), tooLong(STORAGE_MS)]);
       } catch {
         this.database = null;
         return otherwise;
@@ -181,13 +178,15 @@ const Outbox = (() => {
       } finally {
         this.sending = false;
       }
-      if (this.ready) this.timer = setTimeout(() => this.wake(), this.wait());
+      if (this.ready) this.timer = setTimeout(() => this.wake(), Requests.pause(this.failures));
     }
 
     /** One request. True when the first answer is stored and the next may follow. */
     async sendFirst() {
       const entry = this.entries[0];
-      const { status, body } = await this.put(entry);
+      const content = { ...entry.answer, attempt: this.attempt };
+      const options = { keepalive: true }; // a request under way survives the page
+      const { status, body } = await Requests.send(`${this.base}trials/${entry.index}`, "PUT", content, options);
       if (this.stopped || this.attempt === null) return false; // whatever it says: sending it again does no harm
       if ((status === 200 || status === 201) && body?.id !== undefined) return this.settle(entry, body);
       if (status === 409 && body?.error === "different_answer") return this.settle(entry, body);
@@ -198,21 +197,6 @@ const Outbox = (() => {
       if (status === 425) this.dispatchEvent(new CustomEvent("outoforder", { detail: entry.index }));
       this.changed();
       return false;
-    }
-
-    async put(entry) {
-      try {
-        const response = await fetch(`${this.base}trials/${entry.index}`, {
-          method: "PUT",
-          headers: { "Content-Type": "application/json" },
-          body: JSON.stringify({ ...entry.answer, attempt: this.attempt }),
-          keepalive: true, // a request under way survives the page
-          signal: AbortSignal.timeout(TIMEOUT_MS),
-        });
-        return { status: response.status, body: await response.json() };
-      } catch {
-        return { status: 0, body: null }; // no connection, too slow, or not an answer of ours
-      }
     }
 
     async settle(entry, body) {
@@ -242,12 +226,6 @@ const Outbox = (() => {
 
     changed() {
       this.dispatchEvent(new Event("change"));
-    }
-
-    /** Twice as long after each failure, at most 15 s, by a random half so that clients do not return in step. */
-    wait() {
-      const longest = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** (this.failures - 1));
-      return longest * (0.5 + Math.random() / 2);
     }
   }
 

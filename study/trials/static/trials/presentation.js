@@ -46,12 +46,18 @@ const Presentation = (() => {
       const last = this.exposures.at(-1);
       const visible = last?.offset === null;
       if (state === "shown" && !visible) {
-        if (!last) this.clock.mark();
+        if (!last) this.begin();
         this.exposures.push({ onset: painted, offset: null });
       }
       if (state !== "shown" && visible) last.offset = painted;
       if (asks && this.opens === Infinity) this.opens = Math.max(painted, this.onset + this.timing.enable_after_ms);
       this.painted = painted;
+    }
+
+    /** The first onset: frames and losses of focus count from here on, and one that lasts since earlier. */
+    begin() {
+      this.clock.mark();
+      if (ScreenPlugin.covered || !document.hasFocus()) this.losses += 1;
     }
 
     get onset() {
@@ -96,7 +102,7 @@ const Presentation = (() => {
     key(event) {
       const choice = this.protocol.keys[event.key];
       if (!this.stage.buttons.some((button) => button.dataset.choice === choice)) return;
-      if (this.stage.state === "paused" || event.target.closest?.("dialog")) return;
+      if (this.stage.state === "paused" || ScreenPlugin.covered) return;
       if (event.altKey || event.ctrlKey || event.metaKey) return;
       event.preventDefault(); // arrows would scroll the page
       if (!event.repeat) this.pressed(choice, event.timeStamp, "key", event);

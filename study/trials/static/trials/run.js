@@ -9,6 +9,7 @@
  */
 (() => {
   const PATIENCE_MS = 60_000; // until a participant is told that sending takes long
+  const SLOW_MS = 800; // until a page says that it is waiting
   const RECEIPT = "blindspot-receipt-1";
   const OVER = [404, 410];
 
@@ -85,6 +86,7 @@
 
     async runTrials(left) {
       this.images = new ImageLoader(base, this.plan, () => this.showLoading());
+      main.replaceChildren(); // jsPsych would put its pages below one that asks for patience
       this.jsPsych = initJsPsych({
         display_element: main,
         on_trial_start: () => (main.tabIndex = -1), // focusable, but no stop on the way of the Tab key
@@ -102,7 +104,7 @@
         {
           type: SetupPlugin,
           plan: this.plan,
-          on_stop: (reason) => this.halt(reason),
+          on_stop: (reason) => (reason === "over" ? this.over() : this.halt(reason)),
           on_finish: ({ scale, ratio }) => (this.display = { scale, ratio }),
         },
         ...(this.plan.protocol === "flicker" ? [this.screen("warning")] : []),
@@ -218,7 +220,7 @@
     async finish() {
       if (this.outbox.size) this.showSending();
       await this.outbox.drained();
-      await persist(() => request("complete", "POST"), [200, 409, ...OVER], () => this.showSending());
+      await persist(() => post("complete"), [200, 409, ...OVER], () => this.showSending());
       location.reload(); // if answers are missing, the plan leads to them
     }
 
@@ -262,6 +264,7 @@
     showSending() {
       if (main.querySelector("[data-late]")) return;
       ScreenPlugin.show(main, "sending");
+      this.showConnection();
       const [later, file] = main.querySelectorAll("[data-late]");
       setTimeout(() => {
         later.hidden = false;
@@ -269,12 +272,24 @@
       }, PATIENCE_MS);
     }
 
+    /** Before there is anything to do, a page that asks for patience; later a notice beside it. */
+    showWaiting(late) {
+      if (!this.jsPsych) ScreenPlugin.show(main, "one-moment", { late });
+      else if (late) this.showNotice("offline");
+    }
+
     // --- the server
 
     /** Whether there is a plan: else the run is over. Reading it begins a new attempt, under which answers are sent. */
     async readPlan() {
       this.outbox.pause(); // an answer sent meanwhile would be an older tab's
-      const { status, body } = await persist(() => request("plan", "GET"), [200, ...OVER], () => this.showNotice("offline"));
+      const slow = setTimeout(() => this.showWaiting(false), SLOW_MS);
+      const { status, body } = await persist(
+        () => Requests.send(`${base}plan`, "GET"),
+        [200, ...OVER],
+        (failures) => failures === 1 && this.showWaiting(true),
+      );
+      clearTimeout(slow);
       this.showNotice("");
       if (status !== 200) this.over();
       if (this.halted || status !== 200) return false;
@@ -338,7 +353,8 @@
     }
 
     showConnection() {
-      const failing = this.outbox.failing && this.outbox.size;
+      const told = main.querySelector("[data-late]"); // the page itself asks for patience, and names its foot
+      const failing = this.outbox.failing && this.outbox.size && !told;
       this.showNotice(failing ? (this.waiting ? "waiting" : "offline") : "");
     }
 
@@ -368,20 +384,22 @@
     /** Erases everything, here and on the server. */
     async withdraw(problem) {
       this.outbox.pause(); // an answer on its way may come back first, refused: the run still ends as withdrawn
-      const { status } = await request("withdraw", "POST");
-      if (![200, 204, ...OVER].includes(status)) {
+      const { status } = await post("withdraw");
+      if (![200, ...OVER].includes(status)) {
         problem.hidden = false;
         return this.outbox.start(this.plan?.attempt ?? null, this.outbox.next);
       }
       await this.outbox.clear();
-      this.over();
+      this.stop();
+      location.reload();
     }
 
     /** Leaves for a reason that is no withdrawal: nothing was answered yet. */
     async screenOut(reason) {
-      const { status } = await request("screen-out", "POST", { reason });
+      const { status } = await post("screen-out", { reason });
       if ([200, ...OVER].includes(status)) return this.over();
-      main.querySelector("[data-problem=\"\"]").hidden = false;
+      const problem = main.querySelector("[data-problem]");
+      if (problem) problem.hidden = false; // none: meanwhile nothing stands in the way any more
     }
   }
 
@@ -398,30 +416,8 @@
     return Array.from({ length: pieces }, (_, i) => list.slice(i * length, (i + 1) * length)).filter((piece) => piece.length);
   }
 
-  /** One request to this run: {status, body}, status 0 when there was no proper answer. */
-  async function request(path, method, content = {}) {
-    const options = { method, cache: "no-store", signal: AbortSignal.timeout(15_000) };
-    const headers = { "Content-Type": "application/json" };
-    if (method === "POST") Object.assign(options, { headers, body: JSON.stringify(content) });
-    try {
-      const response = await fetch(base + path, options);
-      return { status: response.status, body: response.status === 204 ? null : await response.json() };
-    } catch {
-      return { status: 0, body: null };
-    }
-  }
-
-  /** Asks until one of these statuses comes back: 0.5 s, then longer, at most 15 s between tries. */
-  async function persist(ask, finals, onFailure = () => {}) {
-    for (let pause = 500; ; pause = Math.min(15_000, pause * 2)) {
-      const answer = await ask();
-      if (finals.includes(answer.status)) return answer;
-      onFailure();
-      const online = new Promise((resolve) => window.addEventListener("online", resolve, { once: true }));
-      const later = new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random() / 2)));
-      await Promise.race([online, later]);
-    }
-  }
+  const post = (path, content = {}) => Requests.send(base + path, "POST", content);
+  const persist = (ask, finals, onFailure) => Requests.persist(ask, (status) => finals.includes(status), onFailure);
 
   new Run().start().catch((error) => {
     ScreenPlugin.show(main, "failed");

@@ -41,6 +41,11 @@ const ScreenPlugin = (({ ParameterType }) => {
     static info = info;
     static show = show;
 
+    /** Whether a dialog lies over the page. Keys still reach the page once the dialog has lost its focus. */
+    static get covered() {
+      return document.querySelector("dialog[open]") !== null;
+    }
+
     async trial(display, trial, onLoad) {
       show(display, trial.template, trial.values);
       onLoad?.();

@@ -25,9 +25,7 @@ const SetupPlugin = (({ ParameterType }) => {
   const LARGEST_MISS = 0.25; // of the design's size in degrees
   const RECHECK_MS = 250;
   const SLOW_MS = 800; // until sending is shown
-  const TIMEOUT_MS = 15_000;
-  const TRIES = 6; // with growing pauses; then every LONGEST_PAUSE_MS, and the page says so
-  const LONGEST_PAUSE_MS = 15_000;
+  const TRIES = 6; // until the page says that there is no connection
 
   const info = {
     name: "setup",
@@ -35,7 +33,7 @@ const SetupPlugin = (({ ParameterType }) => {
     parameters: {
       /** The server's plan: attempt, protocol, image, scale, image_degrees, calibration, distance, phones, tablets. */
       plan: { type: ParameterType.OBJECT, default: undefined },
-      /** (reason) => void: this tab cannot go on: "superseded" or "failed". */
+      /** (reason) => void: this tab cannot go on: "over", "superseded" or "failed". */
       on_stop: { type: ParameterType.FUNCTION, default: () => {} },
     },
     data: {
@@ -277,43 +275,22 @@ const SetupPlugin = (({ ParameterType }) => {
       const content = { attempt: this.plan.attempt, scale, ...Device.describe(), ...measured };
       const { status, body } = await this.put(content);
       if (status === 200 || status === 201) return { scale, ratio, px_per_degree: body.px_per_degree };
-      if (status === 404 || status === 410) location.reload();
-      else this.onStop(body.error === "superseded" ? "superseded" : "failed");
+      const over = status === 404 || status === 410;
+      this.onStop(over ? "over" : body.error === "superseded" ? "superseded" : "failed");
       return never();
     }
 
     /** Sends until there is an answer that repeating would not change: {status, body}. */
     async put(content) {
-      const slow = setTimeout(() => this.show("setup-sending", { late: false }), SLOW_MS);
-      for (let tries = 1; this.display.isConnected; tries += 1) {
-        const reply = await put(`${location.pathname}screen`, content);
-        if (reply.status !== 0 && reply.status !== 429 && reply.status < 500) {
-          clearTimeout(slow);
-          return reply;
-        }
-        if (tries === TRIES) this.show("setup-sending", { late: true });
-        const pause = Math.min(LONGEST_PAUSE_MS, 500 * 2 ** (tries - 1)) * (0.5 + Math.random() / 2);
-        const online = new Promise((resolve) => window.addEventListener("online", resolve, { once: true }));
-        await Promise.race([online, delay(pause)]);
-      }
+      const slow = setTimeout(() => this.show("one-moment", { late: false }), SLOW_MS);
+      const send = () => Requests.send(`${location.pathname}screen`, "PUT", content);
+      const reply = await Requests.persist(
+        () => (this.display.isConnected ? send() : never()), // never: another page has taken over
+        (status) => status !== 0 && status !== 429 && status < 500,
+        (failures) => failures === TRIES && this.show("one-moment", { late: true }),
+      );
       clearTimeout(slow);
-      return never();
-    }
-  }
-
-  /** {status, body}; status 0 when there was no proper answer. */
-  async function put(address, content) {
-    try {
-      const response = await fetch(address, {
-        method: "PUT",
-        cache: "no-store",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify(content),
-        signal: AbortSignal.timeout(TIMEOUT_MS),
-      });
-      return { status: response.status, body: await response.json() };
-    } catch {
-      return { status: 0, body: null };
+      return reply;
     }
   }
 
@@ -396,7 +373,7 @@ const SetupPlugin = (({ ParameterType }) => {
     /** Arrows resize wherever the focus is; the slider has them of its own. */
     key(event) {
       const direction = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      if (!direction || event.target === this.slider || event.target.closest("dialog")) return;
+      if (!direction || event.target === this.slider || ScreenPlugin.covered) return;
       if (event.altKey || event.ctrlKey || event.metaKey) return;
       event.preventDefault();
       this.set(this.width + direction * (event.shiftKey ? STEPS["much-larger"] : STEPS.larger));
@@ -472,7 +449,7 @@ const SetupPlugin = (({ ParameterType }) => {
     press(signal) {
       return new Promise((resolve) => {
         const key = (event) => {
-          if (event.key !== " " || event.repeat || event.target.closest("button, dialog")) return;
+          if (event.key !== " " || event.repeat || event.target.closest("button") || ScreenPlugin.covered) return;
           event.preventDefault(); // it would scroll the page
           resolve(event.timeStamp);
         };

@@ -64,7 +64,7 @@ const Stage = (() => {
       this.build(display, prompt, timing.exposure_ms !== null);
       this.warmUp();
       this.watch();
-      this.snap();
+      this.reveal();
     }
 
     answers(not_sure, labels) {
@@ -75,17 +75,18 @@ const Stage = (() => {
 
     build(display, prompt, fixed) {
       this.note = element("div", { class: "afc-note" });
+      this.images = element(
+        "div",
+        { class: "afc-images" },
+        ...this.places.map(({ canvas }) => canvas),
+        element("span", { class: "afc-fixation", "aria-hidden": "true" }),
+      );
       this.cover = element("div", { class: "afc-cover" });
       this.root = element(
         "div",
         { class: "afc-stage", "data-protocol": this.protocol, "data-state": "fixation" },
         element("h1", { class: "afc-prompt" }, prompt),
-        element(
-          "div",
-          { class: "afc-images" },
-          ...this.places.map(({ canvas }) => canvas),
-          element("span", { class: "afc-fixation", "aria-hidden": "true" }),
-        ),
+        this.images,
         element("div", { class: "afc-answers" }, ...this.buttons),
         this.note,
         this.cover,
@@ -155,6 +156,12 @@ const Stage = (() => {
       for (const place of this.places) place.snap();
     }
 
+    /** In a window too low for the whole page, what matters is in view: the answers, and before them the pictures. */
+    reveal() {
+      for (const part of [this.note, this.images]) part.scrollIntoView({ block: "nearest" });
+      this.snap();
+    }
+
     /** Why the pictures cannot be shown as they were at set-up: "ratio", "zoom", "window" or null. */
     problem() {
       if (Math.abs(window.devicePixelRatio - this.ratio) > SAME) return "ratio";
@@ -179,17 +186,18 @@ const Stage = (() => {
       done.abort();
       this.cover.replaceChildren();
       this.state = "fixation";
-      this.snap();
+      this.reveal();
     }
 
     /** Frames the places of one side and puts an explanation and its button under them. */
     explain({ correct, altered_side, text, button }) {
       for (const { side, canvas } of this.places) canvas.classList.toggle("is-altered", side === altered_side);
-      const go = element("button", { type: "button", class: "button-main" }, button);
-      this.note.replaceChildren(element("p", { role: "status", class: correct ? "is-right" : "is-wrong" }, text), go);
+      const go = element("button", { type: "button", class: "button-main", "aria-describedby": "explanation" }, button);
+      const verdict = element("p", { id: "explanation", class: correct ? "is-right" : "is-wrong" }, text);
+      this.note.replaceChildren(verdict, go);
       this.state = "explained";
-      this.snap();
-      go.focus();
+      this.reveal();
+      go.focus({ preventScroll: true });
       return go;
     }
   }

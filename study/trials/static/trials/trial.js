@@ -71,7 +71,7 @@ const TrialPlugin = (({ ParameterType }) => {
       frames: { type: ParameterType.INT },
       /** Those missed among them: intervals longer than 1.5 medians, each counted once. */
       dropped_frames: { type: ParameterType.INT },
-      /** How often the page was hidden or lost the keyboard between the first onset and the answer. */
+      /** How often the page was hidden or lost the keyboard between the first onset and the answer, or was so at the onset. */
       focus_losses: { type: ParameterType.INT },
       /** window.devicePixelRatio at the answer. */
       device_pixel_ratio: { type: ParameterType.FLOAT },

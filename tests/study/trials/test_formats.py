@@ -1,0 +1,58 @@
+"""Studies whose design was frozen in an earlier format go on as they were opened."""
+
+from __future__ import annotations
+
+import pytest
+from django.db.models import QuerySet
+
+from study.analysis.report import build
+from study.analysis.tables import read_study
+from study.lab.models import sha256_of
+from study.trials.design import FORMAT, FORMAT_1
+from study.trials.models import Session, Study
+from study.trials.plan import make_plan
+from tests.study.factories import answer_all, make_study, start
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def study() -> Study:
+    """An open study as it was before there were protocols, but for the columns that its row has since."""
+    study = make_study(opened=False, resume_hours=24 * 14)
+    new = study.design_json()
+    old = {name: part for name, part in new.items() if name not in FORMAT_1}
+    timing = {name: new["timing"][name] for name in ("fixation_ms", "blank_ms", "enable_after_ms")}
+    old |= {"format": 1, "protocol": "2afc side by side", "timing": timing, "scale": study.scale}
+    old["practice"] = {name: new["practice"][name] for name in ("strengths", "stimuli")}
+    old["exclusions"] = {name: new["exclusions"][name] for name in ("incomplete", "same_side", "catch")}
+    study.design_versions.create(n=1, json=old, sha256=sha256_of(old), reason="opened")
+    strengths = [cell["strength"] for cell in old["cells"] if not cell["control"]]
+    QuerySet(Study).filter(pk=study.pk).update(state=Study.State.OPEN, strengths=strengths)
+    study.refresh_from_db()
+    study._make_slots()
+    return study
+
+
+def test_a_design_of_format_1_matches_its_study(study: Study) -> None:
+    assert study.current_design is not None
+    assert study.current_design.faults() == []
+
+
+def test_a_session_under_a_design_of_format_1_runs_to_its_end_and_is_analysed(study: Study) -> None:
+    for _ in range(3):
+        session, _ = start(study)
+        answer_all(session)
+        assert session.complete() == "THANKS"
+    report = build(read_study(study)).content
+    assert report["flow"] == {**report["flow"], "recruited": 3, "analysed": 3, "excluded": {}}
+    assert (report["protocol"]["name"], report["procedure"]) == ("afc", "constant")
+    assert [row["correct"] for row in report["conditions"] if row["strength"]] == [18, 18]
+    assert Session.objects.filter(state=Session.State.COMPLETE).count() == 3
+
+
+def test_a_study_of_format_1_can_be_amended_and_keeps_its_trials(study: Study) -> None:
+    before = make_plan(study.current_design.now, 0, seed=5)  # type: ignore[union-attr]
+    amended = study.amend("more people came forward", participants=9)
+    assert (amended.json["format"], amended.faults()) == (FORMAT, [])
+    assert make_plan(amended.now, 0, seed=5) == before
