@@ -1,4 +1,4 @@
-"""Pictures of every page a participant sees, on a phone and on a desk, for the documentation.
+"""Pictures of every page a participant can meet, on a phone and on a desk, for the documentation.
 
     python -m tests.e2e.screenshots [FOLDER]
 
@@ -7,34 +7,56 @@ Needs Chromium. Uses a database and files of its own, synthetic eyes and a field
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from unittest.mock import patch
 
+from PIL import Image
+
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
     from study.trials.models import Study
 
-SIZE = 64
-EYES = 16
-DESK = {"viewport": {"width": 1280, "height": 800}}
-INFORMATION = """We study how small a change in an image people can notice. Your answers help to judge how visible \
-such changes are.
-
-The images show eyes made by a computer: they are not photographs of people."""
+SIZE: Final = 64
+EYES: Final = 24
+COLOURS: Final = 96
+LARGEST_FILE: Final = 60_000
+DESK: Final = {"viewport": {"width": 1280, "height": 800}}
+PHONE: Final = {
+    "viewport": {"width": 390, "height": 844},
+    "device_scale_factor": 2,
+    "is_mobile": True,
+    "has_touch": True,
+}
+#: What the studies of the tour say, where the tour leaves it open.
+TEXTS: Final[dict[str, Any]] = {
+    "title": "How small a change can you see?",
+    "information": (
+        "We study how small a change in an image people can notice. Your answers help to judge how visible such "
+        "changes are.\n\nThe images show eyes made by a computer: they are not photographs of people."
+    ),
+    "contact": "Dr A. Example, a.example@example.org",
+    "ethics_reference": "2026-014",
+    "completion_code": "EYES-4F7Q",
+    "return_url": "https://example.org/return",
+    "return_hosts": ["example.org"],
+}
 
 
 def main(folder: Path) -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
         raise SystemExit("Chromium is missing: install it with `apt-get install chromium`.")
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as files:
         os.environ |= {
             "BLINDSPOT_VAR": files,
@@ -48,32 +70,36 @@ def main(folder: Path) -> None:
         from playwright.sync_api import sync_playwright
 
         from tests.e2e.conftest import CHROMIUM_ARGUMENTS
-        from tests.e2e.participant import PHONE
 
-        folder.mkdir(parents=True, exist_ok=True)
-        with served_study(Path(files)) as (study, address), sync_playwright() as playwright:
+        with synthetic_eyes(Path(files)), served() as address, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
-            for device, options in (("phone", PHONE), ("desktop", DESK)):
-                photograph(browser, address, study, lambda name, d=device: folder / f"page-{name}-{d}.png", options)
+            pictures = {
+                folder / f"page-{name}-{device}.png": png
+                for device, options in (("phone", PHONE), ("desktop", DESK))
+                for name, png in photographs(browser, address, options)
+            }
             browser.close()
+    for path in {*folder.glob("page-*.png")} - {*pictures}:
+        path.unlink()
+    for path, png in pictures.items():
+        path.write_bytes(png)
 
 
 @contextmanager
-def served_study(files: Path) -> Iterator[tuple[Study, str]]:
-    """An open study on synthetic eyes and a live server for it."""
-    from django.core.management import call_command
-    from django.test.testcases import LiveServerThread
-
+def synthetic_eyes(files: Path) -> Iterator[None]:
+    """Studies that are made meanwhile show eyes, altered by a warp field, instead of noise."""
     from attacks.base import dequantise, quantise
     from attacks.wanet import WarpField
     from models.datasets.synthetic_eyes import EyesConfig, study_images
     from study.lab.models import Pair
     from tests.study import factories
 
-    call_command("migrate", "-v0")
-    call_command("collectstatic", "--noinput", "-v0", "-iadmin")
     eyes = study_images(EyesConfig(test_subjects=EYES, size=SIZE), files / "eyes").images
     field = WarpField.draw((SIZE, SIZE), control_size=4, strength=1.0, seed=7)
+
+    @cache
+    def eye(index: int, size: int) -> Any:
+        return eyes[index].permute(1, 2, 0).numpy()
 
     def altered(pixels: Any, control: str, strength: float) -> Any:
         if control == Pair.Control.IDENTITY:
@@ -81,99 +107,54 @@ def served_study(files: Path) -> Iterator[tuple[Study, str]]:
         image = dequantise(eyes.new_tensor(pixels).permute(2, 0, 1)[None])
         return quantise(field.at_strength(strength).apply(image))[0].permute(1, 2, 0).numpy()
 
-    with (
-        patch.object(factories, "_noise", lambda index, size: eyes[index].permute(1, 2, 0).numpy()),
-        patch.object(factories, "_altered", altered),
-    ):
-        study = factories.make_study(
-            base_images=EYES,
-            size=SIZE,
-            strengths=(2.0,),
-            trials_per_strength=4,
-            practice_trials=4,
-            title="How small a change can you see?",
-            information=INFORMATION,
-            contact="Dr A. Example, a.example@example.org",
-            ethics_reference="2026-014",
-            completion_code="EYES-4F7Q",
-            return_url="https://example.org/return",
-            return_hosts=["example.org"],
-        )
+    with patch.object(factories, "_noise", eye), patch.object(factories, "_altered", altered):
+        yield
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """The address of a live server with a new database."""
+    from django.core.management import call_command
+    from django.test.testcases import LiveServerThread
+
+    call_command("migrate", "-v0")
+    call_command("collectstatic", "--noinput", "-v0", "-iadmin")
     server = LiveServerThread("localhost", static_handler=lambda application: application)
     server.daemon = True
     server.start()
     server.is_ready.wait()
-    yield study, f"http://localhost:{server.port}"
+    yield f"http://localhost:{server.port}"
     server.terminate()
 
 
-def photograph(browser: Browser, address: str, study: Study, path: Any, options: dict[str, Any]) -> None:
-    """One participant from the link to the code, a picture of each page on the way."""
+def photographs(browser: Browser, address: str, options: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """(name, PNG) of every stop of the tour, with one device."""
     from tests.e2e.participant import Participant
+    from tests.e2e.tour import tour
+    from tests.study import factories
 
-    person = Participant(browser, address, **options)
-    page = person.page
+    def make(**fields: Any) -> Study:
+        return factories.make_study(base_images=EYES, size=SIZE, **{**TEXTS, **fields})
 
-    def shoot(name: str, full: bool = False) -> None:
-        page.wait_for_timeout(250)  # transitions
-        page.screenshot(path=path(name), full_page=full, scale="css" if options is DESK else "device")
-
-    person.open(study)
-    shoot("information", full=True)
-    person.consent(study)
-    page.locator("[data-go]:enabled").wait_for()
-    shoot("instructions")
-    person.go_on("Which one?")
-    page.locator('[data-state="fixation"]').wait_for()
-    page.screenshot(path=path("fixation"))
-    for i in range(1, 5):
-        person.see(f"Practice {i}")
-        page.wait_for_timeout(300)
-        person.press("left")
-        page.get_by_role("button", name="Continue").wait_for()
-        if i == 3:
-            shoot("feedback")
-        page.get_by_role("button", name="Continue").click()
-    shoot("practice-over")
-    person.go_on("practice is over")
-    person.see("Pair 1")
-    shoot("pair")
-    page.get_by_role("button", name="Stop", exact=True).click()
-    shoot("withdraw")
-    page.get_by_role("button", name="Go back").click()
-    answer_slowly(person, range(1, 4))
-    person.see("Pair 4")
-    page.wait_for_timeout(300)
-    person.context.set_offline(True)
-    person.press("right")
-    page.locator("#notice:not([hidden])").wait_for()
-    person.see("Pair 5")
-    shoot("offline")
-    person.context.set_offline(False)
-    page.locator("#notice").wait_for(state="hidden")
-    page.reload()
-    page.locator("[data-go]:enabled").wait_for()
-    shoot("resume")
-    second = person.open_tab()
-    second.goto(page.url)
-    page.locator("[data-reload]").wait_for()
-    shoot("other-tab")
-    second.close()
-    page.get_by_role("button", name="Go on here").click()
-    person.go_on("Welcome back")
-    total = study.trials_per_strength + 3 * study.trials_per_control + study.catch_trials
-    answer_slowly(person, range(5, total + 1))
-    person.code()
-    shoot("end")
-    person.leave()
+    for name, page in tour(lambda: Participant(browser, address, **options), make):
+        yield name, small(photograph(page))
 
 
-def answer_slowly(person: Any, pairs: range) -> None:
-    """Later than the time in which presses do not count yet."""
-    for i in pairs:
-        person.see(f"Pair {i}")
-        person.page.wait_for_timeout(300)
-        person.press("left")
+def photograph(page: Page) -> bytes:
+    """The window while images are on it, the whole page of a text."""
+    return page.screenshot(full_page=not page.locator(".afc-stage").count())
+
+
+def small(png: bytes) -> bytes:
+    """The picture with few colours, and smaller where that is not enough for LARGEST_FILE."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    while True:
+        file = io.BytesIO()
+        few = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
+        few.save(file, "png", optimize=True)
+        if file.tell() <= LARGEST_FILE:
+            return file.getvalue()
+        picture = picture.resize((picture.width * 4 // 5, picture.height * 4 // 5), Image.Resampling.LANCZOS)
 
 
 if __name__ == "__main__":

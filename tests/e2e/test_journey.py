@@ -126,7 +126,7 @@ def test_practice_frames_the_altered_image_and_says_whether_the_answer_was_right
     altered = [trial.altered_side for trial in only_session().trials.order_by("index")[:2]]
     person.see("Practice 1")
     person.press(altered[0])
-    note = person.page.locator(".afc-note [role=status]")
+    note = person.page.locator(".afc-note p")
     expect(note).to_have_text(f"Correct. The {altered[0]} image has been altered.")
     assert person.page.locator("canvas.is-altered").get_attribute("aria-label") == f"{altered[0].title()} image"
     person.page.get_by_role("button", name="Continue").click()
@@ -330,6 +330,18 @@ def test_withdrawing_while_an_answer_is_on_its_way_ends_as_withdrawn(study: Stud
     assert not Answer.objects.exists()
 
 
+def test_withdrawing_works_also_in_a_tab_that_another_one_has_stopped(study: Study, arrive: Arrive) -> None:
+    person = arrive()
+    person.expect_failed_requests("410")
+    person.begin(study)
+    person.see("Practice 1")
+    person.page.get_by_role("button", name="Stop", exact=True).click()
+    person.open_tab().goto(person.page.url)
+    person.page.get_by_text("Open in another tab").wait_for()
+    person.page.get_by_role("button", name="Stop and erase my answers").click()
+    expect(person.page.get_by_role("heading", level=1)).to_have_text("You have withdrawn")
+
+
 def test_a_withdrawal_that_does_not_get_through_lets_the_run_go_on(study: Study, arrive: Arrive) -> None:
     person = arrive()
     person.expect_failed_requests("ERR_FAILED")
@@ -391,14 +403,14 @@ def test_an_answer_counts_as_sent_only_when_the_server_names_its_row(
     person.expect_failed_requests("500")
     person.begin(study)
     person.practise()
-    person.context.route("**/trials/4", lambda route: route.fulfill(**reply), times=2)
+    person.context.route("**/trials/4", lambda route: route.fulfill(**reply), times=4)
     person.answer(range(1, 6))
     expect(person.page.locator("#notice")).to_contain_text("No connection")
     expect(person.page.locator("#notice")).to_be_hidden()
     person.answer(range(6, 7))
     person.see("Pair 7")
     assert arrived(person, list(range(8)))
-    assert person.answers_sent().count(4) == 3
+    assert person.answers_sent().count(4) == 5
     assert person.answers_sent() == sorted(person.answers_sent())
 
 
@@ -548,7 +560,7 @@ def test_not_sure_is_an_answer_where_the_study_offers_it(address: str, arrive: A
     person.begin(study)
     person.see("Practice 1")
     person.act(lambda: person.page.keyboard.press("ArrowDown"))
-    expect(person.page.locator(".afc-note [role=status]")).to_contain_text("You were not sure.")
+    expect(person.page.locator(".afc-note p")).to_contain_text("You were not sure.")
     assert Answer.objects.get().choice == "unsure"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from study.trials.models import Answer, Session, Study
 from tests.e2e.participant import Participant
@@ -112,6 +112,51 @@ def test_a_run_that_ended_while_nobody_answered_shows_how_it_ended(study: Study,
     person.page.reload()
     expect(person.page.locator("#run")).to_have_count(0)
     expect(person.page.get_by_role("heading", level=1)).to_be_visible()
+
+
+def test_answers_left_over_when_the_run_has_ended_during_set_up_can_be_saved(
+    study: Study, arrive: Arrive, tmp_path: Path
+) -> None:
+    person = arrive()
+    person.expect_failed_requests("410", "ERR_FAILED")
+    practised(person, study)
+    person.context.route("**/run/*/trials/*", lambda route: route.abort())
+    person.answer(range(1, 3))
+    person.see("Pair 3")
+    person.page.route("**/screen", end_and_continue)
+    person.page.reload()
+    expect(person.page.get_by_role("heading", level=1)).to_have_text("This session has ended")
+    call_command("import_receipt", save(person.page, tmp_path))
+    assert stored() == [0, 1, 2, 3]
+
+
+def test_a_browser_that_never_says_whether_it_has_written_an_answer_down_sends_it_all_the_same(
+    study: Study, arrive: Arrive
+) -> None:
+    person = arrive()
+    person.page.add_init_script("Object.defineProperty(IDBTransaction.prototype, 'oncomplete', { set() {} })")
+    person.begin(study)
+    person.practise()
+    person.answer(range(1, MAIN + 1))
+    assert person.code() == "THANKS"
+    assert stored() == list(range(TOTAL))
+
+
+@pytest.mark.parametrize("trouble", ["slow", "offline"])
+def test_a_plan_that_does_not_come_is_waited_for_on_a_page_that_says_so(
+    study: Study, arrive: Arrive, trouble: str
+) -> None:
+    person = arrive()
+    person.expect_failed_requests("ERR_FAILED")
+    held: list[Route] = []
+    person.page.route("**/plan", lambda route: held.append(route) if trouble == "slow" else route.abort())
+    person.consent(study)
+    expect(person.page.get_by_role("heading", level=1)).to_have_text("One moment…")
+    expect(person.page.get_by_text("There is no connection")).to_be_visible(visible=trouble == "offline")
+    for route in held:
+        route.continue_()
+    person.page.unroute("**/plan")
+    person.go_on("Which one?")
 
 
 def end_and_continue(route: Any) -> None:

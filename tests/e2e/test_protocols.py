@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from study.trials.models import Answer, TrialTrace
 from tests.e2e.bench import PICTURES, SCALE, Bench, Picture, enlarged, noise, on_screen
@@ -24,6 +24,7 @@ BRIEF = {"exposure_ms": 300, "gap_ms": 200}
 MOMENT: dict[str, tuple[dict[str, int], str]] = {protocol: ({}, "shown") for protocol in PROTOCOLS} | {
     "ifc": (BRIEF, "asked")
 }
+LARGEST = "(protocol) => Device.largestScale({ protocol, image: { width: 64, height: 64 } })"
 
 
 def begin(bench: Bench, protocol: str, **more: object) -> None:
@@ -230,6 +231,15 @@ def test_touch_answers_on_a_phone(bench: Open, protocol: str) -> None:
     assert (data["choice"], data["input"]) == ("right", "touch")
 
 
+def test_where_a_touch_leaves_the_pointer_over_a_button_it_looks_like_the_other(bench: Open) -> None:
+    page = bench(**PHONE)
+    begin(page, "afc")
+    page.page.get_by_role("button", name="Left").hover()
+    colours = "buttons => buttons.map((button) => getComputedStyle(button).backgroundColor)"
+    left, right = page.page.locator(".afc-answer").evaluate_all(colours)
+    assert left == right
+
+
 def test_buttons_are_worked_by_tab_and_enter(bench: Open) -> None:
     page = bench()
     begin(page, "yes_no")
@@ -289,13 +299,31 @@ def test_the_flicker_goes_on_beside_its_explanation(bench: Open) -> None:
     assert {row[2] for row in explained} == {3}
 
 
-@pytest.mark.parametrize("protocol", ["ifc", "yes_no"])
-def test_practice_without_places_explains_in_words(bench: Open, protocol: str) -> None:
+def test_practice_in_two_intervals_explains_in_words(bench: Open) -> None:
     page = bench()
-    begin(page, protocol, feedback=True)
+    begin(page, "ifc", feedback=True)
     page.key("ArrowLeft")
-    expect(page.page.locator(".afc-note [role=status]")).to_have_text("Correct.")
+    expect(page.page.locator(".afc-note p")).to_have_text("Correct.")
     expect(page.page.locator("canvas")).to_be_hidden()
+
+
+def test_practice_with_one_image_shows_it_again(bench: Open) -> None:
+    page = bench()
+    page.start("yes_no", feedback=True, timing={"exposure_ms": 200, "mask_ms": 100})
+    page.until("asked")
+    page.page.wait_for_timeout(80)
+    page.key("ArrowLeft")
+    page.until("explained")
+    page.page.wait_for_timeout(80)
+    assert page.order()[-1] == ["explained", 1]
+    expect(page.page.locator("canvas.is-altered")).to_have_count(0)
+
+
+def test_whoever_hears_the_button_of_an_explanation_hears_what_it_explains(bench: Open) -> None:
+    page = bench()
+    begin(page, "afc", feedback=True)
+    page.key("ArrowLeft")
+    expect(page.page.get_by_role("button", name="Continue")).to_have_accessible_description("Correct.")
 
 
 # --- robots
@@ -343,6 +371,30 @@ def test_nothing_has_to_be_scrolled_sideways_on_a_phone(bench: Open, protocol: s
         box = button.bounding_box()
         assert box
         assert min(box["width"], box["height"]) >= 44
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_in_a_low_window_pictures_and_answers_are_in_view_and_so_is_the_explanation(bench: Open, protocol: str) -> None:
+    page = bench(**{**PHONE, "viewport": {"width": 844, "height": 390}})
+    scale = page.page.evaluate(LARGEST, protocol)
+    page.start(protocol, size=64, scale=scale, not_sure=True, feedback=True, timing=MOMENT[protocol][0])
+    page.until(MOMENT[protocol][1])
+    needed = page.page.locator("canvas, .afc-answer")
+    assert page.page.evaluate("scrollY") > 0
+    assert [part for part in needed.all() if not inside(page, part)] == []
+    page.page.wait_for_timeout(80)
+    page.key("ArrowLeft")
+    page.until("explained")
+    needed = page.page.locator("canvas, .afc-note p, .button-main")
+    assert [part for part in needed.all() if not inside(page, part)] == []
+
+
+def inside(page: Bench, part: Locator) -> bool:
+    """Whether all of it is in the window, to a pixel."""
+    box, window = part.bounding_box(), page.page.viewport_size
+    assert box
+    assert window
+    return box["y"] >= -1 and box["y"] + box["height"] <= window["height"] + 1
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -303,8 +303,13 @@ def test_the_window_that_is_asked_for_is_just_large_enough(visit: Visit, protoco
     assert person.page.evaluate("document.documentElement.clientWidth") == width
     boxes = [canvas.bounding_box() for canvas in person.page.locator(".afc-images canvas").all()]
     assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
+    assert all(box and box["y"] >= 0 and box["y"] + box["height"] <= height for box in boxes)
     places = {(round(box["x"]), round(box["y"])) for box in boxes if box}
     assert len(places) == len(boxes)
+
+
+def test_a_small_laptop_has_room_for_two_pairs_above_each_other(visit: Visit) -> None:
+    visit({"protocol": "oddity", "frames": 2}, viewport={"width": 1280, "height": 720}).through()
 
 
 def test_pinch_zoom_has_to_be_undone(visit: Visit) -> None:

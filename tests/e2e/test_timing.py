@@ -205,6 +205,20 @@ def test_losses_of_focus_are_counted_while_an_answer_is_awaited(bench: Open) -> 
     assert page.kept()["focus_losses"] == 2
 
 
+def test_a_dialog_over_the_page_is_a_loss_of_focus_and_takes_the_keys_even_without_it(bench: Open) -> None:
+    page = bench()
+    page.page.evaluate("document.body.appendChild(document.createElement('dialog')).showModal()")
+    page.start("afc")
+    page.until("shown")
+    page.page.wait_for_timeout(80)
+    page.page.evaluate("document.activeElement.blur()")
+    page.key("ArrowLeft")
+    page.page.evaluate("document.querySelector('dialog').close()")
+    page.key("ArrowRight")
+    data = page.kept()
+    assert (data["choice"], data["focus_losses"]) == ("right", 1)
+
+
 def test_a_hidden_page_is_a_loss_of_focus_and_not_a_dropped_frame(bench: Open) -> None:
     page = bench()
     page.start("afc")

@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 
 from study.trials.models import Session, Study
 from tests.e2e.participant import KEYS, Participant
-from tests.study.factories import answer_all, start
+from tests.study.factories import answer, answer_all, start
 
 #: What studies on the tour have beyond the settings of each.
 COMMON: dict[str, Any] = {
@@ -29,6 +29,22 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "oddity": {"not_sure": True},
     "yes_no": {},
 }
+#: Texts of a study, as they stand in its translations.
+IN_DUTCH = {
+    "title": "Hoe klein mag een verschil zijn?",
+    "information": "We onderzoeken hoe kleine veranderingen in een beeld mensen nog opmerken.",
+    "eligibility": "Ik zie goed, zo nodig met bril of lenzen.",
+}
+IN_GERMAN = {
+    "title": "Wie klein darf ein Unterschied sein?",
+    "information": "Wir untersuchen, wie kleine Veränderungen eines Bildes Menschen noch bemerken.",
+    "eligibility": "Ich sehe gut, wenn nötig mit Brille oder Linsen.",
+}
+#: Says after a moment, not after a minute, that sending takes long.
+IMPATIENT = """(() => {
+  const later = window.setTimeout;
+  window.setTimeout = (work, ms, ...more) => later(work, ms === 60_000 ? 200 : ms, ...more);
+})();"""
 Bring = Callable[[], Participant]
 Make = Callable[..., Study]
 Stops = Iterator[tuple[str, Page]]
@@ -43,9 +59,12 @@ def tour(bring: Bring, make: Make) -> Stops:
 
 def _stops(bring: Bring, make: Make) -> Stops:
     yield from _from_the_link_to_the_code(bring, make)
+    yield from _other_languages(bring, make)
+    yield from _without_connection(bring, make)
     yield from _turned_away(bring, make)
     yield from _other_ends(bring, make)
     yield from _screens_that_do_not_do(bring, make)
+    yield from _measuring_that_fails(bring, make)
     for protocol, fields in PROTOCOLS.items():
         yield from _a_trial(bring, make(**COMMON, protocol=protocol, **fields))
 
@@ -154,6 +173,39 @@ def _practise(person: Participant, session: Session, indices: range, *, correctl
         page.get_by_role("button", name="Continue").click()
 
 
+def _other_languages(bring: Bring, make: Make) -> Stops:
+    study = make(**COMMON, opened=False, eligibility="I see well, with glasses or lenses if I need them.")
+    for language, texts in (("nl", IN_DUTCH), ("de", IN_GERMAN)):
+        study.translations.create(language=language, **texts)
+    study.open()
+    person = bring()
+    for name, language in (("dutch", "nl"), ("german", "de"), ("right-to-left", "en")):
+        person.open(study, f"?lang={language}")
+        if name == "right-to-left":  # as in Arabic or Hebrew
+            person.page.evaluate("document.documentElement.dir = 'rtl'")
+        yield name, person.page
+    person.leave()
+
+
+def _without_connection(bring: Bring, make: Make) -> Stops:
+    """The last answer cannot be sent: first the page waits, later it offers the answers as a file."""
+    person = bring()
+    person.expect_failed_requests("ERR_INTERNET_DISCONNECTED")
+    page = person.page
+    page.add_init_script(IMPATIENT)
+    session, token = start(make(**COMMON))
+    for trial in session.trials.order_by("index")[: session.trials.count() - 1]:
+        answer(session, trial.index)
+    page.goto(f"{person.address}/run/{token}/")
+    page.locator("[data-go]:enabled").click()
+    page.locator('[data-state="shown"]').wait_for()
+    person.context.set_offline(True)
+    person.press("left")
+    page.get_by_role("button", name="Save my answers").wait_for()
+    yield "sending", page
+    person.leave()
+
+
 def _turned_away(bring: Bring, make: Make) -> Stops:
     study = make(**COMMON, eligibility="I see well.")
     person = bring()
@@ -204,6 +256,26 @@ def _screens_that_do_not_do(bring: Bring, make: Make) -> Stops:
     page.locator('[data-state="paused"]').wait_for(state="attached")
     page.set_viewport_size(size)
     yield "paused", page
+    person.leave()
+
+
+def _measuring_that_fails(bring: Bring, make: Make) -> Stops:
+    """By the blind spot, which may be skipped; the images would then be too large for the design."""
+    study = make(**COMMON, calibration="card", distance="blind_spot", image_degrees=0.05)
+    person = bring()
+    page = person.page
+    page.goto(f"{person.address}/run/{start(study)[1]}/")
+    for _ in range(5):
+        page.get_by_role("button", name="Smaller", exact=True).click()
+    page.get_by_role("button", name="It fits").click()
+    tell = page.get_by_role("button", name="Type the distance instead")
+    tell.wait_for()
+    yield "setup-blind-spot", page
+    tell.click()
+    page.get_by_label("Distance in centimetres").fill("60")
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Measure again").wait_for()
+    yield "setup-size", page
     person.leave()
 
 
