@@ -152,18 +152,6 @@ def test_nothing_a_participant_can_read_names_a_condition(study: Study, arrive: 
     assert not [TELLTALE.findall(text) for text in seen if TELLTALE.search(text)]
 
 
-def test_no_image_is_requested_during_a_trial(study: Study, arrive: Arrive) -> None:
-    person = arrive()
-    person.begin(study)
-    person.see("Practice 1")
-    before = person.image_requests()
-    person.practise()
-    person.answer(range(1, 4))
-    person.see("Pair 4")
-    assert len(before) == len(set(before)) == 2 * TOTAL
-    assert person.image_requests() == before
-
-
 def test_a_reload_goes_on_at_the_next_unanswered_trial(study: Study, arrive: Arrive) -> None:
     person = arrive()
     person.consent(study)
@@ -188,32 +176,6 @@ def test_a_reload_goes_on_at_the_next_unanswered_trial(study: Study, arrive: Arr
     person.page.reload()
     assert person.code() == code == "THANKS"
     assert stored_indices() == list(range(TOTAL))
-
-
-def test_ten_seconds_offline_in_the_middle_and_at_the_end_lose_nothing(study: Study, arrive: Arrive) -> None:
-    person = arrive()
-    person.expect_failed_requests("ERR_INTERNET_DISCONNECTED")
-    person.begin(study)
-    person.practise()
-    person.answer(range(1, 4))
-    person.see("Pair 4")
-    person.context.set_offline(True)
-    person.answer(range(4, 7))
-    expect(person.page.locator("#notice")).to_contain_text("No connection")
-    person.page.wait_for_timeout(10_000)
-    assert stored_indices()[-1] < 7
-    person.context.set_offline(False)
-    expect(person.page.locator("#notice")).to_be_hidden()
-    person.answer(range(7, MAIN))
-    person.see(f"Pair {MAIN}")
-    person.context.set_offline(True)
-    person.press("left")
-    expect(person.page.get_by_role("heading", level=1)).to_have_text("Sending your last answers…")
-    person.page.wait_for_timeout(10_000)
-    person.context.set_offline(False)
-    assert person.code() == "THANKS"
-    assert stored_indices() == list(range(TOTAL))
-    assert sorted(set(person.answers_sent())) == list(range(TOTAL))
 
 
 def test_answers_kept_offline_survive_a_reload(study: Study, arrive: Arrive) -> None:
@@ -406,7 +368,7 @@ def test_an_answer_counts_as_sent_only_when_the_server_names_its_row(
     person.context.route("**/trials/4", lambda route: route.fulfill(**reply), times=4)
     person.answer(range(1, 6))
     expect(person.page.locator("#notice")).to_contain_text("No connection")
-    expect(person.page.locator("#notice")).to_be_hidden()
+    expect(person.page.locator("#notice")).to_be_hidden(timeout=30_000)
     person.answer(range(6, 7))
     person.see("Pair 7")
     assert arrived(person, list(range(8)))

@@ -12,8 +12,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from study.analysis import frames
-from study.analysis.exclusions import CATCH, MISSED
 from study.analysis.models import Analysis
+from study.trials.exclusions import CATCH, MISSED
 from study.trials.models import Choice, Population, Session, Study
 from tests.study.factories import answer, answer_all, make_study, start
 
