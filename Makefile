@@ -26,7 +26,7 @@ serve: .venv  ## web, workers and broker on this machine; Ctrl-C ends all
 	@$(BIN)/python manage.py serve $(SERVE)
 
 test: dev packages  ## the whole test suite
-	$(BIN)/python -m pytest -n 4 --dist loadfile $(PYTEST)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile $(PYTEST)
 	$(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest -m store $(PYTEST)
 
 lint: dev  ## formatting, lint and types
