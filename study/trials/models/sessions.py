@@ -147,7 +147,8 @@ class Arrival:
         """Secret for people; reproducible for robots, so that a demonstration comes out the same again."""
         if slot.population == Population.REAL:
             return secrets.randbits(63)
-        material = f"{self.study.seed} {slot.population} {slot.list_number}"
+        earlier = slot.sessions.count()  # a place that was given back: its plan must not come a second time
+        material = f"{self.study.seed} {slot.population} {slot.list_number}" + (f" {earlier}" if earlier else "")
         return int.from_bytes(hashlib.sha256(material.encode()).digest()[:8]) >> 1
 
 

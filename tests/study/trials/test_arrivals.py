@@ -64,10 +64,8 @@ def test_robots_beyond_the_places_get_the_next_lists() -> None:
 
 
 def test_a_simulated_session_has_the_same_order_in_every_installation() -> None:
-    study = make_study()
-    session, _ = study.start_session(Population.SIMULATED)
-    session.withdraw()
-    assert study.start_session(Population.SIMULATED)[0].seed == session.seed
+    here, elsewhere = (make_study().start_session(Population.SIMULATED)[0] for _ in range(2))
+    assert here.seed == elsewhere.seed
 
 
 def test_a_persons_order_cannot_be_foretold() -> None:
@@ -169,3 +167,14 @@ def test_progress_counts_stored_answers() -> None:
 def lists_of(session: Session) -> int:
     assert session.slot is not None
     return session.slot.list_number
+
+
+def test_a_robot_at_a_place_that_was_given_back_gets_an_order_of_its_own() -> None:
+    study = make_study()
+    first, _ = study.start_session(Population.SIMULATED)
+    first.withdraw()
+    second, _ = study.start_session(Population.SIMULATED)
+    assert second.slot == first.slot
+    plans = [list(s.trials.order_by("index").values_list("base_image", "altered_side")) for s in (first, second)]
+    assert plans[0] != plans[1]
+    assert sorted(plans[0][2:]) == sorted(plans[1][2:])
