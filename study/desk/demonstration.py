@@ -21,6 +21,7 @@ from study.desk.progress import counted
 from study.desk.simulation import simulate
 from study.lab.following import follow
 from study.lab.models import STRENGTHS, Attack, Dataset, ModelRun
+from study.trials import duration
 from study.trials.design import code_version
 from study.trials.models import Population, Session, Study
 
@@ -122,9 +123,7 @@ class Demonstration:
         missing = self.participants - complete
         if missing <= 0:
             return
-        design = study.design_versions.latest("n").now
-        practice = len(design["practice"]["stimuli"]) // design["practice"]["rounds"]  # later rounds are rarely needed
-        a_session = len(design["stimuli"]) + len(design["catch"]["stimuli"]) + practice
+        a_session = duration.trials_of_a_session(study.design_versions.latest("n").now)
         with counted("Simulated answers", missing * a_session) as progress:
             simulate(
                 study, OBSERVERS, base_url=url, participants=missing, seed=self.seed + complete, progress=progress.add

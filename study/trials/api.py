@@ -205,17 +205,19 @@ def screen_out(request: HttpRequest, session: Session) -> HttpResponse:
     if not isinstance(reason, str) or not reason.isidentifier() or len(reason) > LONGEST_REASON:
         raise _bad("reason", "must be one short word")
     session.screen_out(reason)
-    return JsonResponse(
-        {"code": session.code, "return_url": recruiters.return_link(session.study, "screened_out", session)}
-    )
+    return _way_back(session, "screened_out")
 
 
 @run_view("POST")
 def complete(request: HttpRequest, session: Session) -> HttpResponse:
     """The completion code, once every planned trial is stored."""
     _json_body(request)
-    code = session.complete()
-    return JsonResponse({"code": code, "return_url": recruiters.return_link(session.study, "complete", session)})
+    session.complete()
+    return _way_back(session, "complete")
+
+
+def _way_back(session: Session, outcome: recruiters.Outcome) -> HttpResponse:
+    return JsonResponse({"code": session.code, "return_url": recruiters.return_link(session.study, outcome, session)})
 
 
 @run_view("POST")
@@ -248,7 +250,7 @@ def _json_body(request: HttpRequest) -> Json:
     if _content_length(request) > LONGEST_BODY:  # before it is read
         raise Refused(413, "too_large", f"The body must have at most {LONGEST_BODY} bytes.")
     try:
-        body = json.loads(request.body or b"{}", parse_constant=_finite, parse_float=_finite)
+        body = json.loads(request.body or b"{}", parse_constant=finite, parse_float=finite)
     except (ValueError, RecursionError):
         raise Refused(400, "malformed_json", "The body is not JSON.") from None
     if not isinstance(body, dict):
@@ -264,7 +266,7 @@ def _content_length(request: HttpRequest) -> int:
         return 0
 
 
-def _finite(text: str) -> float:
+def finite(text: str) -> float:
     """JSON has no NaN and no Infinity, and neither has the database."""
     if not math.isfinite(number := float(text)):
         raise ValueError(f"{text} is not finite.")

@@ -31,7 +31,7 @@ class Duration(NamedTuple):
     longest: int
 
 
-def rounds(design: Mapping[str, Any]) -> int:
+def trials_of_a_session(design: Mapping[str, Any]) -> int:
     """Trials of one session, with one round of practice and as many adaptive trials as there may be."""
     practice: int = len(design["practice"]["stimuli"]) // design["practice"]["rounds"]
     main: int = sum(cell["trials"] for cell in design["cells"])
@@ -49,7 +49,7 @@ def _seconds(design: Mapping[str, Any], pace: int) -> float:
     a_round: int = len(practice["stimuli"]) // practice["rounds"]
     spared = (adaptive["most"] - adaptive["minimum"]) if adaptive and adaptive["sd"] and pace == 0 else 0
     more_practice = a_round * (practice["rounds"] - 1) if pace else 0
-    trials: int = rounds(design) - spared + more_practice
+    trials: int = trials_of_a_session(design) - spared + more_practice
     set_up = CALIBRATION_S[design["display"]["calibration"]][pace] + DISTANCE_S[design["display"]["distance"]][pace]
     breaks: float = trials // design["break_every"] * BREAK_S[pace]
     feedback = (a_round + more_practice) * FEEDBACK_S[pace]

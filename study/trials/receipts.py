@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from typing import Any, Final
 
 from django.db import transaction
 
-from study.trials.api import Refused, answer_fields
+from study.trials.api import Refused, answer_fields, finite
 from study.trials.exceptions import DifferentAnswer, TrialsError
 from study.trials.models import Session
 
@@ -67,7 +66,7 @@ class Receipt:
 def parse(text: str | bytes) -> Receipt:
     """The receipt in a file's text. Raises ReceiptError with the first thing that is wrong with it."""
     try:
-        content = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        content = json.loads(text, parse_constant=finite, parse_float=finite)
     except (ValueError, RecursionError):
         raise ReceiptError("This is no JSON: ask the participant for the file as it was saved.") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -78,12 +77,6 @@ def parse(text: str | bytes) -> Receipt:
     if not isinstance(answers, list) or not 0 < len(answers) <= MOST_TRIALS:
         raise ReceiptError(f'"answers" must be a list of 1 to {MOST_TRIALS} answers.')
     return Receipt(code, _in_order([_answer(n, answer) for n, answer in enumerate(answers, start=1)]))
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text} is not finite.")
-    return number
 
 
 def _answer(n: int, answer: Any) -> ReceiptAnswer:

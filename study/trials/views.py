@@ -224,7 +224,7 @@ def _information(
         may_start=own is None or visit.population != Population.REAL,
         notice=notice,
         design=design,
-        rounds=duration.rounds(design),
+        rounds=duration.trials_of_a_session(design),
         minutes=duration.estimate(design),
     )
 

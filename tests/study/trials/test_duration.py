@@ -33,7 +33,7 @@ def a_design(**changes: Any) -> dict[str, Any]:
 
 
 def test_rounds_are_those_of_one_practice_and_the_main_part() -> None:
-    assert duration.rounds(a_design()) == 6 + 4 + 60
+    assert duration.trials_of_a_session(a_design()) == 6 + 4 + 60
 
 
 def test_seventy_pairs_take_five_to_thirteen_minutes() -> None:

@@ -2,7 +2,6 @@
 
 /** The device a run is shown on: what it is, how much room it gives the images, and what stands in the way. */
 const Device = (() => {
-  const PLACES = { afc: [2, 1], flicker: [2, 1], oddity: [2, 2], ifc: [1, 1], yes_no: [1, 1] }; // columns, rows
   const PINCHED = 1.01;
   const PHONE = 600; // CSS px: the shorter side of a phone's screen is below it
 
@@ -46,7 +45,7 @@ const Device = (() => {
 
   /** A protocol's columns and rows, and the CSS px around and between them that no image can have. */
   function layout(protocol) {
-    const [columns, rows] = PLACES[protocol];
+    const { columns, rows } = Protocols[protocol];
     const margin = length("--stage-margin");
     const across = (columns - 1) * length("--stage-gap") + 2 * margin;
     return { columns, rows, across, down: (rows - 1) * margin + length("--stage-below") };
