@@ -10,6 +10,7 @@ import io
 import mimetypes
 import re
 from collections.abc import Callable, Iterator
+from statistics import median
 from typing import Any
 
 import pytest
@@ -435,25 +436,42 @@ def test_pressing_enter_twice_does_not_load_the_page_again(visit: Visit) -> None
     assert person.loads == 1
 
 
+#: How far the middle of the dot is from that of the cross, CSS px; null while there is no dot.
+SEPARATION = """() => {
+  const [cross, dot] = [".sight .afc-fixation", ".dot"].map((s) => document.querySelector(s));
+  if (!cross || dot.hidden) return null;
+  const middle = (node) => node.getBoundingClientRect().left + node.getBoundingClientRect().width / 2;
+  return middle(cross) - middle(dot);
+}"""
+
+
 def watch_dot(person: Setup, separation_mm: float, css_px_per_mm: float) -> None:
     """Waits until the dot is so far from the cross."""
-    person.page.wait_for_function(
-        """(px) => {
-          const [cross, dot] = [".sight .afc-fixation", ".dot"].map((s) => document.querySelector(s));
-          if (!cross || dot.hidden) return false;
-          const middle = (node) => node.getBoundingClientRect().left + node.getBoundingClientRect().width / 2;
-          return middle(cross) - middle(dot) >= px;
-        }""",
-        arg=separation_mm * css_px_per_mm,
-        polling="raf",
+    person.page.wait_for_function(f"(px) => ({SEPARATION})() >= px", arg=separation_mm * css_px_per_mm, polling="raf")
+
+
+def blind_spot(person: Setup, separation_mm: float, css_px_per_mm: float, press: Callable[[], None]) -> float:
+    """Presses five times once the dot is so far away; the median of where it then was, in mm.
+
+    A busy machine presses late, as a slow person does: what counts is where the dot was at the press.
+    """
+    person.page.evaluate(
+        f"""() => {{
+          window.pressed = [];
+          const note = () => {{
+            const separation = ({SEPARATION})();
+            if (separation !== null) window.pressed.push(separation);
+          }};
+          for (const type of ["keydown", "pointerdown"]) window.addEventListener(type, note, {{ capture: true }});
+        }}"""
     )
-
-
-def blind_spot(person: Setup, separation_mm: float, css_px_per_mm: float, press: Callable[[], None]) -> None:
     for n in range(1, 6):
         expect(person.page.get_by_text(f"Dot {n} of 5")).to_be_attached()
         watch_dot(person, separation_mm, css_px_per_mm)
         press()
+    where = median(person.page.evaluate("window.pressed")) / css_px_per_mm
+    assert where >= separation_mm
+    return float(where)
 
 
 def test_the_blind_spot_gives_the_distance_by_keyboard(visit: Visit) -> None:
@@ -461,10 +479,10 @@ def test_the_blind_spot_gives_the_distance_by_keyboard(visit: Visit) -> None:
     css_px_per_mm = person.lay_card(3.78)
     expect(person.page.locator(".sight .afc-fixation")).to_be_visible()
     person.page.get_by_role("button", name="Start").press("Space")
-    blind_spot(person, 70.0, css_px_per_mm, lambda: person.page.keyboard.press("Space"))
+    where = blind_spot(person, 70.0, css_px_per_mm, lambda: person.page.keyboard.press("Space"))
     told = person.through()
     assert told["distance"] == "blind_spot"
-    assert told["distance_mm"] == pytest.approx(viewing.distance_from_blind_spot(70.0), rel=0.06)
+    assert told["distance_mm"] == pytest.approx(viewing.distance_from_blind_spot(where), rel=0.06)
     assert 0 <= told["distance_spread_mm"] < 60
     assert told["distance_misses"] == 0
 
@@ -474,8 +492,9 @@ def test_the_blind_spot_gives_the_distance_by_touch(visit: Visit) -> None:
     person = visit({**BLIND_SPOT, "scale": 1}, **landscape)
     css_px_per_mm = person.lay_card(6.04)
     person.page.get_by_role("button", name="Start").tap()
-    blind_spot(person, 60.0, css_px_per_mm, lambda: person.page.locator(".sight").tap(position={"x": 200, "y": 20}))
-    assert person.through()["distance_mm"] == pytest.approx(viewing.distance_from_blind_spot(60.0), rel=0.06)
+    field = person.page.locator(".sight")
+    where = blind_spot(person, 60.0, css_px_per_mm, lambda: field.tap(position={"x": 200, "y": 20}))
+    assert person.through()["distance_mm"] == pytest.approx(viewing.distance_from_blind_spot(where), rel=0.06)
 
 
 def test_a_dot_that_never_vanishes_comes_again(visit: Visit) -> None:

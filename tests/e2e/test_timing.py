@@ -23,6 +23,11 @@ def timed(bench: Bench, protocol: str, key: str = "ArrowLeft", **timing: Any) ->
     return bench.kept()
 
 
+def tolerance(data: dict[str, Any]) -> float:
+    """A frame, and those that a busy machine has missed: it may paint late, but the trace must say so."""
+    return float(data["frame_ms"] * (1 + data["dropped_frames"]))
+
+
 # --- exposures, masks, gaps
 
 
@@ -33,25 +38,23 @@ def test_a_fixed_exposure_lasts_as_long_as_asked_for_within_a_frame(
 ) -> None:
     page = bench()
     data = timed(page, protocol, exposure_ms=exposure_ms)
-    missed = data["dropped_frames"] * 3 * data["frame_ms"]  # a busy machine may paint late; the trace must say so
-    assert data["offset_ms"] - data["onset_ms"] == pytest.approx(exposure_ms, abs=data["frame_ms"] + missed)
+    assert data["offset_ms"] - data["onset_ms"] == pytest.approx(exposure_ms, abs=tolerance(data))
     assert sum(page.durations("shown")) == pytest.approx(data["offset_ms"] - data["onset_ms"], abs=1)
 
 
 def test_both_intervals_last_as_long_as_asked_for_and_so_does_the_gap(bench: Open) -> None:
     page = bench()
     data = timed(page, "ifc", exposure_ms=300, gap_ms=400)
-    frame = data["frame_ms"] * (1 + 3 * data["dropped_frames"])
-    assert data["first_offset_ms"] - data["first_onset_ms"] == pytest.approx(300, abs=frame)
-    assert data["offset_ms"] - data["onset_ms"] == pytest.approx(300, abs=frame)
-    assert data["onset_ms"] - data["first_offset_ms"] == pytest.approx(400, abs=frame)
+    assert data["first_offset_ms"] - data["first_onset_ms"] == pytest.approx(300, abs=tolerance(data))
+    assert data["offset_ms"] - data["onset_ms"] == pytest.approx(300, abs=tolerance(data))
+    assert data["onset_ms"] - data["first_offset_ms"] == pytest.approx(400, abs=tolerance(data))
     assert page.durations("gap") == pytest.approx([data["onset_ms"] - data["first_offset_ms"]], abs=1)
 
 
 def test_the_mask_lasts_as_long_as_asked_for(bench: Open) -> None:
     page = bench()
     data = timed(page, "afc", exposure_ms=200, mask_ms=150)
-    assert page.durations("masked") == pytest.approx([150], abs=data["frame_ms"] * (1 + 3 * data["dropped_frames"]))
+    assert page.durations("masked") == pytest.approx([150], abs=tolerance(data))
 
 
 def test_flicker_toggles_at_its_rate(bench: Open) -> None:
@@ -59,7 +62,7 @@ def test_flicker_toggles_at_its_rate(bench: Open) -> None:
     data = timed(page, "flicker", flicker_ms=250, exposure_ms=2000)
     phases = page.durations("shown")
     assert len(phases) == 8
-    assert phases == pytest.approx([250] * 8, abs=data["frame_ms"] * (1 + 3 * data["dropped_frames"]))
+    assert phases == pytest.approx([250] * 8, abs=tolerance(data))
 
 
 def test_onset_and_offset_are_the_frames_in_which_the_screen_has_changed(bench: Open) -> None:
@@ -78,7 +81,7 @@ def test_an_answer_ends_an_exposure_that_is_not_fixed(bench: Open) -> None:
     page.key("ArrowLeft")
     data = page.kept()
     answered = data["onset_ms"] + data["rt_ms"]
-    assert answered < data["offset_ms"] < answered + 4 * data["frame_ms"] * (1 + data["dropped_frames"])
+    assert answered < data["offset_ms"] < answered + 4 * tolerance(data)
 
 
 # --- response times
@@ -155,7 +158,7 @@ def test_when_the_window_passes_the_answer_is_none(bench: Open, protocol: str) -
     data = page.kept()
     assert (data["choice"], data["input"]) == ("none", "none")
     assert "trusted" not in data
-    assert data["rt_ms"] == pytest.approx(600, abs=data["frame_ms"] * (1 + 3 * data["dropped_frames"]))
+    assert data["rt_ms"] == pytest.approx(600, abs=tolerance(data))
 
 
 @pytest.mark.parametrize("mask_ms", [0, 200])
@@ -165,7 +168,7 @@ def test_after_a_fixed_exposure_the_window_begins_at_its_end(bench: Open, mask_m
     data = page.kept()
     waited = data["onset_ms"] + data["rt_ms"] - data["offset_ms"]
     assert data["choice"] == "none"
-    assert waited == pytest.approx(500, abs=2 * data["frame_ms"] * (1 + 2 * data["dropped_frames"]))
+    assert waited == pytest.approx(500, abs=2 * tolerance(data))
 
 
 def test_an_answer_within_the_window_counts(bench: Open) -> None:
@@ -180,7 +183,7 @@ def test_an_answer_within_the_window_counts(bench: Open) -> None:
 # --- frames and focus
 
 
-def test_a_stalled_frame_counts_as_dropped(bench: Open) -> None:
+def test_a_stall_counts_as_the_frames_that_it_dropped(bench: Open) -> None:
     page = bench()
     page.start("afc")
     page.until("shown")
@@ -189,7 +192,7 @@ def test_a_stalled_frame_counts_as_dropped(bench: Open) -> None:
     page.page.wait_for_timeout(100)
     page.key("ArrowLeft")
     data = page.kept()
-    assert data["dropped_frames"] >= 1
+    assert data["dropped_frames"] >= 7
     assert data["frame_ms"] == pytest.approx(16.7, abs=2)
     assert data["frames"] == pytest.approx((data["rt_ms"] - 150) / data["frame_ms"], abs=12)
 
@@ -256,5 +259,5 @@ def test_missed_frames_are_counted_among_the_frames_of_a_run(bench: Open) -> Non
         }"""
     )
     assert counted["trials"] == 10
-    assert 0 <= counted["dropped"] < counted["frames"]
+    assert counted["frames"] + counted["dropped"] == pytest.approx(10 * 60, rel=0.1)
     print(f"{counted['dropped']} of {counted['frames']} frames missed")

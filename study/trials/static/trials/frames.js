@@ -2,7 +2,6 @@
 
 /** The frames of one trial: waiting in whole ones, and counting those that the browser missed. */
 const FrameClock = (() => {
-  const DROPPED = 1.5; // × the median frame
   const USUAL_MS = 1000 / 60; // until the first frames have been measured
 
   function median(values) {
@@ -58,15 +57,12 @@ const FrameClock = (() => {
       this.last = null;
     }
 
-    /** Since the mark: {frame_ms, frames, dropped_frames}. */
+    /** Since the mark: {frame_ms, frames, dropped_frames}; an interval of three frames has dropped two. */
     count() {
       const frame = median(this.intervals) ?? USUAL_MS;
       const counted = this.intervals.slice(this.marked);
-      return {
-        frame_ms: frame,
-        frames: counted.length,
-        dropped_frames: counted.filter((interval) => interval > DROPPED * frame).length,
-      };
+      const dropped = counted.map((interval) => Math.max(0, Math.round(interval / frame) - 1));
+      return { frame_ms: frame, frames: counted.length, dropped_frames: dropped.reduce((sum, n) => sum + n, 0) };
     }
   }
 
