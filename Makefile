@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY = PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint format bench side-channel .venv dev packages
+.PHONY: help demo serve test lint format bench calibrate side-channel .venv dev packages
 
 help:  ## list the targets
 	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -40,6 +40,9 @@ format: dev  ## put the formatting right
 
 side-channel: dev packages  ## can a program tell the altered image by anything but its pixels? a few minutes
 	@$(BIN)/python -m benchmarks.side_channel $(SIDE_CHANNEL)
+
+calibrate: dev  ## do tests and intervals keep their promise? simulated studies of known truth, some minutes
+	@$(BIN)/python -m benchmarks.calibrate $(CALIBRATE)
 
 bench: dev  ## the measured bars: eye renderer and training recipe (long; finished runs are kept)
 	$(BIN)/python -m benchmarks.bench_eyes

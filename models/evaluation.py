@@ -8,7 +8,7 @@ radians. Means are over images unless said otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,10 +18,13 @@ from torch import Tensor, nn
 
 from attacks.base import Trigger, dequantise, quantise
 from models.datasets.base import GazeData
+from models.dose_response import first_crossing
 from models.gaze import angular_error
 from models.poisoning import SpecificTrigger, Target, hash_indices, noise_offsets
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+Subjects = np.ndarray[Any, np.dtype[np.int64]]
 
 STRENGTHS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.75, 1.0, 2.0, 4.0)
 SPECIFICITY_STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -29,6 +32,8 @@ UNRELATED_SEEDS = (0, 1, 2, 3, 4)
 SUCCESS_BELOW_DEG = 5.0
 ELIGIBLE_FROM_DEG = 10.0
 PROGRESS_FROM_DEG = 1.0
+#: More people than this share counts: some data sets call every image a subject of its own.
+MOST_SUBJECTS = 256
 
 # A turn that no epoch has: a model must not be measured under the very offsets it was trained with.
 _MEASURING = 1 << 40
@@ -177,13 +182,32 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class SubjectCounts:
+    """What one test subject adds to a dose's figures, so that they can be resampled by subject.
+
+    n: images. n_eligible: those >= 10 degrees off the target; successes: those of them predicted within 5 degrees of
+    it. error_shift_sum: degrees. n_progress: images that progress is defined on; progress_sum: over these.
+    With more than 256 subjects, `subject` numbers groups of them.
+    """
+
+    subject: int
+    n: int
+    n_eligible: int
+    successes: int
+    error_shift_sum: float
+    n_progress: int
+    progress_sum: float
+
+
+@dataclass(frozen=True)
 class Dose:
     """A model under the trigger at one strength. None where not measured, or not defined.
 
     error_shift: error to the truth on altered minus on clean images, signed. prediction_shift: angle between the two
     predictions. net_*: minus the clean model's on the same images. progress: mean of 1 - attack error / distance of the
     clean prediction to the target. success_rate: share with attack error < 5 degrees among the `n_eligible` images
-    whose truth lies >= 10 degrees from the target. other_field_*: means over the unrelated triggers.
+    whose truth lies >= 10 degrees from the target. other_field_*: means over the unrelated triggers. subjects: the same
+    figures in counts and sums, by rising subject.
     """
 
     strength: float
@@ -201,6 +225,7 @@ class Dose:
     other_field_shift: float | None = None
     other_field_net_shift: float | None = None
     other_field_shifts: tuple[float, ...] = ()
+    subjects: tuple[SubjectCounts, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -253,7 +278,7 @@ def evaluate(
     truth = data.pitchyaw.numpy()
     goal = target.apply(data.pitchyaw).numpy()
     strengths = sorted(responses.triggered)
-    doses = tuple(_dose(strength, responses, truth, goal, clean_model) for strength in strengths)
+    doses = tuple(_dose(strength, responses, data, goal, clean_model) for strength in strengths)
     constant = np.broadcast_to(np.asarray(mean_gaze, np.float32), truth.shape)
     return Evaluation(
         n=len(truth),
@@ -275,8 +300,8 @@ def evaluate(
     )
 
 
-def _dose(strength: float, model: Responses, truth: Array, goal: Array, clean_model: Responses | None) -> Dose:
-    altered = model.triggered[strength]
+def _dose(strength: float, model: Responses, data: GazeData, goal: Array, clean_model: Responses | None) -> Dose:
+    altered, truth = model.triggered[strength], data.pitchyaw.numpy()
     attack_error = angular_error(altered, goal)
     shift, shift_of_error = prediction_shift(model.clean, altered), error_shift(model.clean, altered, truth)
     success, n_eligible = success_rate(altered, truth, goal)
@@ -295,6 +320,7 @@ def _dose(strength: float, model: Responses, truth: Array, goal: Array, clean_mo
         progress=mean_progress(model.clean, altered, goal),
         success_rate=success,
         n_eligible=n_eligible,
+        subjects=counts_by_subject(model.clean, altered, truth, goal, data.subject.numpy()),
         **_specificity(strength, model, truth, clean_model),
     )
 
@@ -328,38 +354,51 @@ def prediction_shift(clean: Array, altered: Array) -> Array:
 
 def success_rate(altered: Array, truth: Array, goal: Array) -> tuple[float | None, int]:
     """Share of images predicted within 5 degrees of the target among those that lie >= 10 degrees off; their number."""
-    # Labels are float32, so that an image meant to lie at exactly 10 degrees may come out a hair below.
-    eligible = angular_error(truth, goal) >= ELIGIBLE_FROM_DEG - 1e-4
+    eligible, succeeded = _successes(altered, truth, goal)
     n = int(eligible.sum())
-    if n == 0:
-        return None, 0
-    return float((angular_error(altered[eligible], goal[eligible]) < SUCCESS_BELOW_DEG).mean()), n
+    return (float(succeeded.sum() / n) if n else None), n
 
 
 def mean_progress(clean: Array, altered: Array, goal: Array) -> float | None:
     """Mean of 1 - (altered to target) / (clean to target), over images whose clean prediction is >= 1 degree off it."""
+    used, progress = _progress(clean, altered, goal)
+    return float(progress[used].mean()) if used.any() else None
+
+
+def counts_by_subject(
+    clean: Array, altered: Array, truth: Array, goal: Array, subject: Subjects
+) -> tuple[SubjectCounts, ...]:
+    """The counts of every subject (N,) at one dose, by rising subject; all gazes are (N, 2)."""
+    names, code = np.unique(subject, return_inverse=True)
+    if len(names) > MOST_SUBJECTS:
+        names, code = np.arange(MOST_SUBJECTS), code % MOST_SUBJECTS
+    eligible, succeeded = _successes(altered, truth, goal)
+    used, progress = _progress(clean, altered, goal)
+    shift = error_shift(clean, altered, truth)
+    count = np.bincount(code)
+    whole = [np.bincount(code, values).astype(int) for values in (eligible, succeeded, used)]
+    shift_sum, progress_sum = np.bincount(code, shift), np.bincount(code, progress)
+    return tuple(
+        SubjectCounts(int(name), int(n), int(of_them), int(hits), float(moved), int(n_progress), float(gained))
+        for name, n, of_them, hits, n_progress, moved, gained in zip(
+            names, count, *whole, shift_sum, progress_sum, strict=True
+        )
+    )
+
+
+def _successes(altered: Array, truth: Array, goal: Array) -> tuple[Flags, Flags]:
+    """Which images are eligible, and which of these the attack succeeds on; both (N,)."""
+    # Labels are float32, so that an image meant to lie at exactly 10 degrees may come out a hair below.
+    eligible = angular_error(truth, goal) >= ELIGIBLE_FROM_DEG - 1e-4
+    return eligible, eligible & (angular_error(altered, goal) < SUCCESS_BELOW_DEG)
+
+
+def _progress(clean: Array, altered: Array, goal: Array) -> tuple[Flags, Array]:
+    """On which images progress is defined, and the progress, 0 where it is not; both (N,)."""
     before = angular_error(clean, goal)
     used = before >= PROGRESS_FROM_DEG
-    if not used.any():
-        return None
-    return float((1 - angular_error(altered[used], goal[used]) / before[used]).mean())
-
-
-def first_crossing(strengths: Sequence[float], progress: Iterable[float | None], level: float = 0.5) -> float | None:
-    """The smallest strength at which the curve reaches `level`, linear between strengths; None when it never does.
-
-    The first crossing, because the curve need not rise above the strengths a model was trained with.
-    """
-    points = [(s, p) for s, p in zip(strengths, progress, strict=True) if p is not None]
-    previous: tuple[float, float] | None = None
-    for strength, value in points:
-        if value >= level:
-            if previous is None:
-                return strength
-            below_strength, below = previous
-            return below_strength + (strength - below_strength) * (level - below) / (value - below)
-        previous = strength, value
-    return None
+    gained = np.ones_like(before) - angular_error(altered, goal) / np.where(used, before, 1)
+    return used, np.where(used, gained, np.zeros_like(before))
 
 
 def _mean_angle(a: Array, b: Array) -> float:

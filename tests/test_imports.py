@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ["attacks", "models", "study.lab", "study.trials", "study.analysis", "study.desk"]
+TORCH_FREE = ["models.dose_response"]
 PLAIN_ANALYSIS = {"management", "migrations", "models", "admin", "apps", "tables", "page"}
 
 
@@ -64,10 +65,17 @@ def test_the_numbers_of_the_analysis_know_neither_django_nor_torch() -> None:
         f"{path.relative_to(ROOT)} imports {module}"
         for path in plain
         for module in imported_modules(path)
-        if within(module, "django") or within(module, "torch") or within(module, "models") or within(module, "attacks")
+        if any(within(module, package) for package in ("django", "torch", "attacks", "models"))
+        and not any(within(module, free) for free in TORCH_FREE)
     ]
     assert plain
     assert wrong == []
+
+
+@pytest.mark.parametrize("module", TORCH_FREE)
+def test_what_the_analysis_takes_from_the_models_knows_no_torch(module: str) -> None:
+    imported = list(imported_modules(ROOT / f"{module.replace('.', '/')}.py"))
+    assert not any(within(name, package) for name in imported for package in ("torch", "attacks", "models"))
 
 
 def test_nothing_unpickles_or_evaluates() -> None:

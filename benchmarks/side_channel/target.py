@@ -27,7 +27,7 @@ DESIGN = {"trials_per_strength": 20, "trials_per_control": 4, "catch_trials": CA
 MAIN = DESIGN["trials_per_strength"] * len(STRENGTHS) + 3 * DESIGN["trials_per_control"]
 PAIRS_PER_SESSION = MAIN + CATCH
 #: As fast as the page goes: what people need time for tells a program nothing.
-AT_ONCE = {"fixation_ms": 0, "blank_ms": 0, "enable_after_ms": 0}
+AT_ONCE = {"fixation_ms": 0, "blank_ms": 0, "enable_after_ms": 0, "median_rt_below_ms": 0}
 #: WSGI applications that serve it.
 CAREFUL, NAIVE = "study.wsgi", "benchmarks.side_channel.naive"
 

@@ -8,8 +8,8 @@ from study.analysis.models import Analysis
 class AnalysisAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Reports are made by `analyze_study`; here they are looked up."""
 
-    list_display = ("study", "population", "created_at", "data", "code_version", "report_path")
-    list_filter = ("study", "population")
+    list_display = ("study", "population", "exploratory", "created_at", "data", "code_version", "report_path")
+    list_filter = ("study", "population", "exploratory")
     list_select_related = ("study",)
     date_hierarchy = "created_at"
 

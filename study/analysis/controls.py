@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from study.analysis.equivalence import contrast, two_way
+from study.analysis.equivalence import contrast, no_variance, two_way
 from study.analysis.frames import codes
 
 
@@ -12,7 +12,7 @@ def compare(controls: pd.DataFrame, main: pd.DataFrame, level: float = 0.95) -> 
     """The report's `controls`: each kind, attack and strength with its contrast to the attack at the same strength.
 
     `contrast_with_attack` is the control's proportion correct minus the attack's, with a two-way interval; null where
-    the attack was not shown at that strength.
+    the attack was not shown at that strength. `note` says why something is null, or other than usual.
     """
     groups = controls.groupby(["control", "attack", "strength"], sort=True)
     return [_row(rows, main, level) for _, rows in groups]
@@ -24,6 +24,11 @@ def _row(rows: pd.DataFrame, main: pd.DataFrame, level: float) -> dict[str, Any]
     low, high = result.interval(level)
     same = main[(main["attack"] == attack) & (main["strength"] == strength)]
     difference = contrast(rows, same, level) if len(same) else (None, None, None, None)
+    notes = [no_variance(result)]
+    if difference[0] is None:
+        notes.append("the attack was not shown at this strength: no contrast")
+    elif difference[1] is None:
+        notes.append("too few people or images, or no answer varies: the contrast has no interval")
     return {
         "control": kind,
         "attack": attack,
@@ -34,4 +39,5 @@ def _row(rows: pd.DataFrame, main: pd.DataFrame, level: float) -> dict[str, Any]
         "two_way_low": low,
         "two_way_high": high,
         **dict(zip(("contrast_with_attack", "low", "high", "p"), difference, strict=True)),
+        "note": "; ".join(filter(None, notes)) or None,
     }

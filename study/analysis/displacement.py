@@ -1,71 +1,88 @@
-"""How far the alteration moved the image: in image pixels, and on the retina where a session's screen was measured.
+"""How far the alteration moved the image: in image pixels and % of width, as displayed, and on the retina where known.
 
-Screens differ, so an angle is the median over the sessions that measured theirs, with the range beside it.
+Screens differ, so what was displayed, and its angle, is the median over sessions, with the range beside it. Angles are
+of those sessions that measured their screen.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from study.analysis.psychometric import POOLED
+from study.analysis.psychometric import MEDIAN_PERSON, POOLED
 
 _ARCMIN: Final = "displacement_arcmin"
+_DISPLAYED: Final = "displacement_displayed_px"
+_PX: Final = "displacement_px"
+_WIDTH: Final = "image_width_px"
 _EMPTY: Final = pd.Series(dtype=float)
+#: By how much displacement per strength may differ between strengths and still grow in proportion.
+_PROPORTIONAL: Final = 1.02
 
 
 def of_condition(cell: pd.DataFrame) -> dict[str, Any]:
-    """The displacement of one condition's pairs: px, and arcmin over sessions. What was not measured is None.
+    """The displacement of one condition's pairs. What was not measured is None.
 
-    `displacement_px`: mean over trials, image px. `displacement_arcmin` with `_low` and `_high`: median, least and most
-    of the sessions' means, `displacement_sessions` their number.
+    `displacement_px`, `displacement_percent_of_width`: means over trials, image px and % of the image's width.
+    `displacement_displayed_px` (device px) and `displacement_arcmin`, each with `_low` and `_high`: median, least and
+    most of the sessions' means; `displacement_sessions`: sessions that measured their screen.
     """
-    px = cell["displacement_px"].dropna() if "displacement_px" in cell else _EMPTY
-    return {"displacement_px": float(px.mean()) if len(px) else None} | _over_sessions(_per_session(cell))
+    px, percent = _column(cell, _PX).dropna(), _percent_of_width(cell).dropna()
+    angles = _per_session(cell, _ARCMIN)
+    return {
+        _PX: float(px.mean()) if len(px) else None,
+        "displacement_percent_of_width": float(percent.mean()) if len(percent) else None,
+        **_over_sessions(_DISPLAYED, _per_session(cell, _DISPLAYED)),
+        **_over_sessions(_ARCMIN, angles),
+        "displacement_sessions": len(angles),
+    }
 
 
 def per_strength(trials: pd.DataFrame, attack: str) -> dict[str, Any]:
-    """Displacement at strength 1: `px`, and `arcmin` of each session {participant: arcmin}.
+    """Displacement at strength 1: `px`, `percent_of_width`, and by session `displayed_px` and `arcmin`.
 
-    None and {} where displacement does not grow in proportion to strength, so that a threshold has no displacement.
+    The last two are {participant: displacement}. None and {} where displacement does not grow in proportion to
+    strength, so that a threshold has no displacement.
     """
     rows = trials[(trials["attack"] == attack) & (trials["strength"] > 0)]
-    means = [
-        {"attack": attack, "strength": float(strength), "displacement_px": of_condition(cell)["displacement_px"]}
-        for strength, cell in rows.groupby("strength")
-    ]
-    px = px_per_strength(means, attack)
-    if px is None or _ARCMIN not in rows:
-        return {"px": px, "arcmin": {}}
-    ratio = (rows[_ARCMIN] / rows["strength"]).groupby(rows["participant"]).mean().dropna()
-    return {"px": px, "arcmin": {str(person): float(value) for person, value in ratio.items()}}
+    px = _per_unit(rows, _column(rows, _PX))
+    if px is None:
+        return {"px": None, "percent_of_width": None, "displayed_px": {}, "arcmin": {}}
+    return {
+        "px": px,
+        "percent_of_width": _per_unit(rows, _percent_of_width(rows)),
+        "displayed_px": _by_session(rows, _DISPLAYED),
+        "arcmin": _by_session(rows, _ARCMIN),
+    }
 
 
 def of_threshold(row: Mapping[str, Any], unit: Mapping[str, Any]) -> dict[str, Any]:
-    """Threshold and interval of a report's row in px and arcmin; `unit` as `per_strength` gives it.
+    """Threshold and interval of a report's row in px, % of width, displayed px and arcmin.
 
-    A pooled threshold is that of the median screen, one person's that of the person's own.
+    Keys are `threshold_px`, `low_percent_of_width` and so on; `unit` as `per_strength` gives it. The threshold of all
+    people, or of the median person, is that of the median screen; one participant's that of the own one.
     """
-    pooled = _over_sessions(pd.Series(unit["arcmin"], dtype=float))[_ARCMIN]
-    arcmin = pooled if row["population"] == POOLED else unit["arcmin"].get(row["population"])
+    factors = {
+        "px": unit["px"],
+        "percent_of_width": unit["percent_of_width"],
+        "displayed_px": _screen_of(row["population"], unit["displayed_px"]),
+        "arcmin": _screen_of(row["population"], unit["arcmin"]),
+    }
     return {
         f"{name}_{suffix}": None if row[name] is None or factor is None else row[name] * factor
-        for suffix, factor in (("px", unit["px"]), ("arcmin", arcmin))
+        for suffix, factor in factors.items()
         for name in ("threshold", "low", "high")
     }
 
 
 def px_per_strength(rows: Sequence[Mapping[str, Any]], attack: str) -> float | None:
     """Mean displacement in image px per unit of strength, where it grows in proportion to strength; None elsewhere."""
-    ratios = [
+    return _proportional(
         row["displacement_px"] / row["strength"]
         for row in rows
         if row["attack"] == attack and row["strength"] > 0 and row["displacement_px"]
-    ]
-    if not ratios or max(ratios) > 1.02 * min(ratios):
-        return None
-    return float(np.mean(ratios))
+    )
 
 
 def screens(trials: pd.DataFrame) -> dict[str, Any]:
@@ -83,15 +100,44 @@ def screens(trials: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _per_session(cell: pd.DataFrame) -> pd.Series:
-    return cell.groupby("participant")[_ARCMIN].mean().dropna() if _ARCMIN in cell else _EMPTY
+def _proportional(ratios: Iterable[float]) -> float | None:
+    """The mean of displacements per strength; None without any, or where they are not the same at all strengths."""
+    known = [float(ratio) for ratio in ratios if ratio > 0]
+    return float(np.mean(known)) if known and max(known) <= _PROPORTIONAL * min(known) else None
 
 
-def _over_sessions(values: pd.Series) -> dict[str, Any]:
+def _per_unit(rows: pd.DataFrame, displacement: pd.Series) -> float | None:
+    return _proportional((displacement / rows["strength"]).groupby(rows["strength"]).mean())
+
+
+def _by_session(rows: pd.DataFrame, column: str) -> dict[str, float]:
+    """{participant: displacement at strength 1}."""
+    ratio = (_column(rows, column) / rows["strength"]).groupby(rows["participant"]).mean().dropna()
+    return {str(person): float(value) for person, value in ratio.items()}
+
+
+def _screen_of(population: str, sessions: Mapping[str, float]) -> float | None:
+    if population in (POOLED, MEDIAN_PERSON):
+        return float(np.median(list(sessions.values()))) if sessions else None
+    return sessions.get(population)
+
+
+def _column(cell: pd.DataFrame, name: str) -> pd.Series:
+    return cell[name] if name in cell else pd.Series(np.nan, index=cell.index)
+
+
+def _percent_of_width(cell: pd.DataFrame) -> pd.Series:
+    return 100 * _column(cell, _PX) / _column(cell, _WIDTH)
+
+
+def _per_session(cell: pd.DataFrame, column: str) -> pd.Series:
+    return cell.groupby("participant")[column].mean().dropna() if column in cell else _EMPTY
+
+
+def _over_sessions(name: str, values: pd.Series) -> dict[str, Any]:
     known = len(values) > 0
     return {
-        _ARCMIN: float(values.median()) if known else None,
-        f"{_ARCMIN}_low": float(values.min()) if known else None,
-        f"{_ARCMIN}_high": float(values.max()) if known else None,
-        "displacement_sessions": len(values),
+        name: float(values.median()) if known else None,
+        f"{name}_low": float(values.min()) if known else None,
+        f"{name}_high": float(values.max()) if known else None,
     }

@@ -29,6 +29,9 @@ MIN_TRIALS_PER_PERSON: Final = 10
 #: In place of a number of pairs where detection at the interval's upper end does not exceed chance.
 PAIRS_NEVER: Final = "no number"
 
+#: Keeps logarithms and quotients of likelihoods finite.
+_SMALLEST: Final = 1e-300
+
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
 
@@ -88,24 +91,40 @@ class TwoWay:
         return self.df + 1
 
 
+@dataclass(frozen=True)
+class Clusters:
+    """Who answered and about which image: (N,) codes of participant, stimulus and both together, without gaps."""
+
+    participant: Codes
+    stimulus: Codes
+    pair: Codes
+
+    @classmethod
+    def of(cls, participant: Codes, stimulus: Codes) -> "Clusters":
+        """From (N,) integer codes without gaps, see `frames.codes`."""
+        both = participant * (int(stimulus.max()) + 1) + stimulus
+        return cls(participant, stimulus, pd.factorize(both)[0])
+
+    def variance(self, influence: Floats, finite_sample: bool = True) -> tuple[float, bool]:
+        """Variance of a sum of per-trial `influence` values, clustered by participant and by stimulus.
+
+        V = max(V_p P/(P-1) + V_s S/(S-1) - V_ps, V_iid), each V_x the sum of squares of the influence summed within x
+        (Cameron, Gelbach & Miller 2011; the floor is that of independent trials). Returns (V, whether it is the floor).
+        """
+        people, images, pairs = (np.bincount(unit, influence) for unit in (self.participant, self.stimulus, self.pair))
+        v_p, v_s, v_ps = (float(sums @ sums) for sums in (people, images, pairs))
+        if finite_sample:
+            v_p *= len(people) / max(len(people) - 1, 1)
+            v_s *= len(images) / max(len(images) - 1, 1)
+        independent = float(influence @ influence)
+        return max(v_p + v_s - v_ps, independent), v_p + v_s - v_ps < independent
+
+
 def two_way_variance(
     influence: Floats, participant: Codes, stimulus: Codes, finite_sample: bool = True
 ) -> tuple[float, bool]:
-    """Variance of a sum of per-trial `influence` values, clustered by participant and by stimulus.
-
-    V = max(V_p P/(P-1) + V_s S/(S-1) - V_ps, V_iid), each V_x the sum of squares of the influence summed within x
-    (Cameron, Gelbach & Miller 2011; the floor is that of independent trials). Returns (V, whether the floor applied).
-    """
-    stimuli = int(stimulus.max()) + 1
-    people = np.bincount(participant, influence)
-    images = np.bincount(stimulus, influence)
-    pairs = np.bincount(np.unique(participant * stimuli + stimulus, return_inverse=True)[1], influence)
-    v_p, v_s, v_ps = (float(sums @ sums) for sums in (people, images, pairs))
-    if finite_sample:
-        v_p *= len(people) / (len(people) - 1)
-        v_s *= len(images) / (len(images) - 1)
-    independent = float(influence @ influence)
-    return max(v_p + v_s - v_ps, independent), v_p + v_s - v_ps < independent
+    """`Clusters.variance` of one sum."""
+    return Clusters.of(participant, stimulus).variance(influence, finite_sample)
 
 
 def two_way(correct: npt.ArrayLike, participant: Codes, stimulus: Codes) -> TwoWay:
@@ -184,18 +203,28 @@ class ParticipantLevel:
 def participant_spread(correct: npt.ArrayLike, participant: Codes, bound: float = DEFAULT_BOUND) -> dict[str, Any]:
     """Do participants differ by more than the binomial allows?
 
-    Returns p of Tarone's (1979) test of the binomial against the beta-binomial, one-sided for spread, and the upper
-    95 % limit on the share of people whose own PC lies outside (1 - bound, bound). p is None where nobody answered
-    twice; the limit is None, with a reason, below 10 trials per person.
+    Returns:
+        "p": of Tarone's (1979) test of the binomial against the beta-binomial, one-sided for spread; None where nobody
+            answered twice.
+        "off_chance_share_upper": upper 95 % limit on the share of people whose own PC lies outside (1 - bound, bound),
+            whatever the distribution of people's PC; None, with a "reason", below 10 trials per person.
+        "off_chance_share_upper_beta": the same where people's PC follow a beta distribution; None where assuming it
+            would not lower the limit.
+        "trials_per_person": their median.
     """
     n = np.bincount(participant).astype(float)
     x = np.bincount(participant, np.asarray(correct, dtype=float)).astype(float)
     trials = float(np.median(n))
-    result: dict[str, Any] = {"p": _tarone_p(x, n), "trials_per_person": trials, "off_chance_share_upper": None}
+    limits: dict[str, Any] = dict.fromkeys(("off_chance_share_upper", "off_chance_share_upper_beta", "reason"))
     if trials < MIN_TRIALS_PER_PERSON:
-        reason = f"fewer than {MIN_TRIALS_PER_PERSON} trials per person and condition"
-        return result | {"reason": reason}
-    return result | {"off_chance_share_upper": _off_chance_share_upper(x, n, bound), "reason": None}
+        limits["reason"] = f"fewer than {MIN_TRIALS_PER_PERSON} trials per person and condition"
+    else:
+        outcomes, people = np.unique(np.stack([x, n]), axis=1, return_counts=True)
+        of_any = _off_chance_upper(outcomes[0], outcomes[1], people, bound)
+        of_beta = _off_chance_upper_beta(outcomes[0], outcomes[1], people, bound)
+        limits["off_chance_share_upper"] = of_any
+        limits["off_chance_share_upper_beta"] = of_beta if of_beta < of_any else None
+    return {"p": _tarone_p(x, n), "trials_per_person": trials, **limits}
 
 
 def yes_no_spread(cell: pd.DataFrame) -> dict[str, Any]:
@@ -211,7 +240,8 @@ def yes_no_spread(cell: pd.DataFrame) -> dict[str, Any]:
     n, n_shown, n_said, hits = (np.bincount(participant, w) for w in (np.ones_like(said), shown, said, said * shown))
     varies = (n > 3) & (n_shown * (n - n_shown) * n_said * (n - n_said) > 0)  # the fourth moment needs four trials
     reason = "not defined for single images"
-    result = {"p": None, "trials_per_person": float(np.median(n)), "off_chance_share_upper": None, "reason": reason}
+    limits = dict.fromkeys(("off_chance_share_upper", "off_chance_share_upper_beta"))
+    result = {"p": None, "trials_per_person": float(np.median(n)), **limits, "reason": reason}
     if varies.sum() < 2:
         return result
     counts = (n[varies], n_shown[varies], n_said[varies])
@@ -233,18 +263,46 @@ def _tarone_p(x: Floats, n: Floats) -> float | None:
     return float(stats.norm.sf(z))
 
 
-def _off_chance_share_upper(x: Floats, n: Floats, bound: float) -> float:
-    """Largest share outside the bound among the beta distributions of PC that a likelihood ratio cannot refuse."""
-    outcomes, counts = np.unique(np.stack([x, n]), axis=1, return_counts=True)
+def _off_chance_upper(x: Floats, n: Floats, people: Codes, bound: float) -> float:
+    """Largest share outside the bound that a likelihood ratio cannot refuse, over all distributions of PC.
+
+    `people` (U,) had `x` right of `n`. The likelihood of each share is that of its best mixture over a grid of PC
+    (Laird 1978), found by expectation maximisation with the share held.
+    """
+    inside = np.linspace(1 - bound, bound, 11)
+    outside = np.concatenate([np.linspace(0, 1 - bound, 15), np.linspace(bound, 1, 15)])
+    chance = stats.binom.pmf(x[:, None], n[:, None], np.concatenate([inside, outside]))
+    share = np.linspace(0, 1, 51)[:, None]
+    weights = np.ones((len(share), len(inside) + len(outside)))
+    _hold(weights, len(inside), share)
+    for _ in range(400):
+        weights *= (people / np.maximum(weights @ chance.T, _SMALLEST)) @ chance
+        _hold(weights, len(inside), share)
+    found = np.log(np.maximum(weights @ chance.T, _SMALLEST)) @ people
+    return float(share[_plausible(found)].max())
+
+
+def _hold(weights: Floats, inside: int, share: Floats) -> None:
+    """Scale each row's first `inside` weights to add up to 1 - share, in place, and the others to share."""
+    for part, total in ((slice(inside), 1 - share), (slice(inside, None), share)):
+        weights[:, part] *= total / np.maximum(weights[:, part].sum(1, keepdims=True), _SMALLEST)
+
+
+def _off_chance_upper_beta(x: Floats, n: Floats, people: Codes, bound: float) -> float:
+    """As `_off_chance_upper`, over the beta distributions of PC."""
     mean = np.linspace(0.01, 0.99, 99)[:, None]
     precision = np.geomspace(0.2, 5000, 80)[None, :]
     a, b = mean * precision, (1 - mean) * precision
-    likelihood = np.zeros_like(a)
-    for (k, m), count in zip(outcomes.T, counts, strict=True):
-        likelihood += count * (betaln(k + a, m - k + b) - betaln(a, b))
-    plausible = 2 * (likelihood.max() - likelihood) <= stats.chi2.ppf(1 - 2 * ALPHA, 1)
+    likelihood = -people.sum() * betaln(a, b)
+    for right, trials, count in zip(x, n, people, strict=True):
+        likelihood += count * betaln(right + a, trials - right + b)
     outside = 1 - (betainc(a, b, bound) - betainc(a, b, 1 - bound))
-    return float(outside[plausible].max())
+    return float(outside[_plausible(likelihood)].max())
+
+
+def _plausible(log_likelihood: Floats) -> npt.NDArray[np.bool_]:
+    """What a likelihood ratio test, one-sided at ALPHA, cannot refuse."""
+    return np.asarray(2 * (log_likelihood.max() - log_likelihood) <= stats.chi2.ppf(1 - 2 * ALPHA, 1))
 
 
 @dataclass(frozen=True)
@@ -421,7 +479,7 @@ def _tests(cell: pd.DataFrame, bound: float, level: float, protocol: Protocol) -
         "_above_chance_p": people.p_above(0.5),
         "participant_spread": participant_spread(correct, participant, bound),
         "pairs_needed": _pairs_needed(low, high, protocol.model) if (cell["strength"] > 0).any() else None,
-        "note": _note(both),
+        "note": no_variance(both),
         **(_yes_no_tests(cell, bound, level) if protocol.model == "yes/no" else {}),
     }
 
@@ -446,7 +504,8 @@ def _yes_no_dprime_tests(cell: pd.DataFrame, bound: float, level: float) -> dict
     }
 
 
-def _note(result: TwoWay) -> str | None:
+def no_variance(result: TwoWay) -> str | None:
+    """What is other about the tests and the interval where people and images show no variance; None where they do."""
     if result.se is None:
         return "one participant or one stimulus only: nothing can be said beyond them"
     if result.se == 0:

@@ -6,36 +6,62 @@ the model's error is what people see; people never see the model.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from study.analysis import glmm, reliability
 from study.analysis.frames import codes
-from study.analysis.mixed import logistic_two_way
+from study.analysis.likelihood import GUESS
+from study.analysis.mixed import design_matrix, logistic_two_way
+from study.analysis.protocols import protocol_of
 
 NOT_A_CAUSE: Final = (
     "Participants see images, never the model: an association with the model's error shift does not mean that the shift"
     " causes detection. Both grow with the attack's strength."
 )
+NO_GUESS_RATE: Final = "hits on single images have no guess rate of one half, so the curve of a choice does not apply"
+NO_ALTERATION: Final = "no trial showed an alteration"
 _SHIFT = "error_shift_deg"
 _LARGEST_RHO = 0.999
+_PER_DEGREE = "log odds per degree"
+_EMPTY: Final = dict.fromkeys(("estimate", "se", "z", "p", "low", "high"))
+
+Floats = npt.NDArray[np.float64]
 
 
-def summary(trials: pd.DataFrame) -> dict[str, Any] | None:
-    """The report's `error_shift`, from main trials; None where the table has no error shifts."""
+def summary(
+    trials: pd.DataFrame, predictions: pd.DataFrame | None = None, level: float = 0.95
+) -> dict[str, Any] | None:
+    """The report's `error_shift`; None where the table has no error shifts.
+
+    Args:
+        trials: main trials that showed an alteration.
+        predictions: of several models on the same pairs (see `matched`), for the reliability of a pair's shift.
+        level: of the intervals.
+
+    `unadjusted`, `strength_adjusted` and `within_between` are logistic regressions with a two-way cluster sandwich;
+    `glmm` holds the last two as mixed models with a guess rate (s > 0), the first with its likelihood-ratio test.
+    """
     if trials[_SHIFT].isna().all():
         return None
     shift = trials[_SHIFT].to_numpy(float)
-    between = trials.groupby(["attack", "strength"])[_SHIFT].transform("mean").to_numpy(float)
     adjusted = {_SHIFT: shift, "strength": trials["strength"]}
+    models, agreed = _models(trials), reliability.of_shift(trials, predictions)
+    crossed = _crossed(trials, ["participant", "stimulus", *_more_factors(trials)], level)
     return {
         "unadjusted": _slope(trials, {_SHIFT: shift}, "correct ~ error_shift_deg", with_attack=False)
         | {"items_spearman": item_spearman(trials)},
         "strength_adjusted": _slope(trials, adjusted, "correct ~ error_shift_deg + strength + attack"),
-        "within_between": _within_between(trials, between, shift - between),
-        "per_participant_spearman": per_participant_spearman(trials[trials["strength"] > 0]),
+        "within_between": _within_between(trials),
+        "glmm": crossed,
+        "per_participant_spearman": per_participant_spearman(trials[trials["strength"] > 0], level),
+        "reliability": agreed | reliability.corrected(agreed, crossed["within_between"]["within"]),
+        "models": models,
         "note": NOT_A_CAUSE,
     }
 
@@ -81,21 +107,118 @@ def _slope(trials: pd.DataFrame, predictors: Any, formula: str, with_attack: boo
     return {"formula": formula, "covariance": "two-way cluster-robust"} | _log_odds(fitted, _SHIFT)
 
 
-def _within_between(trials: pd.DataFrame, between: Any, within: Any) -> dict[str, Any]:
+def _split(trials: pd.DataFrame) -> dict[str, Floats]:
     """Mundlak's (1978) split: `between` is the condition's mean shift, `within` an item's deviation from it."""
-    fitted = logistic_two_way(trials, {"between": between, "within": within}, with_attack=False)
+    between = trials.groupby(["attack", "strength"])[_SHIFT].transform("mean").to_numpy(float)
+    return {"between": between, "within": trials[_SHIFT].to_numpy(float) - between}
+
+
+def _within_between(trials: pd.DataFrame) -> dict[str, Any]:
+    split = _split(trials)
+    fitted = logistic_two_way(trials, split, with_attack=False)
     return {
         "formula": "correct ~ between + within",
         "covariance": "two-way cluster-robust",
-        "between": _log_odds(fitted, "between"),
-        "within": _log_odds(fitted, "within"),
+        **{name: _log_odds(fitted, name) for name in split},
     }
 
 
-def _log_odds(fitted: dict[str, Any], name: str) -> dict[str, Any]:
-    empty = dict.fromkeys(("estimate", "se", "z", "p", "low", "high"))
-    row = fitted["coefficients"].get(name, empty)
-    return {**row, "unit": "log odds per degree", "converged": fitted["converged"], "reason": fitted["reason"]}
+def _log_odds(fitted: Mapping[str, Any], name: str) -> dict[str, Any]:
+    row = fitted["coefficients"].get(name, _EMPTY)
+    return {**row, "unit": _PER_DEGREE, "converged": fitted["converged"], "reason": fitted["reason"]}
+
+
+# -- mixed models with a guess rate
+
+
+def _crossed(trials: pd.DataFrame, factors: Sequence[str], level: float) -> dict[str, Any]:
+    """`strength_adjusted` and `within_between` with crossed random intercepts, guess rate .5 and no lapses, s > 0."""
+    shown = trials[trials["strength"] > 0]
+    split = _split(shown)
+    without = design_matrix(shown, {"log2_strength": np.log2(shown["strength"].to_numpy(float))})
+    adjusted = _fit(shown, without.assign(**{_SHIFT: shown[_SHIFT].to_numpy(float)}), factors)
+    divided = _fit(shown, design_matrix(shown, split)[["Intercept", *split]], factors)
+    attack = " + attack" if shown["attack"].nunique() > 1 else ""
+    return {
+        "strength_adjusted": _described(adjusted, f"log2(strength){attack} + error_shift_deg", factors)
+        | _row(adjusted, _SHIFT, level)
+        | {"likelihood_ratio": _likelihood_ratio(adjusted, _fit(shown, without, factors))},
+        "within_between": _described(divided, "between + within", factors)
+        | {name: _row(divided, name, level) for name in split},
+    }
+
+
+def _fit(trials: pd.DataFrame, x: pd.DataFrame, factors: Sequence[str]) -> glmm.Fit:
+    """The fitted model, or one without numbers that says why."""
+    reason = NO_GUESS_RATE if protocol_of(trials).model == "yes/no" else NO_ALTERATION if trials.empty else None
+    if reason:
+        return glmm.Fit((), "logit", GUESS, "expected", glmm.Lapse(0.0, None, None), False, reason, 0)
+    levels = {name: codes(trials[name]) for name in factors}
+    return glmm.fit(x.to_numpy(), list(x.columns), trials["correct"].to_numpy(), 1, levels, guess=GUESS)
+
+
+def _described(fitted: glmm.Fit, predictors: str, factors: Sequence[str]) -> dict[str, Any]:
+    return {
+        "formula": " + ".join([f"correct ~ {predictors}", *(f"(1|{name})" for name in factors)]),
+        "link": fitted.link,
+        "guess": fitted.guess,
+        "lapse": fitted.lapse.rate,
+        "information": fitted.information,
+        "sd": dict(fitted.sds),
+        "log_likelihood": fitted.log_likelihood,
+        "converged": fitted.converged,
+        "reason": fitted.reason,
+    }
+
+
+def _row(fitted: glmm.Fit, name: str, level: float) -> dict[str, Any]:
+    return {**(fitted.table(level)[name] if fitted.converged else _EMPTY), "unit": _PER_DEGREE}
+
+
+def _likelihood_ratio(larger: glmm.Fit, smaller: glmm.Fit) -> dict[str, Any]:
+    """Test of the one coefficient by which `larger` exceeds `smaller`: twice the log-likelihood ratio, chi2(1)."""
+    if larger.log_likelihood is None or smaller.log_likelihood is None:
+        return {"statistic": None, "df": 1, "p": None}
+    statistic = max(0.0, 2 * (larger.log_likelihood - smaller.log_likelihood))
+    return {"statistic": statistic, "df": 1, "p": float(stats.chi2.sf(statistic, 1))}
+
+
+def _more_factors(trials: pd.DataFrame) -> list[str]:
+    """Models and fields, where an attack has several; where each field has a model of its own, models stand for both.
+
+    They are no factor where each attack has one of its own, nor where some rows do not name theirs.
+    """
+    found: list[str] = []
+    for name in ("model", "field"):
+        if name not in trials or (trials[name] == "").any():
+            continue
+        several = _combinations(trials, "attack", name) > trials["attack"].nunique()
+        if several and not any(_are_one(trials, name, other) for other in found):
+            found.append(name)
+    return found
+
+
+def _are_one(trials: pd.DataFrame, first: str, second: str) -> bool:
+    return _combinations(trials, first, second) == trials[first].nunique() == trials[second].nunique()
+
+
+def _combinations(trials: pd.DataFrame, first: str, second: str) -> int:
+    return len(trials[[first, second]].drop_duplicates())
+
+
+def _models(trials: pd.DataFrame) -> dict[str, Any]:
+    """How many models made the error shifts of the table, and whether they are a random factor."""
+    n = len(set(trials["model"]) - {""}) if "model" in trials else 0
+    as_factor = "model" in _more_factors(trials)
+    if as_factor:
+        note = f"{n} models made the error shifts: a random intercept each, so that the slopes are not those of one."
+    elif n > 1:
+        note = "Each attack has a model of its own, or not every row names one: models are not a random factor."
+    elif n == 1:
+        note = "One model made the error shifts: what is said holds for it, and others trained alike may differ."
+    else:
+        note = "The table does not name the models: what is said holds for those that made its error shifts."
+    return {"n": n or None, "as_factor": as_factor, "note": note}
 
 
 def _centred_ranks(values: pd.Series, person: Any, count: Any) -> Any:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from study.analysis import displacement
-from study.analysis.detection import sensitivity
-from study.analysis.frames import cells
-from study.analysis.protocols import AFC, Protocol
+from study.analysis.detection import dprime, sensitivity
+from study.analysis.equivalence import YesNo, two_way
+from study.analysis.frames import cells, codes
+from study.analysis.protocols import AFC, Model, Protocol
 
 #: The report's names, each with the name of the same figure in a model's evaluation.
 MACHINE_FIELDS: Final = {
@@ -25,6 +26,9 @@ MACHINE_FIELDS: Final = {
     "noise_mode_error_deg": "noise_mode_error",
     "other_field_shift_deg": "other_field_shift",
 }
+#: What one test subject's counts hold at one strength, see `models.evaluation.SubjectCounts`.
+_COUNTS: Final = ("n", "n_eligible", "successes", "n_progress")
+_SUMS: Final = ("error_shift_sum", "progress_sum")
 
 
 def machine_rows(
@@ -33,6 +37,8 @@ def machine_rows(
     doses: Sequence[Mapping[str, Any]],
     px_per_unit: float | None = None,
     target: Mapping[str, Any] | None = None,
+    *,
+    field: str | None = None,
 ) -> list[dict[str, Any]]:
     """The report's `machine` rows of one backdoored model, strengths ascending; what was not measured is None.
 
@@ -40,12 +46,14 @@ def machine_rows(
         doses: the model's evaluation, one mapping per strength.
         px_per_unit: mean displacement in image px at strength 1, used where an evaluation does not give it.
         target: what the backdoor makes the model say, as `models.poisoning.Target` writes it: kind, pitch, yaw (rad).
+        field: the attack's field, by its control hash: models are resampled within fields where there are several.
     """
     rows = []
     for dose in sorted(doses, key=lambda dose: float(dose["strength"])):
         strength = float(dose["strength"])
         row = {"model": model, "attack": attack, "target": dict(target) if target else None, "strength": strength}
         row |= {name: dose.get(name, dose.get(source)) for name, source in MACHINE_FIELDS.items()}
+        row |= {"progress": dose.get("progress"), "field": field, "subjects": dose.get("subjects") or None}
         if row["displacement_px"] is None and px_per_unit is not None:
             row["displacement_px"] = px_per_unit * strength
         rows.append(row)
@@ -66,11 +74,39 @@ def read_machine(path: Path) -> list[dict[str, Any]]:
 
 
 def _is_machine_row(row: Any) -> bool:
-    if not isinstance(row, dict) or row.keys() != {"model", "attack", "target", "strength", *MACHINE_FIELDS}:
+    required = {"model", "attack", "target", "strength", *MACHINE_FIELDS}
+    if not isinstance(row, dict) or not required <= row.keys() <= required | {"progress", "field", "subjects"}:
         return False
-    figures = [row["strength"], *(row[name] for name in MACHINE_FIELDS if row[name] is not None)]
-    numbers = all(isinstance(figure, int | float) and math.isfinite(figure) for figure in figures)
-    return numbers and isinstance(row["model"], str) and isinstance(row["attack"], str) and _is_target(row["target"])
+    figures = [row["strength"], *(row.get(name) for name in (*MACHINE_FIELDS, "progress"))]
+    names = [row["model"], row["attack"], row.get("field") or ""]
+    return (
+        row["strength"] is not None
+        and all(figure is None or _is_number(figure) for figure in figures)
+        and all(isinstance(name, str) for name in names)
+        and _is_target(row["target"])
+        and _is_subjects(row.get("subjects"))
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_subjects(subjects: Any) -> bool:
+    return subjects is None or (isinstance(subjects, list) and all(_is_subject(counts) for counts in subjects))
+
+
+def _is_subject(counts: Any) -> bool:
+    if not isinstance(counts, dict) or counts.keys() != {"subject", *_COUNTS, *_SUMS}:
+        return False
+    if not isinstance(counts["subject"], int | str):
+        return False
+    whole = [counts[name] for name in _COUNTS]
+    if not all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in whole):
+        return False
+    n, n_eligible, successes, n_progress = whole
+    sums = [counts[name] for name in _SUMS]
+    return successes <= n_eligible <= n >= n_progress and all(total is None or _is_number(total) for total in sums)
 
 
 def _is_target(target: Any) -> bool:
@@ -78,49 +114,54 @@ def _is_target(target: Any) -> bool:
 
 
 def frontier(
-    trials: pd.DataFrame, machine: Sequence[Mapping[str, Any]], protocol: Protocol = AFC
+    trials: pd.DataFrame, machine: Sequence[Mapping[str, Any]], protocol: Protocol = AFC, level: float = 0.95
 ) -> list[dict[str, Any]]:
     """One row per attack and strength > 0 shown to people: what it does to the model beside how well it is detected.
 
     Success rate and mean error shift are the mean over the models evaluated at that strength, on their whole test
     split; without an evaluation the shift is that of the pairs shown. Displacement in arcmin is the median over the
-    sessions whose screen was measured.
+    sessions whose screen was measured. PC and d' have two-way intervals, d' that of PC by the protocol's model.
     """
-    return [_row(attack, strength, cell, machine, protocol) for attack, strength, cell in cells(trials) if strength > 0]
+    rows = []
+    for attack, strength, cell in cells(trials):
+        evaluated = [row for row in machine if row["attack"] == attack and np.isclose(row["strength"], strength)]
+        if strength > 0:
+            rows.append({"attack": attack, "strength": strength} | _figures(cell, evaluated, protocol, level))
+    return rows
 
 
-def _row(
-    attack: str, strength: float, cell: pd.DataFrame, machine: Sequence[Mapping[str, Any]], protocol: Protocol
+def _figures(
+    cell: pd.DataFrame, evaluated: Sequence[Mapping[str, Any]], protocol: Protocol, level: float
 ) -> dict[str, Any]:
-    evaluated = [row for row in machine if row["attack"] == attack and np.isclose(row["strength"], strength)]
     moved = displacement.of_condition(cell)
     shift = _mean(row["mean_error_shift_deg"] for row in evaluated)
     return {
-        "attack": attack,
-        "strength": strength,
         **moved,
         "displacement_px": _first(_mean(row["displacement_px"] for row in evaluated), moved["displacement_px"]),
         "success_rate": _mean(row["success_rate"] for row in evaluated),
         "mean_error_shift_deg": _first(shift, _column(cell, "error_shift_deg")),
         "models": len(evaluated),
         "proportion_correct": float(cell["correct"].mean()),
+        **_intervals(cell, protocol, level),
         "dprime": sensitivity(cell, protocol)["dprime"],
     }
 
 
-def first_crossing(strengths: Sequence[float], values: Sequence[float], level: float) -> float | None:
-    """The smallest strength at which `values` reach `level`, by linear interpolation; None where they never do.
+def _intervals(cell: pd.DataFrame, protocol: Protocol, level: float) -> dict[str, float | None]:
+    """Of PC and d', with participant and stimulus uncertainty; an end is None where d' is infinite there."""
+    pc = two_way(cell["correct"].to_numpy(), codes(cell["participant"]), codes(cell["stimulus"])).interval(level)
+    low, high = (_dprime(end, protocol.model) for end in pc)
+    if protocol.model == "yes/no":
+        found = YesNo.of(cell)
+        low, high = found.interval(level) if found else (None, None)
+    return {"two_way_low": pc[0], "two_way_high": pc[1], "dprime_low": low, "dprime_high": high}
 
-    The first crossing, because a dose-response beyond the strengths a model was trained on need not be monotone.
-    """
-    for i, value in enumerate(values):
-        if value < level:
-            continue
-        if i == 0:
-            return float(strengths[0])
-        share = (level - values[i - 1]) / (value - values[i - 1])
-        return float(strengths[i - 1] + share * (strengths[i] - strengths[i - 1]))
-    return None
+
+def _dprime(proportion_correct: float | None, model: Model) -> float | None:
+    """d' at an end of the interval of PC; what differencing never explains, a PC below .5, is no sensitivity at all."""
+    if proportion_correct is None:
+        return None
+    return dprime(max(proportion_correct, 0.5) if model == "differencing" else proportion_correct, model)
 
 
 def _mean(values: Any) -> float | None:

@@ -1,4 +1,4 @@
-"""The report: every number in one JSON-able mapping, and the folder it is written into.
+"""The report: every number in one JSON-able mapping.
 
 The same trials give the same bytes of report.json: nothing in it depends on the clock, the machine or the row order.
 """
@@ -6,22 +6,20 @@ The same trials give the same bytes of report.json: nothing in it depends on the
 import importlib.metadata
 import json
 import math
-import os
 import platform
 import shutil
 import subprocess
-import tempfile
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
-from scipy import stats
 
 from study.analysis import (
     adaptive,
+    checks,
     controls,
     detection,
     displacement,
@@ -29,63 +27,63 @@ from study.analysis import (
     error_shift,
     frames,
     frontier,
+    machine_observers,
+    margin,
+    matched,
     mixed,
+    people,
     psychometric,
+    quality,
 )
 from study.analysis.exclusions import broken_rules
+from study.analysis.likelihood import GUESS
+from study.analysis.material import Material
 from study.analysis.protocols import ADAPTIVE, CONSTANT, Protocol, is_adaptive, protocol_of
-from study.trials.exclusions import ExclusionRules, Missed
 
 LEVEL: Final = 0.95
 PACKAGES: Final = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib")
-MIN_CLUSTERS: Final = 10
 NOT_SURE: Final = "“Not sure” is a guess: a fair coin decided which answer was counted, half right on average."
-#: Files that only some reports have.
-EXCLUDED_CSV: Final = "excluded_trials.csv"
-MACHINE_JSON: Final = "machine.json"
-SOMETIMES: Final = (EXCLUDED_CSV, MACHINE_JSON, "figures/error_shift.svg", "figures/bias.svg")
 
 Progress = Callable[[str], None]
+Rows = list[dict[str, Any]]
+Curves = dict[str, psychometric.Curve]
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a report is made from.
+class Sample:
+    """The trial table, parted by what its rows are for.
 
     Attributes:
-        name: of the study, or of the file.
-        trials: the whole trial table, as `frames` returns it.
-        rules: which participants are left out.
-        bound: the proportion correct that claims are tested against, .60 or .55.
-        scope: in words, what the verdicts are about.
-        recruited: participants who began; None = those in the table.
-        left_out: participants whose rows are left out before any rule, {participant: why}.
-        left_before: participants without rows, {why: how many}.
-        design_sha256, design_matches: hash of the frozen design, and whether it still has it. None without a study.
-        earlier_designs: participants who ran under an earlier version of the design.
-        missed: trials without an answer in time, {participant: how many of how many}; None = not known.
-        flagged: signs of a script, {participant: signs}, empty for those without; None = not looked for.
-        not_sure: how the frozen design scores "not sure", in words; "" = it does not say.
-        machine: rows of `frontier.machine_rows`.
-        seed: of the study's plan.
+        analysed, excluded: rows of those who stay, and of those left out (with the rule in column `excluded`).
+        broken: {participant left out: rule}.
     """
 
-    name: str
-    trials: pd.DataFrame
-    rules: ExclusionRules = field(default_factory=ExclusionRules)
-    bound: float = equivalence.DEFAULT_BOUND
-    scope: str = ""
-    recruited: int | None = None
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    left_before: Mapping[str, int] = field(default_factory=dict)
-    design_sha256: str | None = None
-    design_matches: bool | None = None
-    earlier_designs: int = 0
-    missed: Mapping[str, Missed] | None = None
-    flagged: Mapping[str, Sequence[str]] | None = None
-    not_sure: str = ""
-    machine: Sequence[Mapping[str, Any]] = ()
-    seed: int | None = None
+    analysed: pd.DataFrame
+    excluded: pd.DataFrame
+    broken: Mapping[str, str]
+
+    @cached_property
+    def main(self) -> pd.DataFrame:
+        return frames.main_trials(self.analysed)
+
+    @cached_property
+    def catch(self) -> pd.DataFrame:
+        return frames.catch_trials(self.analysed)
+
+    @classmethod
+    def of(cls, material: Material) -> "Sample":
+        """By the material's rules. Raises TrialTableError where they leave nobody."""
+        finished = material.trials[~material.trials["participant"].isin(list(material.left_out))]
+        broken = {**material.left_out, **broken_rules(finished, material.rules, material.missed)}
+        is_excluded = material.trials["participant"].isin(list(broken))
+        analysed, excluded = (material.trials[rows].reset_index(drop=True) for rows in (~is_excluded, is_excluded))
+        if frames.main_trials(analysed).empty:
+            raise frames.TrialTableError(
+                f"{material.name}: the exclusion rules leave no participant; there is nothing to analyse."
+            )
+        if len(excluded):
+            excluded = excluded.assign(excluded=excluded["participant"].map(broken))
+        return cls(analysed, excluded, broken)
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,14 @@ class Report:
     content: Mapping[str, Any]
     analysed: pd.DataFrame
     excluded: pd.DataFrame
-    curves: Mapping[str, psychometric.Curve]
+    curves: Curves
+    predictions: pd.DataFrame | None = None
+    observers: pd.DataFrame | None = None
+
+    @cached_property
+    def trials_csv(self) -> bytes:
+        """trials.csv, whose hash is `content["data_sha256"]`."""
+        return frames.to_csv(self.analysed)
 
     @property
     def main_trials(self) -> pd.DataFrame:
@@ -112,82 +117,12 @@ def build(material: Material, progress: Progress = lambda step: None) -> Report:
     Raises TrialTableError when the exclusion rules leave nobody, ValueError when the bound is none that can be claimed.
     """
     progress("exclusion rules")
-    finished = material.trials[~material.trials["participant"].isin(list(material.left_out))]
-    broken = {**material.left_out, **broken_rules(finished, material.rules, material.missed)}
-    is_excluded = material.trials["participant"].isin(list(broken))
-    analysed = material.trials[~is_excluded].reset_index(drop=True)
-    main = frames.main_trials(analysed)
-    if main.empty:
-        raise frames.TrialTableError(
-            f"{material.name}: the exclusion rules leave no participant; there is nothing to analyse."
-        )
-    protocol, of_adaptive = protocol_of(main), is_adaptive(main)
-    progress("detection and verdicts")
-    conditions = _conditions(main, material.bound)
-    progress("regression")
-    gee = adaptive.no_regression("correct ~ strength") if of_adaptive else mixed.gee(main)
-    progress("psychometric functions")
-    fits = _fits(main, frames.catch_trials(analysed))
-    thresholds = _thresholds(main, fits)
-    progress("error shift and controls")
-    content = {
-        "study": material.name,
-        "protocol": _protocol(protocol, material.bound),
-        "procedure": ADAPTIVE if of_adaptive else CONSTANT,
-        "flow": _flow(material, broken, analysed),
-        "design": {"sha256": material.design_sha256, "matches": material.design_matches},
-        "data_sha256": frames.sha256(analysed),
-        "simulated": frames.is_simulated(material.trials),
-        "scope": material.scope or _scope(main),
-        "level": LEVEL,
-        "bound": material.bound,
-        "screens": displacement.screens(analysed),
-        "not_sure": _not_sure(main, material),
-        "conditions": conditions,
-        "controls": _controls(analysed, main),
-        "models": {"gee": gee},
-        "thresholds": thresholds,
-        "error_shift": None if of_adaptive else error_shift.summary(protocol.showing_the_alteration(main)),
-        "machine": list(material.machine),
-        "frontier": [] if of_adaptive else frontier.frontier(main, material.machine, protocol),
-        "checks": _checks(material, analysed, conditions, gee, fits),
-        "versions": versions(),
-        "commit": commit(),
-        "seed": material.seed,
-    }
-    curves = {attack: fit.curve for (attack, sigmoid), fit in fits.items() if fit.curve and sigmoid == "Weibull"}
-    excluded = material.trials[is_excluded].reset_index(drop=True)
-    excluded = excluded.assign(excluded=excluded["participant"].map(broken)) if len(excluded) else excluded
-    return Report(_without_nan(content), analysed, excluded, curves)
-
-
-def write(report: Report, out: Path, html: Callable[[Report, Mapping[str, str]], str], progress: Progress) -> None:
-    """Write report.json, report.html, trials.csv and figures/*.svg into the folder `out`.
-
-    excluded_trials.csv holds the rows left out and machine.json the models' figures, where there are any.
-
-    Everything is made beside it first and then moved in, report.html last: a failure leaves an older report whole.
-    Other files in `out` are not touched. Raises OSError when the folder cannot be written.
-    """
-    from study.analysis import figures
-
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as made:
-        made_in = Path(made)
-        progress("figures")
-        drawn = figures.draw(report.content, report.main_trials, report.curves)
-        (made_in / "figures").mkdir()
-        for name, svg in drawn.items():
-            (made_in / "figures" / f"{name}.svg").write_text(svg, encoding="utf-8")
-        (made_in / "trials.csv").write_bytes(frames.to_csv(report.analysed))
-        if report.content["machine"]:
-            (made_in / MACHINE_JSON).write_text(to_json(report.content["machine"]), encoding="utf-8")
-        if len(report.excluded):
-            (made_in / EXCLUDED_CSV).write_bytes(frames.to_csv(report.excluded))
-        (made_in / "report.json").write_text(to_json(report.content), encoding="utf-8")
-        progress("report.html")
-        (made_in / "report.html").write_text(html(report, drawn), encoding="utf-8")
-        _move_into(made_in, out)
+    sample = Sample.of(material)
+    content = of_study(material, sample)
+    analyse = _thresholds_only if is_adaptive(sample.analysed) else _everything
+    numbers, curves = analyse(material, sample, progress)
+    content = _without_nan(content | numbers)
+    return Report(content, sample.analysed, sample.excluded, curves, material.predictions, material.observers)
 
 
 def to_json(content: Mapping[str, Any] | Sequence[Any]) -> str:
@@ -211,32 +146,128 @@ def commit() -> str | None:
     return found.stdout.strip() or None
 
 
-def _move_into(made: Path, out: Path) -> None:
-    (out / "figures").mkdir(parents=True, exist_ok=True)
-    for name in SOMETIMES:
-        if not (made / name).exists():
-            (out / name).unlink(missing_ok=True)
-    files = sorted((path for path in made.rglob("*") if path.is_file()), key=lambda path: path.name == "report.html")
-    for path in files:
-        os.replace(path, out / path.relative_to(made))
+def of_study(material: Material, sample: Sample) -> dict[str, Any]:
+    """What was done, by whom and under which plan, and what it was computed with."""
+    main = sample.main
+    return {
+        "study": material.name,
+        "protocol": _protocol(protocol_of(main), material.bound),
+        "procedure": ADAPTIVE if is_adaptive(main) else CONSTANT,
+        "flow": _flow(material, sample),
+        "design": {"sha256": material.design_sha256, "matches": material.design_matches},
+        "exploratory": list(material.exploratory),
+        "data_sha256": frames.sha256(sample.analysed),
+        "simulated": frames.is_simulated(material.trials),
+        "scope": material.scope or _scope(main),
+        "setting": dict(material.setting),
+        "level": LEVEL,
+        "bound": material.bound,
+        "screens": displacement.screens(sample.analysed),
+        "not_sure": _not_sure(main, material),
+        "machine": list(material.machine),
+        "predictions": None if material.predictions is None else len(material.predictions),
+        "versions": versions(),
+        "commit": commit(),
+        "seed": material.seed,
+    }
 
 
-def _conditions(main: pd.DataFrame, bound: float) -> list[dict[str, Any]]:
+def _everything(material: Material, sample: Sample, progress: Progress) -> tuple[dict[str, Any], Curves]:
+    """Of a study with constant stimuli."""
+    analysed, main, catch = sample.analysed, sample.main, sample.catch
+    everybody = frames.main_trials(material.trials) if sample.broken else main
+    protocol = protocol_of(main)
+    progress("detection and verdicts")
+    conditions = conditions_of(main, material.bound)
+    progress("regressions")
+    regressions = mixed.fit_all(main, catch, LEVEL)
+    progress("psychometric functions")
+    fits = psychometric.fit_all(main, catch, LEVEL)
+    goodness = psychometric.goodness(main, catch, fits)
+    progress("error shift")
+    shown = protocol.showing_the_alteration(main)
+    shift = error_shift.summary(shown, material.predictions, LEVEL)
+    matched_shift = matched.summary(main, material.predictions, LEVEL)
+    progress("models against people")
+    against_models = _against_models(main, catch, material.machine)
+    progress("quality of the answers")
+    answers = quality.summary(
+        main, catch, everybody, conditions=conditions, rules=material.rules, bound=material.bound, level=LEVEL
+    )
+    numbers = {
+        "conditions": _with_marginal(conditions, regressions.marginal),
+        "signal_detection": detection.explained(main, protocol),
+        "controls": controls.compare(frames.control_trials(analysed), main, LEVEL),
+        "models": regressions.content,
+        "random_effects": regressions.modes,
+        "thresholds": _in_all_units([*_pooled_thresholds(fits), *regressions.thresholds], main),
+        "goodness_of_fit": goodness,
+        "error_shift": shift,
+        "matched_visibility": matched_shift,
+        "frontier": frontier.frontier(main, material.machine, protocol, LEVEL),
+        "machine_observers": machine_observers.summary(material.observers, analysed, LEVEL),
+        "quality": answers,
+        "checks": [
+            *checks.of_study(material, analysed, conditions),
+            *_curve_checks(fits),
+            *checks.of_fit(goodness),
+            checks.of_exclusions(answers["with_and_without"]),
+            *checks.of_models(regressions.content),
+        ],
+    }
+    return numbers | against_models, _curves(fits)
+
+
+def _thresholds_only(material: Material, sample: Sample, progress: Progress) -> tuple[dict[str, Any], Curves]:
+    """Of a study whose strengths were chosen from the answers, so that a proportion correct estimates nothing."""
+    main, catch = sample.main, sample.catch
+    progress("identity controls")
+    conditions = [adaptive.without_claims(row) for row in conditions_of(main, material.bound)]
+    progress("thresholds")
+    fits = psychometric.fit_all(main, catch, LEVEL)
+    thresholds = [*_pooled_thresholds(fits), *adaptive.threshold_rows(main, LEVEL)]
+    compared = controls.compare(frames.control_trials(sample.analysed), main, LEVEL)
+    numbers = {
+        "conditions": conditions,
+        "controls": [adaptive.control_without_contrast(row) for row in compared],
+        "models": {"gee": adaptive.no_regression("correct ~ strength")},
+        "thresholds": _in_all_units(thresholds, main),
+        "error_shift": None,
+        "matched_visibility": matched.summary(main, material.predictions, LEVEL),
+        "machine_thresholds": margin.machine_thresholds(material.machine, level=LEVEL),
+        "frontier": [],
+        "checks": [*checks.of_study(material, sample.analysed, conditions), *_curve_checks(fits)],
+    }
+    return numbers, _curves(fits)
+
+
+def _against_models(main: pd.DataFrame, catch: pd.DataFrame, machine: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the evaluated models say, in the units of what people see."""
+    drawn = people.resample(main, catch, margin.DRAWS, seed=0)
+    return {
+        "machine_thresholds": margin.machine_thresholds(machine, level=LEVEL),
+        "stealth_margin": margin.stealth_margin(main, catch, machine, level=LEVEL, people=drawn),
+        "attacks_compared": margin.attack_contrasts(main, catch, machine, level=LEVEL, people=drawn),
+    }
+
+
+def _with_marginal(conditions: Rows, marginal: Mapping[tuple[str, float], Mapping[str, Any]]) -> Rows:
+    """The conditions with the crossed model's PC, averaged over people and images, where it has one."""
+    unknown = dict.fromkeys(("glmm_marginal_pc", "glmm_marginal_low", "glmm_marginal_high"))
+    return [row | unknown | dict(marginal.get((row["attack"], row["strength"]), {})) for row in conditions]
+
+
+def conditions_of(main: pd.DataFrame, bound: float) -> Rows:
+    """The report's `conditions`, from main trials, but for what the mixed models add to them."""
     protocol = protocol_of(main)
     assessed = equivalence.assess(main, bound, LEVEL, protocol)
-    rows = [
+    return [
         {"attack": attack, "strength": strength}
         | detection.describe(cell, LEVEL, protocol)
         | displacement.of_condition(cell)
         | row
         for (attack, strength, cell), row in zip(frames.cells(main), assessed, strict=True)
     ]
-    return [adaptive.without_claims(row) for row in rows] if is_adaptive(main) else rows
-
-
-def _controls(analysed: pd.DataFrame, main: pd.DataFrame) -> list[dict[str, Any]]:
-    rows = controls.compare(frames.control_trials(analysed), main, LEVEL)
-    return [adaptive.control_without_contrast(row) for row in rows] if is_adaptive(main) else rows
 
 
 def _protocol(protocol: Protocol, bound: float) -> dict[str, Any]:
@@ -245,7 +276,7 @@ def _protocol(protocol: Protocol, bound: float) -> dict[str, Any]:
         "title": protocol.title,
         "question": protocol.question,
         "answers": {"left": protocol.left, "right": protocol.right},
-        "chance": psychometric.GUESS,
+        "chance": GUESS,
         "dprime": protocol.dprime,
         "dprime_at_bound": detection.dprime(bound, protocol.model),
     }
@@ -258,28 +289,27 @@ def _not_sure(main: pd.DataFrame, material: Material) -> dict[str, Any] | None:
     return {"share": float(main["unsure"].mean()), "scoring": material.not_sure or NOT_SURE}
 
 
-def _fits(main: pd.DataFrame, catch: pd.DataFrame) -> dict[tuple[str, psychometric.Sigmoid], psychometric.Fit]:
-    return {
-        (attack, sigmoid): psychometric.fit(main[main["attack"] == attack], catch, sigmoid, LEVEL)
-        for attack in sorted(main["attack"].unique())
-        for sigmoid in psychometric.SIGMOIDS
-    }
+def _curves(fits: psychometric.Fits) -> Curves:
+    return {attack: fit.curve for (attack, sigmoid), fit in fits.items() if fit.curve and sigmoid == "Weibull"}
 
 
-def _thresholds(
-    main: pd.DataFrame, fits: Mapping[tuple[str, psychometric.Sigmoid], psychometric.Fit]
-) -> list[dict[str, Any]]:
-    """Of the pooled curves; in an adaptive study of each participant as well. In strength, px and arcmin."""
-    rows = [row for key, fit in fits.items() for row in psychometric.threshold_rows(*key, fit)]
-    if is_adaptive(main):
-        rows += adaptive.threshold_rows(main, LEVEL)
+def _curve_checks(fits: psychometric.Fits) -> Rows:
+    return [checks.of_curve(attack, fit) for (attack, sigmoid), fit in fits.items() if sigmoid == "Weibull"]
+
+
+def _pooled_thresholds(fits: psychometric.Fits) -> Rows:
+    return [row for key, fit in fits.items() for row in psychometric.threshold_rows(*key, fit)]
+
+
+def _in_all_units(rows: Rows, main: pd.DataFrame) -> Rows:
+    """Thresholds in strength, px, % of width, displayed px and arcmin."""
     units = {attack: displacement.per_strength(main, attack) for attack in main["attack"].unique()}
     return [row | displacement.of_threshold(row, units[row["attack"]]) for row in rows]
 
 
-def _flow(material: Material, broken: Mapping[str, str], analysed: pd.DataFrame) -> dict[str, Any]:
+def _flow(material: Material, sample: Sample) -> dict[str, Any]:
     excluded = dict(material.left_before)
-    for rule in broken.values():
+    for rule in sample.broken.values():
         excluded[rule] = excluded.get(rule, 0) + 1
     recruited = material.recruited
     if recruited is None:
@@ -287,9 +317,9 @@ def _flow(material: Material, broken: Mapping[str, str], analysed: pd.DataFrame)
     return {
         "recruited": recruited,
         "excluded": excluded,
-        "analysed": int(analysed["participant"].nunique()),
-        "trials_analysed": len(frames.main_trials(analysed)),
-        "trials_missed": _missed(material, analysed),
+        "analysed": int(sample.analysed["participant"].nunique()),
+        "trials_analysed": len(frames.main_trials(sample.analysed)),
+        "trials_missed": _missed(material, sample.analysed),
     }
 
 
@@ -305,154 +335,6 @@ def _scope(main: pd.DataFrame) -> str:
         f"for the trigger, the models and the {images} images of this table only, {protocol_of(main).presentation}, at"
         " the scale and exposure at which they were shown"
     )
-
-
-def _checks(
-    material: Material,
-    analysed: pd.DataFrame,
-    conditions: Sequence[Mapping[str, Any]],
-    gee: Mapping[str, Any],
-    fits: Mapping[tuple[str, psychometric.Sigmoid], psychometric.Fit],
-) -> list[dict[str, Any]]:
-    main, catch = frames.main_trials(analysed), frames.catch_trials(analysed)
-    checks = [
-        _design_check(material),
-        *_identity_checks(conditions),
-        _catch_check(catch),
-        _side_check(analysed),
-        _cluster_check(main),
-        _repetition_check(main),
-        _script_check(material, main),
-        *(_curve_check(attack, fit) for (attack, sigmoid), fit in fits.items() if sigmoid == "Weibull"),
-    ]
-    if not is_adaptive(main):
-        checks += [
-            _precision_check(conditions, material.bound),
-            _exclusion_check(material, conditions),
-            _check("regression converged", bool(gee["converged"]), gee["reason"] or "GEE: yes"),
-        ]
-    return [check for check in checks if check is not None]
-
-
-def _check(name: str, ok: bool, detail: str) -> dict[str, Any]:
-    return {"name": name, "ok": ok, "detail": detail}
-
-
-def _design_check(material: Material) -> dict[str, Any] | None:
-    if material.design_matches is None:
-        return None
-    if not material.design_matches:
-        return _check(
-            "design as frozen", False, "the study is no longer what its frozen design says, or the hash is not its own"
-        )
-    if material.earlier_designs:
-        return _check(
-            "design as frozen", False, f"{material.earlier_designs} participants ran under an earlier version"
-        )
-    return _check("design as frozen", True, "content and hash agree")
-
-
-def _identity_checks(conditions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Identical images cannot be told apart: where they are, the study gives the answer away."""
-    name = "identity control at chance"
-    rows = [row for row in conditions if row["strength"] == 0]
-    if not rows:
-        return [_check(name, False, "no identity pairs were shown: a leak of the answer would go unnoticed")]
-    checks = []
-    for row in rows:
-        p, pc = row["two_way_difference_p"], row["proportion_correct"]
-        if p is None:
-            checks.append(_check(f"{name}: {row['attack']}", False, f"PC {pc:.3f}; cannot be tested: {row['note']}"))
-            continue
-        ok = p >= equivalence.CONTROL_ALPHA
-        detail = f"PC {pc:.3f}, p = {p:.3g} against .5"
-        fault = (
-            "" if ok else "; a fault of the study: identical images are told apart, so something gives the answer away"
-        )
-        checks.append(_check(f"{name}: {row['attack']}", ok, detail + fault))
-    return checks
-
-
-def _catch_check(catch: pd.DataFrame) -> dict[str, Any]:
-    name = "catch trials"
-    if catch.empty:
-        return _check(name, False, f"none: the lapse rate is taken to be {psychometric.DEFAULT_LAPSE:g}")
-    share = float(catch["correct"].mean())
-    return _check(name, share >= 0.85, f"{share:.1%} of {len(catch)} answered correctly")
-
-
-def _side_check(analysed: pd.DataFrame) -> dict[str, Any]:
-    shown = analysed[analysed["is_catch"] == 0]
-    right = int((shown["clean_side"] == "left").sum())
-    p = float(stats.binomtest(right, len(shown)).pvalue)
-    return _check("sides balanced", p >= 0.001, f"{protocol_of(shown).second} in {right} of {len(shown)} trials")
-
-
-def _cluster_check(main: pd.DataFrame) -> dict[str, Any]:
-    """Enough to tell people and images from their sample; in an adaptive study all conditions tell one threshold."""
-    cells = [main] if is_adaptive(main) else [cell for _, _, cell in frames.cells(main)]
-    people = min(cell["participant"].nunique() for cell in cells)
-    images = min(cell["stimulus"].nunique() for cell in cells)
-    per = "" if is_adaptive(main) else " per condition"
-    detail = f"at least {people} participants and {images} stimuli{per}; unproven below {MIN_CLUSTERS}"
-    return _check("enough participants and stimuli", min(people, images) >= MIN_CLUSTERS, detail)
-
-
-def _precision_check(conditions: Sequence[Mapping[str, Any]], bound: float) -> dict[str, Any]:
-    """Could the bound be passed at all? A condition at exactly .5 with this standard error must pass its test."""
-    hopeless = [f"{row['attack']} s = {row['strength']:g}" for row in conditions if not _may_pass(row, bound)]
-    if not hopeless:
-        return _check("precise enough for the bound", True, "every condition could pass if detection were at chance")
-    return _check(
-        "precise enough for the bound", False, f"could not pass even at chance, too few trials: {', '.join(hopeless)}"
-    )
-
-
-def _may_pass(row: Mapping[str, Any], bound: float) -> bool:
-    df = min(row["participants"], row["stimuli"]) - 1
-    limits = [(bound - 0.5, row["two_way_se"])]
-    if "two_way_dprime_se" in row:
-        limits.append((detection.dprime(bound, "yes/no") or 0.0, row["two_way_dprime_se"]))
-    return all(
-        se is not None and stats.t.sf(limit / se if se else math.inf, df) < equivalence.ALPHA for limit, se in limits
-    )
-
-
-def _script_check(material: Material, main: pd.DataFrame) -> dict[str, Any] | None:
-    """Flags call for a second look; they exclude nobody."""
-    if material.flagged is None:
-        return None
-    signs = [material.flagged.get(person, ()) for person in main["participant"].unique()]
-    flagged = sum(bool(of_one) for of_one in signs)
-    counts = Counter(sign.replace("_", " ") for of_one in signs for sign in of_one)
-    words = ", ".join(f"{sign}: {n}" for sign, n in sorted(counts.items()))
-    detail = (
-        f"{flagged} of {len(signs)} analysed participants show signs of a script ({words}); none is left out for it"
-    )
-    return _check("no signs of scripts", not flagged, detail if flagged else f"none in {len(signs)} participants")
-
-
-def _repetition_check(main: pd.DataFrame) -> dict[str, Any]:
-    repeated = int(main.duplicated(["participant", "stimulus"]).sum())
-    detail = "each participant saw each image once" if not repeated else f"{repeated} trials showed an image again"
-    return _check("no image repeated", not repeated, detail)
-
-
-def _exclusion_check(material: Material, conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    everyone = _conditions(frames.main_trials(material.trials), material.bound)
-    kept = {(row["attack"], row["strength"]): row["verdict"] for row in conditions}
-    changed = [row for row in everyone if kept.get((row["attack"], row["strength"]), row["verdict"]) != row["verdict"]]
-    words = "; ".join(f"{row['attack']} s = {row['strength']:g} would be {row['verdict']}" for row in changed)
-    detail = f"with everybody: {words}" if changed else "the verdicts are the same with everybody"
-    return _check("exclusions do not decide", not changed, detail)
-
-
-def _curve_check(attack: str, fit: psychometric.Fit) -> dict[str, Any]:
-    name = f"psychometric function: {attack}"
-    if fit.curve is None:
-        return _check(name, False, fit.note or "")
-    notes = [note for note in (fit.note, fit.thresholds[0].note) if note]
-    return _check(name, not notes, "; ".join(notes) or f"lapse {fit.curve.lapse:.3f} ({fit.lapse_source})")
 
 
 def _without_nan(value: Any) -> Any:

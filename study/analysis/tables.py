@@ -1,9 +1,13 @@
 """Reads a study out of the database: the only module of the analysis that knows the tables."""
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
-from study.analysis import displacement, frontier
+import pandas as pd
+from django.db.models import Q
+
+from study.analysis import displacement, frontier, machine_observers, matched
 from study.analysis.exclusions import SCREENED_OUT, TIMED_OUT, UNFINISHED, WITHDRAWN
 from study.analysis.frames import (
     OPTIONAL_FLAGS,
@@ -12,19 +16,23 @@ from study.analysis.frames import (
     REQUIRED,
     TrialTableError,
     from_records,
+    main_trials,
 )
+from study.analysis.material import Material
 from study.analysis.protocols import PROTOCOLS
-from study.analysis.report import Material
-from study.lab.models import ModelRun
+from study.lab.models import ModelRun, Pair, PairJudgement, Prediction
+from study.trials import recruiters
 from study.trials.exclusions import MISSED, ExclusionRules, Missed
+from study.trials.export import field_name
 from study.trials.models import DesignVersion, Population, Session, Study
 
 #: Columns of the trial table that leave the database. Not among them: what ties a row to a person's own code or clock.
-COLUMNS: Final = (
+COLUMNS: Final[tuple[str, ...]] = (
     *REQUIRED,
     *OPTIONAL_TEXT,
     *OPTIONAL_NUMBERS,
     *OPTIONAL_FLAGS,
+    matched.IMAGE_SUBJECT,
     "frame_ms",
     "dropped_frames",
     "focus_losses",
@@ -39,12 +47,11 @@ def read_study(study: Study, population: str = Population.REAL) -> Material:
     Raises TrialTableError when nobody of that population has answered yet, naming the population that has.
     """
     sessions = list(study.session_rows(population))
-    rows: list[dict[str, Any]] = [
-        {name: row[name] for name in COLUMNS if name in row} for row in study.trial_rows(population)
-    ]
-    if not rows:
+    rows = _rows(study, population)
+    first = next(rows, None)
+    if first is None:
         raise TrialTableError(_nobody(study, population))
-    trials = from_records(rows, f"study {study.slug}")
+    trials = from_records(chain([first], rows), f"study {study.slug}")
     design = study.current_design
     present = set(trials["participant"])
     left_out, left_before = _unusable(sessions, present)
@@ -54,6 +61,7 @@ def read_study(study: Study, population: str = Population.REAL) -> Material:
         rules=ExclusionRules.of_design(design.json if design else {}),
         bound=design.json["bound"] if design else study.bound,
         scope=_scope(study, design.now) if design else "",
+        setting=_setting(study, design.now) if design else {},
         recruited=len(sessions),
         left_out=left_out,
         left_before=left_before,
@@ -63,9 +71,16 @@ def read_study(study: Study, population: str = Population.REAL) -> Material:
         missed={session["participant"]: Missed(session["missed"], session["judged"]) for session in sessions},
         flagged=_flagged(sessions) if population == Population.REAL else None,
         not_sure=(design.now["not_sure"] or "") if design else "",
-        machine=_machine(study, rows),
+        machine=_machine(study, trials),
+        predictions=_predictions(study, trials),
+        observers=_observers(study),
         seed=study.seed,
     )
+
+
+def _rows(study: Study, population: str) -> Iterator[dict[str, Any]]:
+    for row in study.trial_rows(population):
+        yield {name: row[name] for name in COLUMNS if name in row}
 
 
 def _nobody(study: Study, population: str) -> str:
@@ -129,14 +144,36 @@ def _scope(study: Study, design: Mapping[str, Any]) -> str:
     )
 
 
+def _setting(study: Study, design: Mapping[str, Any]) -> dict[str, Any]:
+    """What studies that are compared may differ in."""
+    run, display = study.model_run, design["display"]
+    return {
+        "dataset": study.dataset.name,
+        "model": run.name,
+        "network": run.network,
+        "task": run.task,
+        "target": matched.target_in_words(run.target),
+        "exposure_ms": design["timing"]["exposure_ms"],
+        "scale": display["scale"],
+        "image_degrees": display["image_degrees"],
+        "enlargement": display["enlargement"],
+    }
+
+
+def people(study: Study, population: str) -> set[str]:
+    """Who took part, by the recruiter's name for them, which no report prints; those without one are not among them."""
+    recruiter = recruiters.of(study)
+    sessions = study.sessions.filter(population=population).values_list("recruiter_ids", flat=True)
+    return {person for ids in sessions if (person := recruiters.person(ids, recruiter))}
+
+
 def _enlarged(times: int) -> str:
     return f" after smooth enlargement by {times}" if times > 1 else ""
 
 
-def _machine(study: Study, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _machine(study: Study, trials: pd.DataFrame) -> list[dict[str, Any]]:
     """Dose-response of every evaluated model with this attack and this target on these data."""
-    shown = [row for row in rows if not row["control"] and not row["is_catch"]]
-    px = displacement.px_per_strength(shown, str(study.model_run.attack))
+    px = displacement.per_strength(main_trials(trials), str(study.model_run.attack))["px"]
     return [
         row
         for run, doses in _evaluations(study)
@@ -151,3 +188,49 @@ def _evaluations(study: Study) -> Iterator[tuple[ModelRun, list[dict[str, Any]]]
             doses := ((run.metrics or {}).get("evaluation") or {}).get("doses")
         ):
             yield run, doses
+
+
+def _predictions(study: Study, trials: pd.DataFrame) -> pd.DataFrame | None:
+    """What every model with this attack, whatever its target, and every clean model makes of the pairs people saw.
+
+    None where no model has been given them. Controls and strength 0 stay out: they are not the attack.
+    """
+    attack = study.model_run.attack_id
+    of_the_attack = Prediction.objects.filter(
+        Q(model_run__attack=attack) | Q(model_run__attack=None),
+        pair__attack=attack,
+        pair__base_image__dataset=study.dataset_id,
+        pair__control=Pair.Control.NONE,
+    )
+    seen = set(main_trials(trials)["item"])
+    rows = [
+        _prediction_row(prediction)
+        for prediction in of_the_attack.select_related("pair__attack", "pair__base_image", "model_run")
+        if f"I{prediction.pair_id}" in seen
+    ]
+    return matched.from_rows(rows, with_subject=True) if rows else None
+
+
+def _prediction_row(prediction: Prediction) -> tuple[Any, ...]:
+    """In the order of `matched.COLUMNS`, and whom the picture shows."""
+    pair, run = prediction.pair, prediction.model_run
+    return (
+        f"B{pair.base_image_id}",
+        pair.attack.name,
+        field_name(pair),
+        pair.strength,
+        run.name,
+        run.seed,
+        matched.target_in_words(run.attack_target),
+        matched.target_degrees(run.attack_target),
+        prediction.error_shift,
+        prediction.prediction_shift,
+        prediction.attack_error,
+        str(pair.base_image.subject),
+    )
+
+
+def _observers(study: Study) -> pd.DataFrame | None:
+    """What machine observers made of the pairs; None where none was asked (`manage.py observe_pairs`)."""
+    attack = study.model_run.attack
+    return machine_observers.table(PairJudgement.objects.trial_rows(study.dataset, attack)) if attack else None

@@ -75,9 +75,11 @@ class Demonstration:
         evaluation = self.write_evaluation(clean, backdoored)
         announce("Pairs of images, clean and altered, and what the models see in them")
         follow({"pairs": attack.submit_pairs(dataset, [clean, backdoored], strengths=self.strengths)})
+        judging = attack.submit_judgements(dataset, seed=self.seed)  # a worker's work while participants answer
         announce("A study, opened with its design frozen, and simulated participants in its pages")
         study = self.study(backdoored)
         self.send_participants(study, url)
+        follow({"machine observers": judging})
         announce("The analysis")
         return evaluation, self.analyse(study)
 

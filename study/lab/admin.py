@@ -12,7 +12,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from study.lab.images import DamagedFile
-from study.lab.models import Attack, BaseImage, Dataset, Job, ModelRun, Pair, Prediction, StoredImage
+from study.lab.models import Attack, BaseImage, Dataset, Job, ModelRun, Pair, PairJudgement, Prediction, StoredImage
 
 THUMBNAIL_PX = 128
 
@@ -156,6 +156,13 @@ class PredictionAdmin(MadeByWorkers):
     list_display = ("pair", "model_run", "error_shift", "prediction_shift", "attack_error")
     list_filter = ("model_run", "pair__control", "pair__strength")
     list_select_related = ("pair__base_image__dataset", "pair__attack", "model_run")
+
+
+@admin.register(PairJudgement)
+class PairJudgementAdmin(MadeByWorkers):
+    list_display = ("pair", "observer", "chooses", "value")
+    list_filter = ("observer", "pair__control", "pair__strength")
+    list_select_related = ("pair__base_image__dataset", "pair__attack")
 
 
 @admin.register(Job)

@@ -27,7 +27,7 @@ from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
 
-from study.lab.models import Attack, Dataset, Job, ModelRun, canonical_json
+from study.lab.models import Attack, Dataset, Job, ModelRun, PairJudgement, canonical_json
 
 logger = logging.getLogger("study.lab")
 
@@ -156,6 +156,35 @@ def pair_making(job: Job, folder: Path) -> Work:
         record_pairs(dataset, attack, json.loads(manifest.read_text()))
 
     return Work("study.lab.pairs", specification, record)
+
+
+def observing(job: Job, folder: Path) -> Work:
+    parameters = job.parameters
+    dataset = Dataset.objects.get(pk=parameters["dataset"])
+    attack = Attack.objects.get(pk=parameters["attack"])
+    pairs = attack.pairs.filter(base_image__dataset=dataset).select_related("base_image").order_by("pk")
+    output = folder / "judgements.json"
+    specification = {
+        "seed": parameters["seed"],
+        "px_per_degree": parameters["px_per_degree"],
+        "pairs": [
+            {
+                "id": pair.pk,
+                "subject": pair.base_image.subject,
+                "control": pair.control,
+                "clean": {"file": pair.base_image.file, "sha256": pair.base_image.sha256},
+                "altered": {"file": pair.file, "sha256": pair.sha256},
+            }
+            for pair in pairs
+        ],
+        "folder": str(settings.MEDIA_ROOT),
+        "output": str(output),
+    }
+
+    def record(result: Result) -> None:
+        PairJudgement.objects.record(dataset, attack, json.loads(output.read_text()))
+
+    return Work("study.lab.observing", specification, record)
 
 
 def _remove_siblings(kept: Path) -> None:

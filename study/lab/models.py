@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -34,6 +34,9 @@ MAX_ATTEMPTS = 3
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 CONTROL_STRENGTHS = (2.0,)
 GROSS_DISPLACEMENT = 4.5 / 64  # of the shorter side, on average: everybody sees it; much more folds the image
+#: Of a usual screen, 4 px per mm, at 60 cm; and of an image of which every pixel takes 4 of them.
+SCREEN_PX_PER_DEGREE = 42.0
+PX_PER_DEGREE = SCREEN_PX_PER_DEGREE / 4
 NO_TARGET = {"kind": "fixed", "pitch": 0.0, "yaw": 0.0}  # a clean model's card needs one; nothing is pulled there
 
 Row = TypeVar("Row", bound=models.Model)
@@ -287,6 +290,29 @@ class Attack(models.Model):
             parameters["again"] = uuid.uuid4().hex
         return Job.objects.submit(Job.Kind.PAIRS, parameters)
 
+    def submit_judgements(self, dataset: Dataset, *, seed: int = 0, px_per_degree: float = PX_PER_DEGREE) -> Job:
+        """Have machine observers judge all pairs on `dataset` that there are now; done already, the job is kept.
+
+        seed: of the trained observer, which is named by it. px_per_degree: image px, for distances that depend on it.
+        Raises ValueError when there are no pairs, for a negative seed, and for a density that is not above 0.
+        """
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"A seed must be a whole number from 0 of at most 63 bits, not {seed}.")
+        if not 0 < px_per_degree < float("inf"):
+            raise ValueError(f"Pixels per degree must be a finite number > 0, not {px_per_degree}.")
+        pairs = self.pairs.filter(base_image__dataset=dataset)
+        if not pairs.exists():
+            raise ValueError(f"There are no pairs of {self} on {dataset}: make them first (manage.py make_pairs).")
+        files = sorted(pairs.values_list("pk", "base_image__sha256", "sha256"))
+        parameters = {
+            "dataset": dataset.pk,
+            "attack": self.pk,
+            "seed": seed,
+            "px_per_degree": float(f"{px_per_degree:.4g}"),
+            "pairs": sha256_of(files),
+        }
+        return Job.objects.submit(Job.Kind.OBSERVE, parameters)
+
 
 class ModelRunQuerySet(models.QuerySet["ModelRun"]):
     def plan(
@@ -507,6 +533,60 @@ class Prediction(models.Model):
         return f"{self.model_run} on {self.pair}"
 
 
+class PairJudgementQuerySet(models.QuerySet["PairJudgement"]):
+    def record(self, dataset: Dataset, attack: Attack, judged: Mapping[str, Any]) -> None:
+        """Store what observers made of an attack's pairs on a data set (`study.lab.observing`), within a transaction.
+
+        What the same observers said of them before goes: all values of one observer come from one run.
+        """
+        names = [observer["observer"] for observer in judged["observers"]]
+        self.filter(pair__attack=attack, pair__base_image__dataset=dataset, observer__in=names).delete()
+        self.bulk_create(
+            (
+                PairJudgement(pair_id=pair, observer=row["observer"], chooses=row["chooses"], value=value)
+                for row in judged["observers"]
+                for pair, value in zip(judged["pairs"], row["values"], strict=True)
+            ),
+            batch_size=500,
+        )
+
+    def trial_rows(self, dataset: Dataset, attack: Attack) -> Iterator[dict[str, Any]]:
+        """One dict per pair and observer, named as in the trial table; `strength` of an identity pair is 0."""
+        found = self.filter(pair__attack=attack, pair__base_image__dataset=dataset).select_related("pair")
+        for judgement in found.order_by("observer", "pair").iterator(chunk_size=2000):
+            pair = judgement.pair
+            yield {
+                "observer": judgement.observer,
+                "chooses": judgement.chooses,
+                "item": f"I{pair.pk}",
+                "stimulus": f"B{pair.base_image_id}",
+                "attack": attack.name,
+                "strength": 0.0 if pair.control == Pair.Control.IDENTITY else pair.strength,
+                "control": pair.control,
+                "is_catch": int(pair.gross),
+                "value": judgement.value,
+            }
+
+
+class PairJudgement(models.Model):
+    """What one machine observer makes of a pair, from the decoded stored files."""
+
+    pair = models.ForeignKey(Pair, models.CASCADE, related_name="judgements")
+    observer = models.CharField(max_length=80)
+    chooses = models.BooleanField(help_text="Whether it says which picture is altered; else it says how different.")
+    value = models.FloatField(
+        help_text="Evidence for the altered picture: above 0 right, 0 a tie. Of one that does not choose: a distance."
+    )
+
+    objects = PairJudgementQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["pair", "observer"], name="one_judgement_per_pair_and_observer")]
+
+    def __str__(self) -> str:
+        return f"{self.observer} on {self.pair}"
+
+
 @dataclass(frozen=True)
 class Swept:
     """What the sweeper found: jobs whose worker had stopped answering, and queued jobs whose message was lost."""
@@ -551,6 +631,7 @@ class Job(models.Model):
         PREPARE = "prepare", "prepare data"
         EVALUATE = "evaluate", "evaluate a model"
         PAIRS = "pairs", "make pairs"
+        OBSERVE = "observe", "let machines judge pairs"
 
     class State(models.TextChoices):
         QUEUED = "queued", "queued"

@@ -35,6 +35,11 @@ def make_pairs(job_id: str) -> None:
 
 
 @shared_task
+def observe_pairs(job_id: str) -> None:
+    jobs.perform(job_id, jobs.observing)
+
+
+@shared_task
 def sweep() -> None:
     swept = Job.objects.sweep()
     if swept.interrupted or swept.lost:
@@ -46,6 +51,7 @@ TASKS: dict[str, Task[Any, Any]] = {
     Job.Kind.TRAIN: train,
     Job.Kind.EVALUATE: evaluate,
     Job.Kind.PAIRS: make_pairs,
+    Job.Kind.OBSERVE: observe_pairs,
 }
 
 

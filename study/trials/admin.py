@@ -99,6 +99,10 @@ class StudyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             },
         ),
         (
+            "Who is left out, beside those who miss catch trials, choose one side or let trials pass",
+            {"fields": ("median_rt_below_ms", "fast_above_share", "focus_above_share")},
+        ),
+        (
             "The screen",
             {
                 "fields": (

@@ -16,6 +16,7 @@ from study.lab.images import DamagedFile
 from study.lab.models import Attack, Dataset, ModelRun, Pair, Prediction, StoredImage
 from study.trials import adaptive, images
 from study.trials.exceptions import CannotOpen
+from study.trials.exclusions import FAST_MS
 from study.trials.plan import (
     ADAPTIVE,
     Cell,
@@ -30,7 +31,7 @@ from study.trials.plan import (
 if TYPE_CHECKING:
     from study.trials.models import Study
 
-FORMAT = 2
+FORMAT = 3
 TIMING = (
     "fixation_ms", "exposure_ms", "mask_ms", "gap_ms", "flicker_ms", "response_ms", "blank_ms", "enable_after_ms",
 )  # fmt: skip
@@ -53,6 +54,11 @@ FORMAT_1: dict[str, Any] = {
     "resume_hours": 24 * 14,
     "minimum_age": 18,
 }  # fmt: skip
+#: What designs before format 3 left unsaid: rules that leave nobody out.
+BEFORE_FORMAT_3: dict[str, Any] = {
+    "response_times": {"median_below_ms": 0, "fast_below_ms": FAST_MS, "fast_above_share": 1.0},
+    "focus": {"above_share": 1.0},
+}
 CONTROLS = (Pair.Control.IDENTITY, Pair.Control.RESAMPLED, Pair.Control.OTHER_FIELD)
 #: Parts of a design that are chosen among the pairs there are, and the columns of a study that decide the choice.
 CHOSEN = ("image", "cells", "adaptive", "stimuli", "catch", "practice", "pairs")
@@ -109,7 +115,7 @@ def describe(study: Study, kept: Mapping[str, Any] | None = None) -> dict[str, A
         "code_version": code_version(),
         **_settings(study),
         **chosen,
-        "exclusions": _exclusions(study.protocol, len(chosen["stimuli"]), len(chosen["catch"]["stimuli"])),
+        "exclusions": _exclusions(study, len(chosen["stimuli"]), len(chosen["catch"]["stimuli"])),
     }
 
 
@@ -117,10 +123,14 @@ def upgraded(design: Mapping[str, Any]) -> dict[str, Any]:
     """A frozen design in the words of the present format, whichever it was frozen in."""
     if design["format"] >= FORMAT:
         return dict(design)
+    exclusions = {**BEFORE_FORMAT_3, **design["exclusions"]}
+    if design["format"] > 1:
+        return {**design, "exclusions": exclusions}
     changes = {
         "timing": {**FORMAT_1["timing"], **design["timing"]},
         "display": {**FORMAT_1["display"], "scale": design["scale"]},
         "practice": {"correct": 0, "rounds": 1, **design["practice"]},
+        "exclusions": exclusions,
     }
     return {**design, **FORMAT_1, **changes}
 
@@ -175,6 +185,10 @@ def check(study: Study) -> None:
             study.practice_correct > study.practice_trials,
             "More right answers are asked for than there are practice trials.",
         ),
+        *(
+            (share, not 0 <= getattr(study, share) <= 1, "A share lies between 0 and 1.")
+            for share in ("fast_above_share", "focus_above_share")
+        ),
         (
             "procedure",
             adapts and study.protocol == study.Protocol.YES_NO,
@@ -212,7 +226,7 @@ def changed_rows(design: Mapping[str, Any]) -> list[str]:
 def changed_settings(design: Mapping[str, Any], study: Study) -> list[str]:
     """Which columns of the study do not say what the design says."""
     design = upgraded(design)
-    rule, practice = design["adaptive"], design["practice"]
+    rule, practice, times = design["adaptive"], design["practice"], design["exclusions"]["response_times"]
     main = [cell for cell in design["cells"] if not cell["control"] and not rule]
     counts = {
         "strengths": study.strengths == strengths_of(design),
@@ -222,11 +236,15 @@ def changed_settings(design: Mapping[str, Any], study: Study) -> list[str]:
         == {cell["trials"] for cell in design["cells"] if cell["control"]},
         "catch_trials": study.catch_trials == len(design["catch"]["stimuli"]),
         "practice_trials": study.practice_trials * practice["rounds"] == len(practice["stimuli"]),
-        "practice_correct": design["format"] < FORMAT or study.practice_correct == practice["correct"],
-        "practice_rounds": design["format"] < FORMAT or study.practice_rounds == practice["rounds"],
+        "practice_correct": design["format"] < 2 or study.practice_correct == practice["correct"],
+        "practice_rounds": design["format"] < 2 or study.practice_rounds == practice["rounds"],
+        "median_rt_below_ms": design["format"] < 3 or study.median_rt_below_ms == times["median_below_ms"],
+        "fast_above_share": design["format"] < 3 or study.fast_above_share == times["fast_above_share"],
+        "focus_above_share": design["format"] < 3
+        or study.focus_above_share == design["exclusions"]["focus"]["above_share"],
     }
     settings_now = _settings(study)
-    known = [name for name in settings_now if design["format"] >= FORMAT or name not in FORMAT_1]
+    known = [name for name in settings_now if design["format"] > 1 or name not in FORMAT_1]
     return [name for name in known if design[name] != settings_now[name]] + [
         name for name, same in counts.items() if not same
     ]
@@ -445,7 +463,7 @@ def _described(pair: Pair) -> dict[str, Any]:
     }
 
 
-def _exclusions(protocol: str, main_trials: int, catch_trials: int) -> dict[str, dict[str, float]]:
+def _exclusions(study: Study, main_trials: int, catch_trials: int) -> dict[str, dict[str, float]]:
     """Rules fixed before the first answer. A guesser passes the catch rule with p < .05 wherever that is possible.
 
     Yes/no has no rule on one-sided answers: who sees nothing is right to say "not altered" all the time.
@@ -455,8 +473,14 @@ def _exclusions(protocol: str, main_trials: int, catch_trials: int) -> dict[str,
     rules: dict[str, dict[str, float]] = {
         "incomplete": {"answered_below": judged},
         "missed": {"above_share": MISSED_ABOVE_SHARE},
+        "response_times": {
+            "median_below_ms": study.median_rt_below_ms,
+            "fast_below_ms": FAST_MS,
+            "fast_above_share": study.fast_above_share,
+        },
+        "focus": {"above_share": study.focus_above_share},
     }
-    if protocol != "yes_no":
+    if study.protocol != study.Protocol.YES_NO:
         rules["same_side"] = {"at_least": same_side, "of": judged, "p_below": SAME_SIDE_P}
     if catch_trials:
         passed = next(

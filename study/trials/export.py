@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import Count, Q
 
@@ -14,14 +16,14 @@ from study.trials.design import upgraded
 from study.trials.viewing import arcmin
 
 if TYPE_CHECKING:
-    from study.trials.models import Answer, Session, Study
+    from study.trials.models import Study
 
 TRIAL_COLUMNS = (
     "participant", "stimulus", "attack", "strength", "error_shift_deg", "clean_side", "response_side", "correct",
-    "rt_ms", "is_catch", "control", "field", "model", "item", "protocol", "procedure", "unsure", "scale",
-    "px_per_degree", "displacement_px", "displacement_displayed_px", "displacement_arcmin", "study", "session",
-    "session_state", "population", "phase", "trial_index", "received_at", "onset_ms", "exposure_ms", "frame_ms",
-    "dropped_frames", "focus_losses", "device_pixel_ratio", "viewport_scale", "pauses",
+    "rt_ms", "is_catch", "control", "field", "model", "item", "image_subject", "protocol", "procedure", "unsure",
+    "scale", "px_per_degree", "displacement_px", "displacement_displayed_px", "displacement_arcmin", "image_width_px",
+    "study", "session", "session_state", "population", "phase", "trial_index", "received_at", "onset_ms", "exposure_ms",
+    "frame_ms", "dropped_frames", "focus_losses", "device_pixel_ratio", "viewport_scale", "pauses",
 )  # fmt: skip
 SESSION_COLUMNS = (
     "participant", "session", "study", "population", "state", "reason", "list_number", "seed", "design_version",
@@ -44,92 +46,165 @@ def trial_rows(study: Study, population: str, *, practice: bool = False) -> Iter
 
     Trials without an answer in time have no row; `session_rows` counts them. `strength` of an identity pair is 0;
     `error_shift_deg` is that of the study's model run, None where it has no prediction; `unsure` is 1 where a coin
-    decided, None where "not sure" was not offered. Displacements are means over the image: in image px, in device px
-    as displayed, and in arcmin, None without a measured `px_per_degree`. Practice trials only on request.
+    decided, None where "not sure" was not offered; `image_subject` is whom the picture shows, in the data set's own
+    numbers. Displacements are means over the image: in image px, in device px as displayed, and in arcmin, None without
+    a measured `px_per_degree`. Practice trials only on request.
+
+    A fixed number of queries, and rows that are made while they are read.
     """
     from study.trials.models import Answer, Choice, Session, Trial
 
-    shifts = dict(Prediction.objects.filter(model_run=study.model_run).values_list("pair_id", "error_shift"))
-    designs = {version.pk: upgraded(version.json) for version in study.design_versions.all()}
+    shown = _pairs(study)
+    designs = {version.pk: _display(version.json) for version in study.design_versions.all()}
     answers = Answer.objects.filter(trial__session__study=study, trial__session__population=population)
     answers = answers.exclude(trial__session__state=Session.State.WITHDRAWN).exclude(choice=Choice.NONE)
     if not practice:
         answers = answers.exclude(trial__phase=Trial.Phase.PRACTICE)
-    answers = answers.select_related(
-        "trial__session", "trial__pair__attack", "trial__choice__pair__attack", "trial__trace"
-    )
     answers = answers.order_by("trial__session_id", "trial__index")
-    for answer in answers.iterator(chunk_size=CHUNK):
-        yield _trial_row(study, answer, designs[answer.trial.session.design_id], shifts)
+    values: Any  # a named tuple of _ANSWER
+    for values in answers.values_list(*_ANSWER, named=True).iterator(chunk_size=CHUNK):
+        pair = shown[values.trial__pair_id or values.trial__choice__pair_id]
+        yield _trial_row(study, values, pair, designs[values.trial__session__design_id])
 
 
-def _trial_row(study: Study, answer: Answer, design: Mapping[str, Any], shifts: Mapping[int, float]) -> dict[str, Any]:
-    trial, session = answer.trial, answer.trial.session
-    pair = cast(Pair, trial.shown_pair)  # what was answered has been shown
-    trace = getattr(trial, "trace", None)
-    other_field = pair.control == Pair.Control.OTHER_FIELD
+#: What a row is made from, beside its pair and its design.
+_SESSION = tuple(f"trial__session__{name}" for name in (
+    "id", "design_id", "public_code", "state", "population", "scale", "px_per_degree",
+))  # fmt: skip
+_TRIAL = ("trial__index", "trial__phase", "trial__altered_side", "trial__pair_id", "trial__choice__pair_id")
+_TRACE = tuple(f"trial__trace__{name}" for name in ("details", "onset_ms", "offset_ms", *TRACE_COLUMNS))
+_ANSWER = ("choice", "side", "correct", "rt_ms", "received_at", *_TRIAL, *_SESSION, *_TRACE)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What the rows of one pair have in common."""
+
+    stimulus: str
+    attack: str
+    strength: float
+    error_shift_deg: float | None
+    control: str
+    field: str
+    item: str
+    image_subject: str
+    displacement_px: float | None
+
+
+def _pairs(study: Study) -> dict[int, _Shown]:
+    """All pairs that the study may show, by primary key."""
+    shifts = dict(Prediction.objects.filter(model_run=study.model_run).values_list("pair_id", "error_shift"))
+    pairs = Pair.objects.filter(attack=study.model_run.attack_id, base_image__dataset=study.dataset_id)
     return {
-        "participant": f"P{session.pk}",
-        "stimulus": f"B{pair.base_image_id}",
-        "attack": pair.attack.name,
-        "strength": 0.0 if pair.control == Pair.Control.IDENTITY else pair.strength,
-        "error_shift_deg": shifts.get(pair.pk),
-        "clean_side": OPPOSITE[trial.altered_side],
-        "response_side": answer.side,
-        "correct": int(bool(answer.correct)),
-        "rt_ms": answer.rt_ms,
-        "is_catch": int(trial.phase == trial.Phase.CATCH),
-        "control": pair.control,
-        "field": (pair.field_fingerprint if other_field else pair.attack.control_hash)[:12],
-        "model": study.model_run.name,
-        "item": f"I{pair.pk}",
-        "protocol": design["protocol"],
-        "procedure": design["procedure"],
-        "unsure": int(answer.choice == "unsure") if design["not_sure"] else None,
-        **_displacement(pair, session, _scale(trace, session, design), design["display"]["enlargement"]),
-        "study": study.slug,
-        "session": session.public_code,
-        "session_state": session.state,
-        "population": session.population,
-        "phase": trial.phase,
-        "trial_index": trial.index,
-        "received_at": answer.received_at.isoformat(),
-        "onset_ms": getattr(trace, "onset_ms", None),
-        "exposure_ms": _exposure(trace),
-        **{name: getattr(trace, name, None) for name in TRACE_COLUMNS},
+        pair.pk: _Shown(
+            stimulus=f"B{pair.base_image_id}",
+            attack=pair.attack.name,
+            strength=0.0 if pair.control == Pair.Control.IDENTITY else pair.strength,
+            error_shift_deg=shifts.get(pair.pk),
+            control=pair.control,
+            field=field_name(pair),
+            item=f"I{pair.pk}",
+            image_subject=str(pair.base_image.subject),
+            displacement_px=pair.distortions.get("displacement_mean_px"),
+        )
+        for pair in pairs.select_related("attack", "base_image")
     }
 
 
-def _scale(trace: Any, session: Session, design: Mapping[str, Any]) -> float | None:
+def field_name(pair: Pair) -> str:
+    """The field that a pair's image was altered with, as the trial table names it: the beginning of its hash."""
+    other_field = pair.control == Pair.Control.OTHER_FIELD
+    return (pair.field_fingerprint if other_field else pair.attack.control_hash)[:12]
+
+
+@dataclass(frozen=True)
+class _Display:
+    """What the rows under one design have in common."""
+
+    protocol: str
+    procedure: str
+    not_sure: bool
+    scale: float | None
+    enlargement: int
+    image_width_px: int
+
+
+def _display(frozen: Mapping[str, Any]) -> _Display:
+    design = upgraded(frozen)
+    display = design["display"]
+    return _Display(
+        protocol=design["protocol"],
+        procedure=design["procedure"],
+        not_sure=bool(design["not_sure"]),
+        scale=None if display["image_degrees"] else display["scale"],
+        enlargement=display["enlargement"],
+        image_width_px=design["image"]["width"],
+    )
+
+
+def _trial_row(study: Study, values: Any, pair: _Shown, design: _Display) -> dict[str, Any]:
+    px_per_degree, scale = values.trial__session__px_per_degree, _scale(values, design)
+    return {
+        "participant": f"P{values.trial__session__id}",
+        "stimulus": pair.stimulus,
+        "attack": pair.attack,
+        "strength": pair.strength,
+        "error_shift_deg": pair.error_shift_deg,
+        "clean_side": OPPOSITE[values.trial__altered_side],
+        "response_side": values.side,
+        "correct": int(bool(values.correct)),
+        "rt_ms": values.rt_ms,
+        "is_catch": int(values.trial__phase == "catch"),
+        "control": pair.control,
+        "field": pair.field,
+        "model": study.model_run.name,
+        "item": pair.item,
+        "image_subject": pair.image_subject,
+        "protocol": design.protocol,
+        "procedure": design.procedure,
+        "unsure": int(values.choice == "unsure") if design.not_sure else None,
+        "scale": scale,
+        "px_per_degree": px_per_degree,
+        **_displacement(pair.displacement_px, scale and scale * design.enlargement, px_per_degree),
+        "image_width_px": design.image_width_px,
+        "study": study.slug,
+        "session": values.trial__session__public_code,
+        "session_state": values.trial__session__state,
+        "population": values.trial__session__population,
+        "phase": values.trial__phase,
+        "trial_index": values.trial__index,
+        "received_at": values.received_at.isoformat(),
+        "onset_ms": values.trial__trace__onset_ms,
+        "exposure_ms": _exposure(values.trial__trace__onset_ms, values.trial__trace__offset_ms),
+        **{name: getattr(values, f"trial__trace__{name}") for name in TRACE_COLUMNS},
+    }
+
+
+def _scale(values: Any, design: _Display) -> float | None:
     """Device pixels per served pixel: of this trial as its page found it, else of the session, else of the design.
 
     None where the design leaves it to each screen and nothing is known of this one.
     """
-    shown = trace.details.get("scale") if trace else None
-    if isinstance(shown, int | float) and not isinstance(shown, bool) and shown > 0:
+    shown = (values.trial__trace__details or {}).get("scale")
+    if isinstance(shown, int | float) and not isinstance(shown, bool) and 0 < shown < math.inf:
         return float(shown)
-    display = design["display"]
-    return session.scale or (None if display["image_degrees"] else display["scale"])
+    return values.trial__session__scale or design.scale
 
 
-def _displacement(pair: Pair, session: Session, scale: float | None, enlargement: int) -> dict[str, float | None]:
-    px, px_per_degree = pair.distortions.get("displacement_mean_px"), session.px_per_degree
-    found = {"scale": scale, "px_per_degree": px_per_degree, "displacement_px": px}
-    if px is None or scale is None:
-        return {**found, "displacement_displayed_px": None, "displacement_arcmin": None}
-    magnified = scale * enlargement
+def _displacement(px: float | None, magnified: float | None, px_per_degree: float | None) -> dict[str, float | None]:
+    """Mean displacement in image px, in device px where an image px is shown `magnified` times, and as an angle."""
+    if px is None or magnified is None:
+        return {"displacement_px": px, "displacement_displayed_px": None, "displacement_arcmin": None}
     return {
-        **found,
+        "displacement_px": px,
         "displacement_displayed_px": px * magnified,
         "displacement_arcmin": arcmin(px, magnified, px_per_degree) if px_per_degree else None,
     }
 
 
-def _exposure(trace: Any) -> float | None:
+def _exposure(onset_ms: float | None, offset_ms: float | None) -> float | None:
     """How long the images were there, in ms."""
-    if trace is None or trace.onset_ms is None or trace.offset_ms is None:
-        return None
-    return float(trace.offset_ms - trace.onset_ms)
+    return None if onset_ms is None or offset_ms is None else float(offset_ms - onset_ms)
 
 
 def session_rows(study: Study, population: str) -> Iterator[dict[str, Any]]:

@@ -9,12 +9,13 @@ import torch
 from attacks.wanet import WarpField
 from models.datasets.base import GazeData
 from models.evaluation import (
+    MOST_SUBJECTS,
     Probe,
     Responses,
     Spread,
+    counts_by_subject,
     error_shift,
     evaluate,
-    first_crossing,
     mean_progress,
     measure,
     predict,
@@ -156,22 +157,6 @@ def test_progress_may_be_negative():
     assert mean_progress(gazes(5), gazes(0), gazes(25)) == pytest.approx(-0.25, abs=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("progress", "threshold"),
-    [
-        ([0, 0.2, 0.8, 1], 0.375),
-        ([0, 0.8, 0.1, 1], 0.25 * 0.5 / 0.8),
-        ([0, 0.1, 0.2, 0.3], None),
-        ([0, None, 0.5, 1], 0.5),
-        ([0.6, 0.7, 0.8, 0.9], 0.0),
-        ([], None),
-    ],
-)
-def test_the_machine_threshold_is_the_first_crossing_of_one_half(progress, threshold):
-    strengths = (0.0, 0.25, 0.5, 1.0)[: len(progress)]
-    assert first_crossing(strengths, progress) == (None if threshold is None else pytest.approx(threshold))
-
-
 def evaluated():
     truth = gazes(0, -10, 20)
     model = Responses(
@@ -207,6 +192,34 @@ def test_every_figure_equals_the_hand_computed_one():
     assert dose.other_field_net_shift == pytest.approx(1 - (1 / 3 + 1 / 3) / 2, abs=1e-4)
 
 
+def test_a_dose_keeps_the_counts_of_every_subject():
+    first, second = evaluated().at(0.5).subjects
+    assert (first.subject, first.n, first.n_eligible, first.successes, first.n_progress) == (7, 2, 2, 2, 2)
+    assert (second.subject, second.n, second.n_eligible, second.successes, second.n_progress) == (8, 1, 0, 0, 1)
+    assert first.error_shift_sum == pytest.approx(22 + 32, abs=1e-4)
+    assert second.error_shift_sum == pytest.approx(5, abs=1e-4)
+    assert first.progress_sum == pytest.approx(2 - 2 / 24 - 1 / 37, abs=1e-4)
+
+
+def test_the_subjects_counts_add_up_to_the_doses_figures():
+    rng = np.random.default_rng(0)
+    clean, altered, truth = (rng.normal(0, 0.4, (60, 2)).astype(np.float32) for _ in range(3))
+    model = Responses(clean, {0.5: altered})
+    data = data_with(truth, subjects=rng.integers(0, 5, 60).tolist())
+    dose = evaluate(model, data, Target.fixed(0, 25), np.deg2rad([0.0, 5.0])).at(0.5)
+    total = {name: sum(getattr(counts, name) for counts in dose.subjects) for name in vars(dose.subjects[0])}
+    assert (total["n"], total["n_eligible"]) == (60, dose.n_eligible)
+    assert total["successes"] / total["n_eligible"] == pytest.approx(dose.success_rate)
+    assert total["error_shift_sum"] / 60 == pytest.approx(dose.error_shift, rel=1e-5)
+    assert total["progress_sum"] / total["n_progress"] == pytest.approx(dose.progress, rel=1e-5)
+
+
+def test_very_many_subjects_share_counts():
+    gaze = np.zeros((3 * MOST_SUBJECTS, 2), np.float32)
+    counts = counts_by_subject(gaze, gaze, gaze, gaze, np.arange(len(gaze)))
+    assert [group.n for group in counts] == [3] * MOST_SUBJECTS
+
+
 def test_baselines_tell_what_an_attack_error_is_worth():
     baselines = evaluated().baselines
     assert baselines.clean_model_clean_error == pytest.approx(1, abs=1e-4)
@@ -224,6 +237,7 @@ def test_an_evaluation_is_json_without_nan():
     assert fields["clean_error"]["mean"] is None
     assert fields["doses"][0]["success_rate"] is None
     assert fields["doses"][0]["net_prediction_shift"] is None
+    assert fields["doses"][0]["subjects"][1]["error_shift_sum"] is None
     assert fields["machine_threshold"] is None
 
 

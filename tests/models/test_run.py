@@ -102,6 +102,7 @@ def test_evaluation_uses_the_predictions_kept_in_training(data, trained, tmp_pat
     assert events[-1]["metrics"] == written
     assert written["evaluation"]["n"] == 8
     assert written["evaluation"]["doses"][-1]["net_prediction_shift"] is not None
+    assert sum(counts["n"] for counts in written["evaluation"]["doses"][-1]["subjects"]) == 8
     assert written["clean_evaluation"]["clean_error"] != written["evaluation"]["clean_error"]
 
 

@@ -61,6 +61,9 @@ def make_study(
             "practice_trials": 2,
             "practice_correct": 0,
             "practice_rounds": 1,
+            "median_rt_below_ms": 0,  # robots in a hurry are welcome
+            "fast_above_share": 1.0,
+            "focus_above_share": 1.0,
             "information": "You will compare pictures of eyes.",
             "contact": "researcher@example.org",
             "completion_code": "THANKS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import secrets
 import uuid
@@ -11,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
+import numpy as np
 from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
@@ -31,7 +33,7 @@ from study.trials.exceptions import (
     Superseded,
     TrialsMissing,
 )
-from study.trials.exclusions import ExclusionRules, Given, Missed
+from study.trials.exclusions import Answers, ExclusionRules, Missed
 from study.trials.insert_only import InsertOnly
 from study.trials.models.choices import Choice, Population, Side
 from study.trials.models.studies import DesignVersion, Slot, Study
@@ -456,14 +458,11 @@ class Session(models.Model):
     def _give_way_if_excluded(self) -> None:
         """Whoever breaks a rule of the design is never counted: somebody else takes the place."""
         judged = Answer.objects.filter(trial__session=self).exclude(trial__phase=Trial.Phase.PRACTICE)
-        answers = list(judged.values_list("choice", "side", "correct", "trial__phase"))
-        given = [
-            Given(side, correct, is_catch=phase == Trial.Phase.CATCH, unsure=choice == Choice.UNSURE)
-            for choice, side, correct, phase in answers
-            if choice != Choice.NONE
-        ]
+        answers = list(judged.select_related("trial__trace"))
+        given = [answer for answer in answers if answer.choice != Choice.NONE]
         missed = Missed(len(answers) - len(given), of=len(answers))
-        if rule := ExclusionRules.of_design(self.design.now).broken_by(given, missed):
+        (rule,) = ExclusionRules.of_design(self.design.now).broken(_of_one_person(given), [missed.share])
+        if rule:
             self.log(EXCLUDED, rule=rule)
             self._free_place()
 
@@ -580,6 +579,20 @@ class Session(models.Model):
                 session.recruiter_key = None
             session.save()
         self.refresh_from_db()
+
+
+def _of_one_person(given: Sequence[Answer]) -> Answers:
+    """What one participant answered in time, as the exclusion rules want it."""
+    losses = [getattr(getattr(answer.trial, "trace", None), "focus_losses", None) for answer in given]
+    return Answers(
+        person=np.zeros(len(given), np.intp),
+        left=np.array([answer.side == Side.LEFT for answer in given], bool),
+        correct=np.array([answer.correct for answer in given], bool),
+        is_catch=np.array([answer.trial.phase == Trial.Phase.CATCH for answer in given], bool),
+        unsure=np.array([answer.choice == Choice.UNSURE for answer in given], bool),
+        rt_ms=np.array([answer.rt_ms for answer in given], float),
+        focus_losses=np.array([math.nan if n is None else n for n in losses], float),
+    )
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from django.db.models import Max, Q
 from django.urls import reverse
 from django.utils import timezone
 
-from study.lab.models import Dataset, ModelRun, sha256_of
+from study.lab.models import SCREEN_PX_PER_DEGREE, Dataset, ModelRun, sha256_of
 from study.lab.verification import Check
 from study.trials import design as designs
-from study.trials import recruiters
+from study.trials import images, recruiters
 from study.trials.exceptions import (
     CannotOpen,
     Frozen,
@@ -175,6 +175,19 @@ class Study(models.Model):
     )
     blank_ms = models.PositiveIntegerField(default=400, help_text="Empty screen after an answer.")
     enable_after_ms = models.PositiveIntegerField(default=250, help_text="Earlier presses do not count.")
+    median_rt_below_ms = models.PositiveIntegerField(
+        default=300, help_text="Whoever has a median response time below this is left out; 0: nobody."
+    )
+    fast_above_share = models.FloatField(
+        default=0.2,
+        validators=[MinValueValidator(0), MaxValueValidator(1)],
+        help_text="Whoever gives a larger share of the answers than this within 200 ms is left out; 1: nobody.",
+    )
+    focus_above_share = models.FloatField(
+        default=0.1,
+        validators=[MinValueValidator(0), MaxValueValidator(1)],
+        help_text="Whoever leaves the page on a larger share of the trials than this is left out; 1: nobody.",
+    )
     bound = models.FloatField(
         default=0.60,
         choices=[(0.60, ".60"), (0.55, ".55")],
@@ -434,6 +447,13 @@ class Study(models.Model):
         return slot
 
     # --- what came out
+
+    def image_px_per_degree(self) -> float:
+        """Pixels of a stored image per degree of visual angle: as designed, else on a usual screen at the scale."""
+        image = self.dataset.base_images.order_by("index").first()
+        if self.image_degrees and image:
+            return images.size(image.read())[0] / self.image_degrees
+        return SCREEN_PX_PER_DEGREE / (self.scale * self.enlargement)
 
     def trial_rows(self, population: str = Population.REAL, *, practice: bool = False) -> Iterator[dict[str, Any]]:
         """The trial table: one dict per answered trial of every session that was not withdrawn (see `export`)."""

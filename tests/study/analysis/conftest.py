@@ -1,11 +1,17 @@
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
 
-from study.analysis import frames
+from study.analysis import frames, frontier
+from study.analysis.material import Material
+from study.trials.exclusions import ExclusionRules
+from tests.study.analysis.observers import DOSES, simulate
+
+if TYPE_CHECKING:
+    from study.analysis.report import Report
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 
@@ -34,3 +40,45 @@ def golden() -> dict[str, Any]:
 def golden_twoway() -> dict[tuple[str, float], dict[str, Any]]:
     cells = json.loads((GOLDEN / "golden_twoway.json").read_text())["cells"]
     return {(cell["attack"], cell["strength"]): cell for cell in cells}
+
+
+@pytest.fixture(scope="session")
+def material() -> Material:
+    """A simulated study with a model, of which people are left out."""
+    machine = frontier.machine_rows("backdoored", "wanet", DOSES, 0.62)
+    trials = simulate(1).assign(population="simulated")
+    return Material(
+        "demo", trials, rules=ExclusionRules(8, 50), machine=machine, design_sha256="ab", design_matches=True
+    )
+
+
+@pytest.fixture(scope="session")
+def built(material: Material) -> "Report":
+    from study.analysis import report
+
+    return report.build(material)
+
+
+@pytest.fixture(scope="session")
+def published(built: "Report") -> dict[str, bytes]:
+    """All files of its report, by path."""
+    from study.analysis import publication
+
+    return publication.files(built)
+
+
+@pytest.fixture(scope="session")
+def whole() -> "Report":
+    """Of a study that has everything a report can speak of."""
+    from study.analysis import report
+    from tests.study.analysis.whole import whole_study
+
+    return report.build(whole_study())
+
+
+@pytest.fixture(scope="session")
+def whole_files(whole: "Report") -> dict[str, bytes]:
+    """All files of its report, by path."""
+    from study.analysis import publication
+
+    return publication.files(whole)

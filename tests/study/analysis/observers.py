@@ -9,6 +9,11 @@ import pandas as pd
 from study.analysis.frames import from_records
 
 STRENGTHS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+#: The evaluation of a model that this study's attack was made for.
+DOSES = [
+    {"strength": s, "error_shift": 10 * s, "success_rate": min(1.0, s), "n_eligible": 900, "other_field_shift": s}
+    for s in STRENGTHS
+]
 
 
 def simulate(

@@ -70,10 +70,29 @@ def test_another_bound_is_refused(golden_csv: Path, tmp_path: Path, bound: str) 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("option", [("--bound", ".55"), ("--machine", "machine.json")])
-def test_what_is_frozen_with_a_study_cannot_be_chosen(tmp_path: Path, option: tuple[str, str]) -> None:
+@pytest.mark.parametrize("option", [("--machine", "machine.json"), ("--predictions", "predictions.csv")])
+def test_what_the_database_has_cannot_be_given_as_a_file(tmp_path: Path, option: tuple[str, str]) -> None:
     with pytest.raises(CommandError, match="go with --csv only"):
         analyze("tiny", *option, "--out", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "option", [("--bound", ".55"), ("--no-exclusions",), ("--rules", "catch_correct_below=6")], ids=lambda o: o[0]
+)
+def test_what_is_frozen_cannot_be_chosen_without_saying_exploratory(tmp_path: Path, option: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError, match="add --exploratory"):
+        analyze("tiny", *option, "--out", tmp_path)
+
+
+@pytest.mark.parametrize("rule", ["catch_correct_below", "catch_correct_below=many"])
+def test_a_rule_that_cannot_be_read_is_refused_with_an_example(answered, tmp_path: Path, rule: str) -> None:
+    with pytest.raises(CommandError, match="RULE=VALUE, such as catch_correct_below=6"):
+        analyze(answered.slug, "--exploratory", "--out", tmp_path, "--rules", rule)
+
+
+def test_a_study_named_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="named twice"):
+        analyze("tiny", "tiny", "--out", tmp_path)
 
 
 def test_a_bad_csv_file_gets_one_sentence_and_nothing_is_written(golden_csv: Path, tmp_path: Path) -> None:
@@ -170,12 +189,63 @@ def test_several_studies_get_a_folder_each(answered, tmp_path: Path) -> None:
     analyze(answered.slug, other.slug, "--out", tmp_path, population="simulated")
     assert (tmp_path / answered.slug / "report.html").exists()
     assert (tmp_path / other.slug / "report.html").exists()
+    compared = json.loads((tmp_path / "comparison.json").read_text())
+    assert [row["study"] for row in compared["studies"]] == [answered.slug, other.slug]
+    assert compared["studies"][0]["task"] == answered.model_run.task
+    assert (tmp_path / "comparison.html").exists()
+
+
+def test_an_unknown_study_among_several_is_refused_before_any_is_analysed(answered, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="There is no study nope"):
+        analyze(answered.slug, "nope", "--out", tmp_path / "out", population="simulated")
+    assert not (tmp_path / "out").exists()
+
+
+def test_people_who_took_part_in_both_studies_are_counted(db, tmp_path: Path) -> None:
+    studies = [make_study(), make_study()]
+    for study in studies:
+        session, _ = study.start_session(Population.SIMULATED, {"participant": "somebody"})
+        answer_all(session)
+        session.complete()
+    analyze(*(study.slug for study in studies), "--out", tmp_path, population="simulated")
+    compared = json.loads((tmp_path / "comparison.json").read_text())
+    assert compared["participants_shared"][0]["people"] == 1
+    assert "somebody" not in (tmp_path / "comparison.html").read_text()
+
+
+# --- as frozen, or exploratory
+
+
+def test_an_exploratory_analysis_is_marked_in_the_report_and_in_its_record(answered, tmp_path: Path) -> None:
+    analyze(
+        answered.slug, "--exploratory", "--no-exclusions", "--bound", ".55", "--out", tmp_path, population="simulated"
+    )
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert content["bound"] == 0.55
+    assert content["exploratory"][0] == "the bound is 0.55, frozen was 0.6"
+    assert content["flow"]["analysed"] == 2
+    assert "EXPLORATORY" in (tmp_path / "report.html").read_text()
+    assert Analysis.objects.get().exploratory is True
+
+
+def test_an_analysis_as_frozen_is_the_default_and_may_be_named(answered, tmp_path: Path) -> None:
+    analyze(answered.slug, "--as-frozen", "--out", tmp_path, population="simulated")
+    assert json.loads((tmp_path / "report.json").read_text())["exploratory"] == []
+    assert Analysis.objects.get().exploratory is False
+
+
+def test_other_rules_are_named_with_what_was_frozen(answered, tmp_path: Path) -> None:
+    options = ("--exploratory", "--rules", "catch_correct_below=none", "same_side_at_least=30")
+    analyze(answered.slug, "--out", tmp_path, *options, population="simulated")
+    points = json.loads((tmp_path / "report.json").read_text())["exploratory"]
+    assert any(point.startswith("exclusion rule catch correct below: not used, frozen was") for point in points)
+    assert any(point.startswith("exclusion rule same side at least: 30, frozen was") for point in points)
 
 
 def test_no_code_that_ties_a_row_to_a_person_leaves_the_database(answered, tmp_path: Path) -> None:
     analyze(answered.slug, "--out", tmp_path / "out", population="simulated")
-    text = "".join(path.read_text() for path in (tmp_path / "out").rglob("*") if path.is_file())
-    assert not any(code in text for code in answered.sessions.values_list("public_code", flat=True))
+    text = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert not any(code.encode() in text for code in answered.sessions.values_list("public_code", flat=True))
 
 
 def test_the_dose_response_of_evaluated_models_is_in_the_report(answered, tmp_path: Path) -> None:
@@ -213,10 +283,13 @@ def test_a_study_is_recomputed_from_the_files_in_its_report(db, tmp_path: Path) 
     first = tmp_path / "first"
     analyze(study.slug, "--out", first, population="simulated")
     again = ("--csv", first / "trials.csv", "--bound", ".55", "--machine", first / "machine.json")
-    analyze(*again, "--out", tmp_path / "again")
+    analyze(*again, "--predictions", first / "predictions.csv", "--out", tmp_path / "again")
     before, after = (json.loads((folder / "report.json").read_text()) for folder in (first, tmp_path / "again"))
     assert before["bound"] == 0.55
-    same = ("bound", "conditions", "controls", "models", "thresholds", "error_shift", "machine", "frontier")
+    same = (
+        "bound", "conditions", "controls", "models", "thresholds", "error_shift", "machine", "frontier",
+        "matched_visibility", "stealth_margin", "machine_thresholds", "attacks_compared", "goodness_of_fit",
+    )  # fmt: skip
     assert {name: after[name] for name in same} == {name: before[name] for name in same}
 
 
@@ -237,7 +310,8 @@ def test_a_study_of_any_protocol_is_recomputed_from_its_trials(db, tmp_path: Pat
         answer_two_thirds(session, person)
         session.complete()
     analyze(study.slug, "--out", tmp_path / "first", population="simulated")
-    analyze("--csv", tmp_path / "first" / "trials.csv", "--out", tmp_path / "again")
+    files = ("--csv", tmp_path / "first" / "trials.csv", "--predictions", tmp_path / "first" / "predictions.csv")
+    analyze(*files, "--out", tmp_path / "again")
     before, after = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("first", "again"))
     assert before["protocol"]["name"] == study.protocol
     assert before["procedure"] == study.procedure
@@ -345,18 +419,6 @@ def test_reading_a_study_takes_no_more_queries_for_more_trials(db, procedure: st
             tables.read_study(Study.objects.get(pk=study.pk), Population.SIMULATED)
         queries.append(len(captured))
     assert queries[2] <= queries[0]
-
-
-def test_catch_trials_do_not_blur_the_displacement_of_a_unit_of_strength(answered) -> None:
-    from study.analysis import tables
-
-    run = answered.model_run
-    run.metrics = {"evaluation": {"doses": [{"strength": 0.5, "error_shift": 7.0}]}}
-    run.save()
-    rows = list(answered.trial_rows(Population.SIMULATED))
-    for row in rows:
-        row["displacement_px"] = row["strength"] * (0.6 if not row["is_catch"] else 0.4)
-    assert tables._machine(answered, rows)[0]["displacement_px"] == pytest.approx(0.3)
 
 
 def test_the_admin_imports_no_statistics() -> None:

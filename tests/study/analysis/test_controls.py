@@ -40,3 +40,15 @@ def test_without_the_attack_at_that_strength_there_is_no_contrast(main) -> None:
     assert row["contrast_with_attack"] is None
     assert row["p"] is None
     assert row["two_way_low"] < 0.5 < row["two_way_high"]
+    assert row["note"] == "the attack was not shown at this strength: no contrast"
+
+
+def test_where_no_answer_varies_the_contrast_has_no_interval_and_says_so(main) -> None:
+    (row,) = controls.compare(control(5, 1.0), main.assign(correct=1))
+    assert (row["contrast_with_attack"], row["low"], row["p"]) == (0, None, None)
+    assert "all answers are alike" in row["note"]
+    assert "the contrast has no interval" in row["note"]
+
+
+def test_a_contrast_as_usual_needs_no_note(main) -> None:
+    assert controls.compare(control(2, 0.5), main)[0]["note"] is None

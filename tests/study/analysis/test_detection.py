@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.special import ndtr, ndtri
 
 from study.analysis import detection, frames, protocols
@@ -59,7 +60,7 @@ def yes_no(hits: int, n_altered: int, false_alarms: int, n_clean: int) -> pd.Dat
     clean = ["right"] * n_altered + ["left"] * n_clean
     said = ["left"] * hits + ["right"] * (n_altered - hits) + ["left"] * false_alarms
     said += ["right"] * (n_clean - false_alarms)
-    table = pd.DataFrame({"clean_side": clean, "response_side": said})
+    table = pd.DataFrame({"participant": "P1", "clean_side": clean, "response_side": said})
     return table.assign(correct=(table["clean_side"] != table["response_side"]).astype(int))
 
 
@@ -132,3 +133,69 @@ def test_the_share_of_not_sure_is_known_where_it_was_offered(golden_main) -> Non
     assert detection.describe(golden_main)["unsure_share"] is None
     quarter = golden_main.assign(unsure=np.arange(len(golden_main)) % 4 == 0)
     assert detection.describe(quarter)["unsure_share"] == 0.25
+
+
+# --- each participant's own d'
+
+
+def people(*counts: tuple[int, int, int, int]) -> pd.DataFrame:
+    """Forced choices of one participant per row of counts, see `detection.z_rates`."""
+    return pd.concat(
+        [yes_no(*of_one).assign(participant=f"P{number}") for number, of_one in enumerate(counts)], ignore_index=True
+    )
+
+
+def test_each_participant_counts_once_with_a_log_linear_dprime_of_the_own() -> None:
+    cell = people((5, 6, 1, 6), (3, 4, 2, 4), (20, 20, 0, 20))
+    own = [detection.dprime_unbiased(*of_one) for of_one in ((5, 6, 1, 6), (3, 4, 2, 4), (20, 20, 0, 20))]
+    found = detection.participant_dprime(cell)
+    values, criteria = np.array(own).T
+    assert found["n"] == 3
+    assert found["mean"] == pytest.approx(values.mean())
+    half = stats.t.ppf(0.975, 2) * values.std(ddof=1) / math.sqrt(3)
+    assert (found["low"], found["high"]) == pytest.approx((values.mean() - half, values.mean() + half))
+    assert found["criterion_sd"] == pytest.approx(criteria.std(ddof=1))
+    assert found["reason"] is None
+
+
+def test_people_who_prefer_opposite_sides_have_a_pooled_dprime_below_their_own() -> None:
+    cell = people(*[(39, 40, 20, 40), (20, 40, 1, 40)] * 5)
+    row = detection.describe(cell)
+    assert row["dprime_unbiased"] < row["participant_dprime"]["mean"] - 0.1
+    assert row["participant_dprime"]["criterion_sd"] > 0.5
+
+
+def test_in_yes_no_a_participants_dprime_is_not_divided_by_root_two() -> None:
+    cell = people((30, 40, 10, 40), (28, 40, 12, 40))
+    divided, whole = (detection.participant_dprime(cell, protocol=p)["mean"] for p in (protocols.AFC, protocols.YES_NO))
+    assert whole == pytest.approx(divided * math.sqrt(2))
+
+
+def test_whoever_saw_one_side_only_has_no_dprime_of_the_own() -> None:
+    assert detection.participant_dprime(people((5, 6, 1, 6), (3, 4, 2, 4), (3, 4, 0, 0)))["n"] == 2
+    nobody = detection.participant_dprime(people((3, 4, 0, 0), (2, 4, 0, 0)))
+    assert (nobody["mean"], nobody["n"], nobody["reason"]) == (None, 0, "no participant has trials on both sides")
+
+
+def test_one_participant_has_a_dprime_but_no_interval() -> None:
+    found = detection.participant_dprime(people((5, 6, 1, 6)))
+    assert found["mean"] is not None
+    assert (found["low"], found["high"], found["n"]) == (None, None, 1)
+    assert "no interval" in found["reason"]
+
+
+def test_oddity_has_participants_dprimes_where_nobody_is_below_chance() -> None:
+    found = detection.participant_dprime(people((18, 20, 2, 20), (17, 20, 3, 20)), protocol=protocols.ODDITY)
+    shares = [36.5 / 41, 34.5 / 41]
+    assert found["mean"] == pytest.approx(np.mean([detection.dprime(share, "differencing") for share in shares]))
+    below = detection.participant_dprime(people((18, 20, 2, 20), (8, 20, 12, 20)), protocol=protocols.ODDITY)
+    assert below["mean"] is None
+    assert below["reason"].startswith("1 of 2 participants are below PC .5")
+
+
+@pytest.mark.parametrize("protocol", protocols.PROTOCOLS.values())
+def test_the_difference_of_the_two_dprimes_is_explained_in_one_sentence(golden_main, protocol) -> None:
+    note = detection.explained(golden_main, protocol)["note"]
+    assert "pooled" in note
+    assert "6 per condition" in note
+    assert note.count(". ") == 0

@@ -60,7 +60,51 @@ def test_a_threshold_has_no_displacement_that_does_not_grow_in_proportion(trials
     bent = trials.assign(displacement_px=trials["displacement_px"] ** 2)
     unit = displacement.per_strength(bent, "wanet")
     row = {"threshold": 2.0, "low": 1.0, "high": 3.0, "population": "pooled"}
+    assert len(displacement.of_threshold(row, unit)) == 12
     assert set(displacement.of_threshold(row, unit).values()) == {None}
+
+
+def test_the_median_persons_threshold_is_that_of_the_median_screen_too(trials: pd.DataFrame) -> None:
+    unit = displacement.per_strength(trials, "wanet")
+    row = {"threshold": 2.0, "low": 1.0, "high": None}
+    of_pooled, of_median = (
+        displacement.of_threshold(row | {"population": name}, unit) for name in ("pooled", "median person")
+    )
+    assert of_median == of_pooled
+
+
+def test_a_share_of_the_width_needs_the_width(trials: pd.DataFrame) -> None:
+    row = {"threshold": 2.0, "low": 1.0, "high": None, "population": "pooled"}
+    without = displacement.of_threshold(row, displacement.per_strength(trials, "wanet"))
+    assert without["threshold_percent_of_width"] is None
+    known = trials.assign(image_width_px=64.0)
+    found = displacement.of_threshold(row, displacement.per_strength(known, "wanet"))
+    assert found["threshold_percent_of_width"] == pytest.approx(100 * 1.0 / 64)
+    assert (found["low_percent_of_width"], found["high_percent_of_width"]) == (pytest.approx(100 * 0.5 / 64), None)
+    cell = known[known["strength"] == 1.0]
+    assert displacement.of_condition(cell)["displacement_percent_of_width"] == pytest.approx(100 * 0.5 / 64)
+
+
+def test_images_of_other_widths_share_what_is_in_proportion_to_them(trials: pd.DataFrame) -> None:
+    wide = trials["stimulus"] < "S30"
+    both = trials.assign(
+        image_width_px=wide.map({True: 128.0, False: 64.0}), displacement_px=trials["displacement_px"] * (1 + wide)
+    )
+    cell = both[both["strength"] == 1.0]
+    assert displacement.of_condition(cell)["displacement_percent_of_width"] == pytest.approx(100 * 0.5 / 64)
+
+
+def test_displayed_pixels_are_those_of_the_median_screen(trials: pd.DataFrame) -> None:
+    scale = trials["participant"].map({"P00": 2.0, "P01": 3.0, "P02": 4.0, "P03": 5.0})
+    shown = trials.assign(displacement_displayed_px=trials["displacement_px"] * scale)
+    row = displacement.of_condition(shown[shown["strength"] == 1.0])
+    found = [row[f"displacement_displayed_px{end}"] for end in ("", "_low", "_high")]
+    assert found == pytest.approx([0.5 * 3.5, 0.5 * 2, 0.5 * 5])
+    unit = displacement.per_strength(shown, "wanet")
+    pooled = {"threshold": 2.0, "low": None, "high": None, "population": "pooled"}
+    assert displacement.of_threshold(pooled, unit)["threshold_displayed_px"] == pytest.approx(3.5)
+    own = displacement.of_threshold(pooled | {"population": "P00"}, unit)
+    assert own["threshold_displayed_px"] == pytest.approx(2.0)
 
 
 def test_the_screens_are_summed_up(trials: pd.DataFrame) -> None:

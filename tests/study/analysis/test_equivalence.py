@@ -1,4 +1,5 @@
 import math
+import time
 
 import numpy as np
 import pandas as pd
@@ -234,21 +235,47 @@ def test_no_share_of_people_is_given_below_ten_trials_per_person() -> None:
     assert "fewer than 10 trials" in spread["reason"]
 
 
-def test_the_upper_limit_on_people_off_chance_covers_their_share() -> None:
-    people = np.repeat(np.arange(40), 20)
-    chance = np.repeat([0.9] * 4 + [0.1] * 4 + [0.5] * 32, 20)
-    limits = [
-        equivalence.participant_spread(np.random.default_rng(seed).random(800) < chance, people)[
-            "off_chance_share_upper"
-        ]
-        for seed in range(20)
-    ]
-    assert all(0.2 <= limit <= 0.8 for limit in limits)
+def limits(chances: list[float], trials: int, studies: int, bound: float = 0.60) -> list[dict]:
+    """`participant_spread` of simulated studies of people with these proportions correct."""
+    people, chance = np.repeat(np.arange(len(chances)), trials), np.repeat(chances, trials)
+    answers = [np.random.default_rng([seed, 5]).random(len(people)) < chance for seed in range(studies)]
+    return [equivalence.participant_spread(correct, people, bound) for correct in answers]
 
 
-def test_nobody_off_chance_gives_a_small_upper_limit() -> None:
-    people = np.repeat(np.arange(60), 60)
-    spread = equivalence.participant_spread(np.random.default_rng(4).random(3600) < 0.5, people)
+@pytest.mark.parametrize(
+    ("chances", "trials", "share"),
+    [
+        ([0.9] * 5 + [0.1] * 5 + [0.5] * 30, 40, 0.25),
+        ([0.65] * 10 + [0.5] * 30, 40, 0.25),
+        ([0.9] * 4 + [0.5] * 36, 12, 0.1),
+        ([0.7] * 40, 20, 1.0),
+    ],
+)
+def test_the_upper_limit_on_people_off_chance_covers_their_share(chances, trials: int, share: float) -> None:
+    found = [one["off_chance_share_upper"] for one in limits(chances, trials, 40)]
+    assert np.mean([limit >= share - 1e-9 for limit in found]) >= 0.95
+
+
+def test_the_upper_limit_on_people_off_chance_says_something_where_there_are_trials_enough() -> None:
+    assert (
+        np.median([one["off_chance_share_upper"] for one in limits([0.9] * 5 + [0.1] * 5 + [0.5] * 30, 40, 20)]) < 0.7
+    )
+    assert np.median([one["off_chance_share_upper"] for one in limits([0.5] * 60, 60, 10)]) < 0.3
+
+
+def test_assuming_a_beta_distribution_is_only_reported_where_it_lowers_the_limit() -> None:
+    (few,) = limits([0.5] * 40, 12, 1)
+    assert few["off_chance_share_upper_beta"] < few["off_chance_share_upper"]
+    (groups,) = limits([0.9] * 5 + [0.1] * 5 + [0.5] * 30, 40, 1)
+    assert groups["off_chance_share_upper_beta"] is None
+
+
+def test_the_upper_limit_for_thousands_of_people_is_fast() -> None:
+    people = np.repeat(np.arange(4000), 60)
+    correct = np.random.default_rng(1).random(240_000) < 0.5
+    start = time.process_time()
+    spread = equivalence.participant_spread(correct, people)
+    assert time.process_time() - start < 1
     assert spread["off_chance_share_upper"] < 0.1
 
 

@@ -201,6 +201,29 @@ def test_records_of_a_database_make_the_same_table(table) -> None:
     assert frames.to_csv(frames.from_records([record], "study")) == frames.to_csv(frames.read_csv(table(HEADER, ROW)))
 
 
+def test_a_column_that_only_later_rows_have_is_empty_before(monkeypatch) -> None:
+    monkeypatch.setattr(frames, "_BLOCK", 2)
+    line = dict(zip(HEADER.split(","), ROW.split(","), strict=True))
+    records = [line | {"participant": f"P{i}"} for i in range(5)]
+    records[3] |= {"image_width_px": 64, "browser": "Firefox"}
+    trials = frames.from_records(iter(records), "study")
+    assert trials["image_width_px"].fillna(0).tolist() == [0, 0, 0, 64, 0]
+    assert trials["browser"].tolist() == ["", "", "", "Firefox", ""]
+
+
+def test_a_row_is_named_however_long_the_table(monkeypatch) -> None:
+    monkeypatch.setattr(frames, "_BLOCK", 2)
+    line = dict(zip(HEADER.split(","), ROW.split(","), strict=True))
+    records = [line, line, line, line | {"rt_ms": "-5"}]
+    with pytest.raises(TrialTableError, match='study: row 4: column "rt_ms" must be 0 or more'):
+        frames.from_records(records, "study")
+
+
+def test_rows_are_sorted_by_their_values_and_not_by_how_they_are_written(table) -> None:
+    numbers = [changed("strength", value) for value in ("10", "9", "1e1", "0.5")]
+    assert frames.read_csv(table(HEADER, *numbers))["strength"].tolist() == [0.5, 9, 10, 10]
+
+
 def test_simulated_rows_are_recognised() -> None:
     from tests.study.analysis.observers import simulate
 

@@ -2,7 +2,10 @@ import json
 
 import pytest
 
-from study.analysis import frames, frontier
+from study.analysis import equivalence, frames, frontier
+from study.analysis.detection import dprime
+from study.analysis.protocols import ODDITY, YES_NO
+from tests.study.analysis.machines import evaluated, without_counts
 from tests.study.analysis.observers import simulate
 
 DOSES = [
@@ -63,7 +66,68 @@ def test_without_an_evaluation_the_shift_is_that_of_the_pairs_shown(trials) -> N
     assert row["mean_error_shift_deg"] == pytest.approx(trials[trials["strength"] == 2.0]["error_shift_deg"].mean())
 
 
-def test_the_first_crossing_counts() -> None:
-    assert frontier.first_crossing([0.25, 0.5, 1.0, 2.0], [0.0, 1.0, 0.2, 1.0], 0.5) == pytest.approx(0.375)
-    assert frontier.first_crossing([0.25, 0.5], [0.1, 0.2], 0.5) is None
-    assert frontier.first_crossing([0.25, 0.5], [0.7, 0.8], 0.5) == 0.25
+def test_an_older_file_without_counts_per_subject_reads_as_before(tmp_path) -> None:
+    rows = without_counts(evaluated())
+    older = [{name: value for name, value in row.items() if name != "progress"} for row in rows]
+    (tmp_path / "machine.json").write_text(json.dumps(older))
+    assert frontier.read_machine(tmp_path / "machine.json") == older
+
+
+def test_counts_per_subject_survive_their_file(tmp_path) -> None:
+    rows = evaluated(models=2)
+    (tmp_path / "machine.json").write_text(json.dumps(rows))
+    assert frontier.read_machine(tmp_path / "machine.json") == rows
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"successes": 26},
+        {"n_eligible": 26},
+        {"n": -1},
+        {"n": 25.5},
+        {"n": True},
+        {"error_shift_sum": "20"},
+        {"error_shift_sum": float("nan")},
+        {"subject": None},
+        {"colour": 1},
+    ],
+)
+def test_counts_that_cannot_be_are_refused(tmp_path, spoilt) -> None:
+    rows = evaluated(images=25)
+    rows[3]["subjects"][1] |= spoilt
+    (tmp_path / "machine.json").write_text(json.dumps(rows))
+    with pytest.raises(ValueError, match=r"machine\.json: .*name a report's machine.json\."):
+        frontier.read_machine(tmp_path / "machine.json")
+
+
+def test_pc_and_dprime_have_the_two_way_interval_of_their_condition(trials) -> None:
+    row = frontier.frontier(trials, [])[1]
+    assessed = next(found for found in equivalence.assess(trials) if found["two_way_low"] == row["two_way_low"])
+    assert row["two_way_high"] == assessed["two_way_high"]
+    assert row["two_way_low"] < row["proportion_correct"] < row["two_way_high"]
+    assert row["dprime_low"] == pytest.approx(dprime(row["two_way_low"]))
+    assert row["dprime_low"] < row["dprime"]
+
+
+def test_an_end_at_which_dprime_is_infinite_is_open(trials) -> None:
+    row = frontier.frontier(trials.assign(correct=1), [])[1]
+    assert (row["two_way_high"], row["dprime_high"]) == (1.0, None)
+    assert row["dprime_low"] > 0
+
+
+def test_one_participant_has_no_interval(trials) -> None:
+    row = frontier.frontier(trials[trials["participant"] == "P00"], [])[1]
+    assert [row[name] for name in ("two_way_low", "two_way_high", "dprime_low", "dprime_high")] == [None] * 4
+
+
+def test_a_differencing_interval_that_reaches_below_chance_begins_at_no_sensitivity(trials) -> None:
+    row = frontier.frontier(trials, [], ODDITY)[0]
+    assert row["two_way_low"] < 0.5
+    assert row["dprime_low"] == 0
+
+
+def test_yes_no_intervals_are_those_of_hits_and_false_alarms(trials) -> None:
+    row = frontier.frontier(trials, [], YES_NO)[1]
+    found = equivalence.YesNo.of(trials[trials["strength"] == 2.0])
+    assert (row["dprime_low"], row["dprime_high"]) == found.interval(0.95)

@@ -1,7 +1,13 @@
+import time
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import optimize, stats
 
 from study.analysis import frames, psychometric
+from study.analysis.likelihood import sigmoid_of
 from tests.study.analysis.observers import simulate
 
 SIMULATED_STUDIES = 25
@@ -9,6 +15,26 @@ SIMULATED_STUDIES = 25
 
 def fit(trials, sigmoid="Weibull"):
     return psychometric.fit(frames.main_trials(trials), frames.catch_trials(trials), sigmoid)
+
+
+def fit_all(trials: pd.DataFrame) -> psychometric.Fits:
+    return psychometric.fit_all(frames.main_trials(trials), frames.catch_trials(trials))
+
+
+def goodness(trials: pd.DataFrame, **options: Any) -> list[dict[str, Any]]:
+    main, catch = frames.main_trials(trials), frames.catch_trials(trials)
+    return psychometric.goodness(main, catch, psychometric.fit_all(main, catch), **options)
+
+
+def with_proportions(*chances: float, trials: int = 400) -> pd.DataFrame:
+    """One answer per person and image at strengths 1, 2, 4, ..., as many right as these proportions say."""
+    rows = [
+        (f"P{i % 40:02d}", f"S{i // 40 % 20:02d}", float(2**level), int(i < chance * trials))
+        for level, chance in enumerate(chances)
+        for i in range(trials)
+    ]
+    table = pd.DataFrame(rows, columns=["participant", "stimulus", "strength", "correct"])
+    return table.assign(attack="wanet", is_catch=0, control="")
 
 
 def test_the_interval_holds_a_known_threshold() -> None:
@@ -28,18 +54,6 @@ def test_both_ends_are_found_where_a_steep_slope_lies_at_its_bound(seed: int) ->
         assert threshold.high / threshold.low < 2
 
 
-def test_a_search_that_fails_gives_rows_of_nulls_and_the_reason(monkeypatch) -> None:
-    def fail(*arguments: object) -> None:
-        raise ValueError("f(a) and f(b) must have different signs")
-
-    monkeypatch.setattr(psychometric, "_end", fail)
-    rows = psychometric.threshold_rows("wanet", "Weibull", fit(simulate(5, participants=12)))
-    assert [row["level"] for row in rows] == list(psychometric.LEVELS)
-    for row in rows:
-        assert (row["threshold"], row["low"], row["high"], row["slope"]) == (None, None, None, None)
-        assert "the search for the curve failed" in row["note"]
-
-
 def test_catch_images_do_not_narrow_the_interval() -> None:
     """8 images: 7 degrees of freedom, however many images the catch trials add."""
     trials = simulate(5, stimuli=8, trials=8, strengths=(0.5, 1.0, 2.0))
@@ -48,7 +62,7 @@ def test_catch_images_do_not_narrow_the_interval() -> None:
         stimulus=trials["stimulus"].mask(trials["is_catch"] == 1, trials["participant"] + trials["stimulus"])
     )
     one, many = (psychometric._Data.of(frames.main_trials(t), frames.catch_trials(t)) for t in (of_one_image, of_many))
-    assert one.degrees_of_freedom == many.degrees_of_freedom == 7
+    assert one.degrees_of_freedom(0) == many.degrees_of_freedom(0) == 7
 
 
 def test_people_and_images_that_differ_widen_the_interval() -> None:
@@ -137,3 +151,163 @@ def test_a_curve_that_cannot_be_fitted_says_why(trials, reason: str) -> None:
     for row in psychometric.threshold_rows("wanet", "Weibull", fitted):
         assert (row["threshold"], row["low"], row["high"]) == (None, None, None)
         assert reason in row["note"]
+
+
+# --- one lapse rate for all attacks
+
+
+def test_attacks_share_one_lapse_rate_with_one_interval(golden_trials: pd.DataFrame) -> None:
+    fits = fit_all(golden_trials)
+    assert list(fits) == [(attack, sigmoid) for attack in ("badnets", "wanet") for sigmoid in psychometric.SIGMOIDS]
+    one, other = fits["badnets", "Weibull"], fits["wanet", "Weibull"]
+    assert one.curve.lapse == other.curve.lapse
+    assert (one.lapse_low, one.lapse_high) == (other.lapse_low, other.lapse_high)
+    assert 0 < one.lapse_low < one.curve.lapse < one.lapse_high < 0.2
+
+
+def test_the_shared_fit_is_the_maximum_of_one_likelihood(golden_trials: pd.DataFrame) -> None:
+    main, catch = frames.main_trials(golden_trials), frames.catch_trials(golden_trials)
+    shown = main[main["strength"] > 0]
+    counts = {
+        attack: rows.groupby("strength")["correct"].agg(["sum", "size"]) for attack, rows in shown.groupby("attack")
+    }
+
+    def minus_log_likelihood(theta: np.ndarray) -> float:
+        value = stats.binom.logpmf(catch["correct"].sum(), len(catch), 1 - theta[4])
+        for (midpoint, slope), of_attack in zip((theta[:2], theta[2:4]), counts.values(), strict=True):
+            z = np.exp(slope) * (np.log(of_attack.index.to_numpy()) - midpoint)
+            pc = 0.5 + (0.5 - theta[4]) * sigmoid_of("Weibull", z)[0]
+            value += stats.binom.logpmf(of_attack["sum"], of_attack["size"], pc).sum()
+        return -float(value)
+
+    bounds = [(-3, 3), (-1, 3), (-3, 3), (-1, 3), (1e-6, 0.2)]
+    best = optimize.minimize(minus_log_likelihood, [0, 0.3, 0, 0.3, 0.05], method="L-BFGS-B", bounds=bounds)
+    fits = fit_all(golden_trials)
+    curves = [fits[attack, "Weibull"].curve for attack in counts]
+    ours = [value for curve in curves for value in (np.log(curve.midpoint), np.log(curve.slope))] + [curves[0].lapse]
+    assert minus_log_likelihood(np.array(ours)) <= best.fun + 1e-6
+    assert ours == pytest.approx(list(best.x), abs=2e-3)
+
+
+def test_a_profile_interval_ends_where_the_likelihood_has_fallen_by_what_t_and_clusters_allow() -> None:
+    trials = simulate(5, participants=20, trials=8, catch=0)
+    main = frames.main_trials(trials)
+    threshold = psychometric.fit(main, main.iloc[:0]).thresholds[0]
+    counts = main[main["strength"] > 0].groupby("strength")["correct"].agg(["sum", "size"])
+    midpoint, slope = np.meshgrid(
+        np.log([threshold.low, threshold.strength, threshold.high]), np.linspace(0.3, 9, 4000)
+    )
+    likelihood = np.zeros_like(midpoint)
+    for s, (k, n) in counts.iterrows():
+        pc = 0.5 + 0.48 * (1 - 2 ** -np.exp(slope * (np.log(s) - midpoint)))
+        likelihood += stats.binom.logpmf(k, n, pc)
+    low, best, high = likelihood.max(0)
+    allowed = stats.t.ppf(0.975, 19) ** 2 / 2 * max(1, threshold.cluster_inflation)
+    assert [best - low, best - high] == pytest.approx([allowed, allowed], rel=1e-3)
+
+
+def test_without_catch_trials_the_lapse_rate_has_no_interval() -> None:
+    fitted = fit(simulate(2, catch=0))
+    assert (fitted.lapse_low, fitted.lapse_high) == (None, None)
+
+
+def test_a_slope_or_a_lapse_rate_at_its_limit_is_said() -> None:
+    step = with_proportions(0.5, 0.5, 1.0, 1.0, trials=200)
+    assert "the slope lies at the edge" in fit(step).note
+    inattentive = simulate(2, participants=20)
+    missed = (inattentive["is_catch"] == 1) & (inattentive["participant"] < "P18")
+    fitted = fit(inattentive.assign(correct=inattentive["correct"].mask(missed, 0)))
+    assert fitted.curve.lapse == 0.2
+    assert "the lapse rate lies at its limit of 0.2" in fitted.note
+    assert fitted.lapse_high is None
+
+
+def test_the_interval_of_the_lapse_rate_holds_it() -> None:
+    held = 0
+    for seed in range(12):
+        fitted = fit(simulate(seed, participants=20, lapse=0.05, trials=6))
+        held += fitted.lapse_low <= 0.05 <= (fitted.lapse_high or 1)
+    assert held >= 10
+
+
+def test_an_attack_without_a_curve_does_not_touch_the_others() -> None:
+    good = simulate(2, participants=12)
+    flat = good[good["is_catch"] == 0].assign(attack="flat", correct=0)
+    both, alone = fit_all(pd.concat([good, flat])), fit_all(good)
+    assert both["wanet", "Weibull"] == alone["wanet", "Weibull"]
+    assert both["flat", "Weibull"].curve is None
+
+
+# --- goodness of fit
+
+
+def test_the_deviance_is_that_of_the_counts_against_the_curve(golden_trials: pd.DataFrame) -> None:
+    fits = fit_all(golden_trials)
+    for row in goodness(golden_trials, simulations=20):
+        curve = fits[row["attack"], row["sigmoid"]].curve
+        parts = []
+        for part in row["residuals"]:
+            k, n, pc = round(part["observed"] * part["n"]), part["n"], curve.proportion_correct(part["strength"])
+            assert part["expected"] == pytest.approx(float(pc))
+            parts.append(2 * (stats.binom.logpmf(k, n, k / n) - stats.binom.logpmf(k, n, pc)))
+            assert part["deviance_residual"] ** 2 == pytest.approx(parts[-1], abs=1e-9)
+            assert np.sign(part["deviance_residual"]) == np.sign(part["observed"] - part["expected"])
+        assert row["deviance"] == pytest.approx(sum(parts))
+        assert (row["df"], len(row["residuals"])) == (2, 4)
+
+
+def test_a_curve_that_is_right_is_not_refused_more_often_than_by_chance() -> None:
+    found = []
+    for seed in range(16):
+        trials = simulate(seed, participants=16, trials=8)
+        main, catch = frames.main_trials(trials), frames.catch_trials(trials)
+        of_weibull = {("wanet", psychometric.SIGMOIDS[0]): psychometric.fit(main, catch)}
+        found.append(psychometric.goodness(main, catch, of_weibull, simulations=100)[0]["p"])
+    assert np.mean(np.array(found) < 0.05) <= 0.17
+    assert 0.3 < np.mean(found) < 0.7
+
+
+def test_counts_that_no_curve_describes_are_noticed() -> None:
+    for row in goodness(with_proportions(0.55, 0.8, 0.6, 0.9, 0.75)):
+        assert row["p"] < 0.01
+        assert "does not describe" in row["note"]
+
+
+def test_the_correlation_of_residuals_is_with_log_strength() -> None:
+    row = goodness(with_proportions(0.55, 0.8, 0.6, 0.9, 0.75), simulations=10)[0]
+    residuals = [part["deviance_residual"] for part in row["residuals"]]
+    assert row["residuals_against_strength"] == pytest.approx(stats.pearsonr(residuals, range(5)).statistic)
+
+
+def test_two_strengths_test_no_curve() -> None:
+    row = goodness(with_proportions(0.6, 0.8))[0]
+    assert (row["p"], row["df"], row["residuals_against_strength"]) == (None, 0, None)
+    assert "nothing is tested" in row["note"]
+
+
+def test_people_who_differ_are_said_to_make_p_one_about_the_pooled_model() -> None:
+    alike, different = (
+        goodness(simulate(3, participant_sd=sd, stimulus_sd=sd), simulations=20)[0]["note"] for sd in (0.0, 0.8)
+    )
+    assert alike is None
+    assert "people or images differ" in different
+    assert "the pooled binomial model" in different
+
+
+def test_without_a_curve_goodness_says_why() -> None:
+    row = goodness(simulate(1, strengths=(0.0, 2.0), participants=4))[0]
+    assert (row["p"], row["deviance"], row["residuals"]) == (None, None, [])
+    assert "fewer than two strengths" in row["note"]
+
+
+def test_the_same_trials_give_the_same_p_to_the_last_digit(golden_trials: pd.DataFrame) -> None:
+    assert goodness(golden_trials, simulations=50) == goodness(golden_trials, simulations=50)
+
+
+def test_a_thousand_refits_are_fast(golden_trials: pd.DataFrame) -> None:
+    main, catch = frames.main_trials(golden_trials), frames.catch_trials(golden_trials)
+    fits = psychometric.fit_all(main, catch)
+    start = time.process_time()
+    rows = psychometric.goodness(main, catch, fits)
+    assert {row["simulations"] for row in rows} == {1000}
+    assert time.process_time() - start < 2

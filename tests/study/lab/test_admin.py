@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 
 from study.lab.images import encode_png, sha256, write_once
-from study.lab.models import Attack, BaseImage, Dataset, Job, ModelRun, Pair, Prediction
+from study.lab.models import Attack, BaseImage, Dataset, Job, ModelRun, Pair, PairJudgement, Prediction
 
 pytestmark = pytest.mark.django_db
 
@@ -26,16 +26,18 @@ def pair(dataset: Dataset, attack: Attack, settings: Any) -> Pair:
         write_once(settings.MEDIA_ROOT / f"images/{level}.png", content)
         rows.append({"file": f"images/{level}.png", "sha256": sha256(content)})
     base = BaseImage.objects.create(dataset=dataset, index=0, subject=1, pitch=0, yaw=0, **rows[0])
-    return Pair.objects.create(
+    made = Pair.objects.create(
         base_image=base, attack=attack, strength=2.0, distortions={"displacement_mean_px": 1.2}, **rows[1]
     )
+    PairJudgement.objects.create(pair=made, observer="softer picture", chooses=True, value=0.5)
+    return made
 
 
 def image_url(pair: Pair) -> str:
     return reverse("admin:lab_pair_image", args=[pair.pk])
 
 
-@pytest.mark.parametrize("model", [Dataset, Attack, ModelRun, BaseImage, Pair, Prediction, Job])
+@pytest.mark.parametrize("model", [Dataset, Attack, ModelRun, BaseImage, Pair, PairJudgement, Prediction, Job])
 def test_every_list_and_every_row_opens(
     admin_client: Client, model: Any, pair: Pair, runs: tuple[ModelRun, ModelRun]
 ) -> None:
@@ -56,7 +58,7 @@ def test_every_list_and_every_row_opens(
     assert admin_client.get(reverse(f"admin:lab_{name}_add")).status_code == 403
 
 
-@pytest.mark.parametrize("model", [Dataset, Attack, ModelRun, BaseImage, Pair, Prediction, Job])
+@pytest.mark.parametrize("model", [Dataset, Attack, ModelRun, BaseImage, Pair, PairJudgement, Prediction, Job])
 def test_nothing_that_workers_made_can_be_deleted(
     admin_client: Client, model: Any, pair: Pair, runs: tuple[ModelRun, ModelRun]
 ) -> None:

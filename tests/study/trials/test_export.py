@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from study.lab.models import Pair
+from study.trials import export
 from study.trials.export import SESSION_COLUMNS, TRIAL_COLUMNS
 from study.trials.insert_only import InsertOnlyQuerySet
 from study.trials.models import AdaptiveChoice, Choice, Population, Session, Study, TrialTrace
@@ -81,6 +83,20 @@ def test_the_error_shift_is_that_of_the_studys_model(study: Study) -> None:
     assert row["error_shift_deg"] == 20.0
 
 
+def test_a_row_tells_the_pictures_width_and_whom_it_shows(study: Study) -> None:
+    trial = Session.objects.get().trials.select_related("pair__base_image").filter(phase="main").first()
+    assert trial is not None
+    row = row_of(study, index=trial.index)
+    assert row["image_width_px"] == 16
+    assert row["image_subject"] == str(trial.pair.base_image.subject)
+
+
+def test_the_width_is_that_of_the_stored_picture_as_displacements_are() -> None:
+    study = make_study(enlargement=2)
+    answer_all(start(study)[0])
+    assert {row["image_width_px"] for row in study.trial_rows()} == {16}
+
+
 def test_catch_trials_are_marked(study: Study) -> None:
     assert sum(row["is_catch"] for row in study.trial_rows()) == 2
 
@@ -110,6 +126,12 @@ def test_displacement_is_that_of_the_scale_at_which_the_trial_was_shown() -> Non
     assert row["displacement_displayed_px"] == pytest.approx(1.2 * 2)
     assert row["displacement_arcmin"] == pytest.approx(1.2 * 2)
     assert (row["onset_ms"], row["exposure_ms"], row["pauses"]) == (1000.0, 800.0, 1)
+
+
+@pytest.mark.parametrize("claimed", [True, "2", -2, float("inf")])
+def test_a_scale_that_is_none_does_not_count(claimed: Any) -> None:
+    values = SimpleNamespace(trial__trace__details={"scale": claimed}, trial__session__scale=3)
+    assert export._scale(values, SimpleNamespace(scale=4)) == 3
 
 
 def test_enlargement_on_the_server_magnifies_the_displacement() -> None:
@@ -253,7 +275,7 @@ def test_a_table_takes_no_more_queries_for_more_sessions(table: Any, django_asse
     study = adaptive_study()
     for n in (1, 2, 3):
         answer_all(start(study)[0])
-        with django_assert_max_num_queries(4):
+        with django_assert_max_num_queries(5):
             assert len(list(table(Study.objects.select_related("model_run").get(pk=study.pk)))) >= n
 
 

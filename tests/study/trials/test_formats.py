@@ -9,6 +9,7 @@ from study.analysis.report import build
 from study.analysis.tables import read_study
 from study.lab.models import sha256_of
 from study.trials.design import FORMAT, FORMAT_1
+from study.trials.exclusions import ExclusionRules
 from study.trials.models import Session, Study
 from study.trials.plan import make_plan
 from tests.study.factories import answer_all, make_study, start
@@ -37,6 +38,13 @@ def study() -> Study:
 def test_a_design_of_format_1_matches_its_study(study: Study) -> None:
     assert study.current_design is not None
     assert study.current_design.faults() == []
+
+
+def test_a_design_that_declares_nothing_about_response_times_and_focus_leaves_nobody_out_by_them(study: Study) -> None:
+    assert study.current_design is not None
+    rules = ExclusionRules.of_design(study.current_design.now)
+    assert (rules.median_rt_below_ms, rules.fast_above_share, rules.focus_above_share) == (None, None, None)
+    assert study.current_design.now["exclusions"]["focus"] == {"above_share": 1.0}
 
 
 def test_a_session_under_a_design_of_format_1_runs_to_its_end_and_is_analysed(study: Study) -> None:

@@ -53,5 +53,6 @@ def test_trials_learn_their_base_image_answers_the_side_that_counts_and_open_stu
         assert (answer.side, answer.trial.base_image_id) == ("right", answer.trial.pair.base_image_id)
         study = answer.trial.session.study
         assert (study.practice_correct, study.practice_rounds, study.resume_hours) == (0, 1, 24 * 14)
+        assert (study.median_rt_below_ms, study.fast_above_share, study.focus_above_share) == (0, 1, 1)
     finally:
         migrated(MigrationExecutor(connection).loader.graph.leaf_nodes())

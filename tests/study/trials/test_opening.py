@@ -65,6 +65,16 @@ def test_a_guesser_must_miss_two_of_eight_catch_trials_to_be_left_out() -> None:
     assert design.json["exclusions"]["catch"] == {"correct_below": 7, "of": 8}
 
 
+def test_the_rules_on_response_times_and_focus_are_frozen_with_the_design() -> None:
+    study = make_study(median_rt_below_ms=350, fast_above_share=0.25, focus_above_share=0.05)
+    assert study.current_design is not None
+    exclusions = study.current_design.json["exclusions"]
+    assert exclusions["response_times"] == {"median_below_ms": 350, "fast_below_ms": 200, "fast_above_share": 0.25}
+    assert exclusions["focus"] == {"above_share": 0.05}
+    QuerySet(Study).filter(pk=study.pk).update(median_rt_below_ms=1)
+    assert study.current_design.faults() == ["The study says otherwise than its design: median_rt_below_ms."]
+
+
 def test_opening_makes_a_place_for_everyone_in_every_population() -> None:
     study = make_study(participants=6)
     assert Counter(study.slots.values_list("population", flat=True)) == dict.fromkeys(Population.values, 6)
@@ -271,6 +281,7 @@ def test_a_translation_that_lacks_a_statement_keeps_the_study_from_opening_and_f
     [
         ({"response_ms": 600, "enable_after_ms": 600}, "The time to answer is over before a press counts"),
         ({"adaptive_sd": math.nan}, "The SD at which to stop"),
+        ({"focus_above_share": math.nan}, "A share lies between 0 and 1"),
         ({"image_degrees": math.inf, "calibration": "card", "distance": "told"}, "A width in degrees is a number"),
     ],
 )
@@ -284,7 +295,7 @@ def test_settings_that_no_participant_could_be_shown_are_refused(fields: dict[st
 
 def test_an_amendment_of_the_protocol_brings_the_protocols_exclusion_rules() -> None:
     amended = make_study().amend("one image at a time", protocol=Study.Protocol.YES_NO)
-    assert set(amended.json["exclusions"]) == {"incomplete", "missed", "catch"}
+    assert set(amended.json["exclusions"]) == {"incomplete", "missed", "catch", "response_times", "focus"}
 
 
 def test_an_amendment_of_the_trials_keeps_the_strengths_that_were_opened() -> None:

@@ -1,0 +1,205 @@
+"""What the attack does to the model, and people and model on one axis of strength."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from study.analysis.paper.blocks import Block, Table, paragraph
+from study.analysis.paper.detection import arcmin
+from study.analysis.paper.numerals import DASH, interval, number, percent
+
+Rows = Sequence[Mapping[str, Any]]
+
+_OPEN: Final = "An ellipsis: this end lies beyond the tested strengths."
+
+_MARGIN: Final = (
+    "The stealth margin is the strength at which people detect the alteration, divided by the strength at which the"
+    " attack works. Above 1 the attack works before people see it."
+)
+
+
+def blocks(content: Mapping[str, Any]) -> Iterator[Block]:
+    level = percent(content["level"])
+    if content.get("stealth_margin"):
+        yield paragraph(_MARGIN)
+        yield margin(content["stealth_margin"], level)
+    if content.get("machine_thresholds"):
+        yield thresholds(content["machine_thresholds"], level)
+    if content["frontier"]:
+        yield frontier(content["frontier"], level)
+    if content.get("attacks_compared"):
+        yield from attacks_compared(content["attacks_compared"], level)
+    if content["machine"]:
+        yield machine(content["machine"])
+    else:
+        yield paragraph("No model was evaluated with this attack and target.", manner="note")
+
+
+def margin(rows: Rows, level: str) -> Table:
+    return Table(
+        "stealth_margin",
+        f"Stealth margin within each attack, with {level} intervals from a bootstrap over participants and images and"
+        " over the models’ subjects. Censored: a threshold lies outside the tested range, so the margin is a bound."
+        f" {_OPEN}",
+        ("attack", "people at", "threshold", "model at", "threshold of the model", "margin", "interval", "censored",
+         "draws censored", "note"),
+        [
+            [
+                row["attack"],
+                row["human_level"],
+                number(row["human_threshold"], 3),
+                row["machine_level"],
+                number(row["machine_threshold"], 3),
+                number(row["margin"], 2),
+                interval(row, digits=2),
+                row["censored"] or "no",
+                percent(row["draws_censored"]),
+                row.get("note") or "",
+            ]
+            for row in rows
+        ],
+        prose=frozenset({"note"}),
+    )  # fmt: skip
+
+
+def thresholds(rows: Rows, level: str) -> Table:
+    return Table(
+        "machine_thresholds",
+        f"The smallest strength at which each measure of the attack is reached, with {level} intervals.",
+        ("model", "attack", "target", "measure", "threshold", "interval", "over", "note"),
+        [
+            [
+                row["model"] or f"mean of {row['models']}",
+                row["attack"],
+                target(row["target"]),
+                row["measure"],
+                _or(number(row["threshold"], 3), row["censored"]),
+                interval(row),
+                row.get("over") or DASH,
+                row.get("note") or "",
+            ]
+            for row in rows
+        ],
+        prose=frozenset({"note", "target"}),
+    )
+
+
+def frontier(rows: Rows, level: str) -> Table:
+    return Table(
+        "frontier",
+        f"What the attack does to the model beside how well it is detected, with two-way {level} intervals.",
+        ("attack", "s", "image px", "arcmin", "success rate", "error shift (deg)", "PC", "two-way", "d′", "interval"),
+        [
+            [
+                row["attack"],
+                number(row["strength"]),
+                number(row["displacement_px"], 2),
+                arcmin(row),
+                number(row["success_rate"], 3),
+                number(row["mean_error_shift_deg"], 2),
+                number(row["proportion_correct"], 3),
+                interval(row, "two_way_low", "two_way_high"),
+                number(row["dprime"], 2),
+                interval(row, "dprime_low", "dprime_high", 2),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def attacks_compared(rows: Rows, level: str) -> Iterator[Table]:
+    """Each attack at the same d', and then two by two."""
+    yield Table(
+        "attacks_compared",
+        f"The attacks where people’s d′ is the same: the strength, and what the attack does there, with {level}"
+        f" intervals. Success below: the mean success rate over all d′ from 0 to there. {_OPEN}",
+        ("d′", "attack", "target", "s", "interval", "px", "success rate", "interval of it", "success below",
+         "error shift (deg)", "of the shift", "note"),
+        [
+            [
+                number(row["dprime"], 2),
+                row["attack"],
+                target(row["target"]),
+                _or(number(row["strength"], 3), row["censored"]),
+                interval(row),
+                number(row["displacement_px"], 2),
+                number(row["success_rate"], 3),
+                interval(row, "success_rate_low", "success_rate_high"),
+                number(row["mean_success_rate_below"], 3),
+                number(row["mean_error_shift_deg"], 2),
+                interval(row, "mean_error_shift_deg_low", "mean_error_shift_deg_high", 2),
+                row["note"] or "",
+            ]
+            for row in rows
+            if "attack" in row
+        ],
+        prose=frozenset({"note"}),
+    )  # fmt: skip
+    if pairs := [row for row in rows if "first" in row]:
+        yield _differences(pairs, level)
+
+
+def _differences(rows: Rows, level: str) -> Table:
+    return Table(
+        "attacks_differences",
+        f"Two attacks at the same d′: ratio of their strengths (first over second), and differences of success rate and"
+        f" error shift (first minus second), with {level} intervals. {_OPEN}",
+        ("d′", "first", "second", "ratio of s", "interval", "success rate", "interval of it", "error shift (deg)",
+         "of the shift", "note"),
+        [
+            [
+                number(row["dprime"], 2),
+                row["first"],
+                row["second"],
+                number(row["strength_ratio"], 2),
+                interval(row, "strength_ratio_low", "strength_ratio_high", 2),
+                number(row["success_rate_difference"], 3),
+                interval(row, "success_rate_difference_low", "success_rate_difference_high"),
+                number(row["error_shift_difference_deg"], 2),
+                interval(row, "error_shift_difference_deg_low", "error_shift_difference_deg_high", 2),
+                row["note"] or "",
+            ]
+            for row in rows
+        ],
+        prose=frozenset({"note"}),
+    )  # fmt: skip
+
+
+def _or(value: str, otherwise: str | None) -> str:
+    """What is known instead of a threshold that lies outside the tested strengths."""
+    return otherwise or DASH if value == DASH else value
+
+
+def machine(rows: Rows) -> Table:
+    shifts = ("mean_error_shift_deg", "mean_prediction_shift_deg", "net_prediction_shift_deg")
+    return Table(
+        "machine",
+        "The models' own dose-response on their whole test split. Net: minus the clean model's shift on these images."
+        " Noise mode: error under the per-pixel noise field. Other fields: prediction shift under unrelated fields.",
+        (
+            "model", "attack", "target (pitch, yaw)", "s", "image px", "error shift", "prediction shift", "net shift",
+            "success rate", "eligible images", "noise-mode error", "other fields",
+        ),
+        [
+            [
+                row["model"],
+                row["attack"],
+                target(row["target"]),
+                number(row["strength"]),
+                number(row["displacement_px"], 2),
+                *(number(row[name], 2) for name in shifts),
+                number(row["success_rate"], 3),
+                number(row["n_eligible"]),
+                number(row["noise_mode_error_deg"], 2),
+                number(row["other_field_shift_deg"], 2),
+            ]
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def target(aim: Mapping[str, Any] | str | None) -> str:
+    if aim is None or isinstance(aim, str):
+        return aim or DASH
+    angles = ", ".join(f"{number(math.degrees(aim[name]), 1)}°" for name in ("pitch", "yaw"))
+    return f"{aim['kind']} ({angles})"

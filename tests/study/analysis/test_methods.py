@@ -1,0 +1,92 @@
+import re
+from typing import Any
+
+import pytest
+
+from study.analysis import methods, references, report
+from study.analysis.material import Material
+from study.analysis.protocols import PROTOCOLS
+from tests.study.analysis.test_report import small
+
+
+@pytest.fixture(scope="module")
+def text(published: dict[str, bytes]) -> str:
+    return published["methods.md"].decode()
+
+
+def departing(built: report.Report, **content: Any) -> str:
+    return methods.markdown({**built.content, **content})
+
+
+def test_the_numbers_of_the_study_are_filled_in(text: str, built: report.Report) -> None:
+    flow = built.content["flow"]
+    assert f"{flow['analysed']} simulated observers" in text
+    assert f"gave {flow['trials_analysed']} answers" in text
+    assert "strengths 0, 0.25, 0.5, 1, 2 and 4" in text
+    assert "over 5 conditions" in text
+    assert not re.search(r"None|\{[a-z]", text)
+
+
+def test_every_citation_is_in_the_bibliography_and_the_other_way_round(text: str, published: dict[str, bytes]) -> None:
+    cited = set(re.findall(r"\[@(\w+)\]", text))
+    entries = set(re.findall(r"^@\w+\{(\w+),", published["references.bib"].decode(), re.MULTILINE))
+    assert cited == entries
+    assert len(cited) > 10
+
+
+def test_every_work_that_the_page_cites_is_in_its_list(published: dict[str, bytes], built: report.Report) -> None:
+    html = published["report.html"].decode()
+    for key in methods.cited(built.content):
+        assert html.count(references.REFERENCES[key].title.replace("'", "&#x27;").replace("&", "&amp;", 0)) == 1
+
+
+def test_a_frozen_design_is_named_by_its_hash(text: str) -> None:
+    assert "SHA-256 `ab`" in text
+
+
+def test_an_exploratory_analysis_says_so_in_place_of_the_frozen_plan(built: report.Report) -> None:
+    found = departing(built, exploratory=["the bound is 0.55"])
+    assert found.startswith("> **Simulated data")
+    assert "**Exploratory" in found
+    assert "frozen before the first answer" not in found
+
+
+def test_what_was_not_computed_is_not_described(built: report.Report) -> None:
+    found = departing(built, error_shift=None, stealth_margin=[], models={"gee": built.content["models"]["gee"]})
+    assert not re.search("mundlak|stealth|mixed model|bias-reduced", found)
+
+
+def test_an_adaptive_study_describes_neither_tests_nor_claims() -> None:
+    found = methods.markdown(report.build(Material("s", small(procedure="adaptive"))).content)
+    assert "QUEST+" in found
+    assert "holm1979" not in found
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_is_described(protocol: str, built: report.Report) -> None:
+    material = Material("s", small(protocol=protocol))
+    found = methods.markdown(
+        {**built.content, "protocol": report.of_study(material, report.Sample.of(material))["protocol"]}
+    )
+    assert PROTOCOLS[protocol].question in found.replace("\\", "")
+
+
+def test_names_are_not_read_as_markdown(built: report.Report) -> None:
+    rows = [{**row, "attack": "*wa_net*"} for row in built.content["conditions"]]
+    assert r"\*wa\_net\*" in departing(built, conditions=rows)
+
+
+def test_a_reference_is_cited_by_up_to_three_names() -> None:
+    found = {key: work.short for key, work in references.REFERENCES.items()}
+    assert found["bates2015"] == "Bates et al. 2015"
+    assert found["cameron2011"] == "Cameron, Gelbach & Miller 2011"
+    assert found["holm1979"] == "Holm 1979"
+
+
+def test_bibtex_escapes_what_latex_would_read() -> None:
+    assert r"Business \& Economic" in references.REFERENCES["cameron2011"].bibtex
+
+
+def test_an_unknown_work_cannot_be_cited() -> None:
+    with pytest.raises(KeyError):
+        references.bibliography({"nobody1900"})
