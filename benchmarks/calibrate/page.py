@@ -68,8 +68,8 @@ mean distance of the estimates from the truth in octaves, factors of 2 in streng
 Detection depends on strength alone; the model's error shift grows with strength as measured (.1 to 4), and differs
 between images (log SD .25) and by noise (SD .35 deg) beyond that. What is not adjusted for strength must find an
 association, which is no error of the method but of whoever takes it for an effect; what is adjusted should find nothing
-in 95 % of studies. Strength as a line cannot take out a curved effect of strength; and where the shift hardly grows
-with strength, a model without strength has no good fit and may give no answer.""",
+in 95 % of studies. A straight line in strength, as is often fitted, cannot take out a curved effect of strength; the
+report takes out every condition's own level instead.""",
 }  # fmt: skip
 
 _TAIL: Final = """## What this does not show

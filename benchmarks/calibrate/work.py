@@ -66,6 +66,7 @@ BARS: Final[dict[tuple[str, str], Bar]] = {
         for test in ("t", "TOST")
     },
     **{(f"hidden-{trials}", "verdict: TOST and spread"): _HIDDEN for trials in (6, 12)},
+    ("shift", "two-way GLM, strength-adjusted"): _BOTH,
     ("shift", "GLMM logit, strength-adjusted"): _BOTH,
     **{("threshold", f"headline, half of F: {attack}"): _COVERAGE for attack in SCALES},
 }

@@ -15,20 +15,21 @@ import pandas as pd
 from scipy import stats
 
 from study.analysis import glmm, reliability
+from study.analysis.crossed import further_factors
 from study.analysis.frames import codes
 from study.analysis.likelihood import GUESS
 from study.analysis.mixed import design_matrix, logistic_two_way
-from study.analysis.protocols import protocol_of
+from study.analysis.protocols import NO_GUESS_RATE, protocol_of
 
 NOT_A_CAUSE: Final = (
     "Participants see images, never the model: an association with the model's error shift does not mean that the shift"
     " causes detection. Both grow with the attack's strength."
 )
-NO_GUESS_RATE: Final = "hits on single images have no guess rate of one half, so the curve of a choice does not apply"
 NO_ALTERATION: Final = "no trial showed an alteration"
 _SHIFT = "error_shift_deg"
 _LARGEST_RHO = 0.999
 _PER_DEGREE = "log odds per degree"
+_COVARIANCE = "two-way cluster-robust, finite sample"
 _EMPTY: Final = dict.fromkeys(("estimate", "se", "z", "p", "low", "high"))
 
 Floats = npt.NDArray[np.float64]
@@ -45,18 +46,19 @@ def summary(
         level: of the intervals.
 
     `unadjusted`, `strength_adjusted` and `within_between` are logistic regressions with a two-way cluster sandwich;
-    `glmm` holds the last two as mixed models with a guess rate (s > 0), the first with its likelihood-ratio test.
+    the second has an intercept for every condition, since a straight line in strength leaves its bend to the shift.
+    `glmm` holds the last two as mixed models with a guess rate (s > 0), log strength in both, and a likelihood-ratio
+    test of the shift.
     """
     if trials[_SHIFT].isna().all():
         return None
     shift = trials[_SHIFT].to_numpy(float)
-    adjusted = {_SHIFT: shift, "strength": trials["strength"]}
     models, agreed = _models(trials), reliability.of_shift(trials, predictions)
-    crossed = _crossed(trials, ["participant", "stimulus", *_more_factors(trials)], level)
+    crossed = _crossed(trials, ["participant", "stimulus", *further_factors(trials)], level)
     return {
-        "unadjusted": _slope(trials, {_SHIFT: shift}, "correct ~ error_shift_deg", with_attack=False)
+        "unadjusted": _slope(trials, {_SHIFT: shift}, "correct ~ error_shift_deg")
         | {"items_spearman": item_spearman(trials)},
-        "strength_adjusted": _slope(trials, adjusted, "correct ~ error_shift_deg + strength + attack"),
+        "strength_adjusted": _at_equal_strength(trials),
         "within_between": _within_between(trials),
         "glmm": crossed,
         "per_participant_spearman": per_participant_spearman(trials[trials["strength"] > 0], level),
@@ -100,11 +102,20 @@ def per_participant_spearman(trials: pd.DataFrame, level: float = 0.95) -> dict[
     return {"rho": math.tanh(mean), "low": math.tanh(mean - half), "high": math.tanh(mean + half), "p": p, "n": len(z)}
 
 
-def _slope(trials: pd.DataFrame, predictors: Any, formula: str, with_attack: bool = True) -> dict[str, Any]:
-    if with_attack and trials["attack"].nunique() == 1:
-        formula = formula.removesuffix(" + attack")
-    fitted = logistic_two_way(trials, predictors, with_attack)
-    return {"formula": formula, "covariance": "two-way cluster-robust"} | _log_odds(fitted, _SHIFT)
+def _slope(trials: pd.DataFrame, predictors: Mapping[str, npt.ArrayLike], formula: str) -> dict[str, Any]:
+    fitted = logistic_two_way(trials, predictors, with_attack=False, finite_sample=True)
+    return {"formula": formula, "covariance": _COVARIANCE} | _log_odds(fitted, _SHIFT)
+
+
+def _at_equal_strength(trials: pd.DataFrame) -> dict[str, Any]:
+    """The slope with an intercept for every condition; one where all answers are alike tells nothing about it."""
+    condition = trials.groupby(["attack", "strength"]).ngroup().to_numpy()
+    share = np.bincount(condition, trials["correct"]) / np.bincount(condition)
+    telling = np.flatnonzero((share > 0) & (share < 1))
+    kept = np.isin(condition, telling)
+    intercepts = {f"condition {code}": condition[kept] == code for code in telling[1:]}
+    predictors = {_SHIFT: trials[_SHIFT].to_numpy(float)[kept], **intercepts}
+    return _slope(trials[kept], predictors, "correct ~ error_shift_deg + condition")
 
 
 def _split(trials: pd.DataFrame) -> dict[str, Floats]:
@@ -115,10 +126,10 @@ def _split(trials: pd.DataFrame) -> dict[str, Floats]:
 
 def _within_between(trials: pd.DataFrame) -> dict[str, Any]:
     split = _split(trials)
-    fitted = logistic_two_way(trials, split, with_attack=False)
+    fitted = logistic_two_way(trials, split, with_attack=False, finite_sample=True)
     return {
         "formula": "correct ~ between + within",
-        "covariance": "two-way cluster-robust",
+        "covariance": _COVARIANCE,
         **{name: _log_odds(fitted, name) for name in split},
     }
 
@@ -137,15 +148,25 @@ def _crossed(trials: pd.DataFrame, factors: Sequence[str], level: float) -> dict
     split = _split(shown)
     without = design_matrix(shown, {"log2_strength": np.log2(shown["strength"].to_numpy(float))})
     adjusted = _fit(shown, without.assign(**{_SHIFT: shown[_SHIFT].to_numpy(float)}), factors)
-    divided = _fit(shown, design_matrix(shown, split)[["Intercept", *split]], factors)
     attack = " + attack" if shown["attack"].nunique() > 1 else ""
+    at_strength = f"log2(strength){attack} + "
+    held = without
+    if _are_bound(without.assign(between=split["between"])):
+        at_strength, held = "", without[["Intercept"]]
+    divided = _fit(shown, held.assign(**split), factors)
     return {
         "strength_adjusted": _described(adjusted, f"log2(strength){attack} + error_shift_deg", factors)
         | _row(adjusted, _SHIFT, level)
         | {"likelihood_ratio": _likelihood_ratio(adjusted, _fit(shown, without, factors))},
-        "within_between": _described(divided, "between + within", factors)
+        "within_between": _described(divided, f"{at_strength}between + within", factors)
         | {name: _row(divided, name, level) for name in split},
     }
+
+
+def _are_bound(of_conditions: pd.DataFrame) -> bool:
+    """Whether so few conditions were shown that one column follows from the others."""
+    rows = of_conditions.drop_duplicates()
+    return bool(np.linalg.matrix_rank(rows.to_numpy()) < len(rows.columns)) if len(rows) else True
 
 
 def _fit(trials: pd.DataFrame, x: pd.DataFrame, factors: Sequence[str]) -> glmm.Fit:
@@ -183,33 +204,10 @@ def _likelihood_ratio(larger: glmm.Fit, smaller: glmm.Fit) -> dict[str, Any]:
     return {"statistic": statistic, "df": 1, "p": float(stats.chi2.sf(statistic, 1))}
 
 
-def _more_factors(trials: pd.DataFrame) -> list[str]:
-    """Models and fields, where an attack has several; where each field has a model of its own, models stand for both.
-
-    They are no factor where each attack has one of its own, nor where some rows do not name theirs.
-    """
-    found: list[str] = []
-    for name in ("model", "field"):
-        if name not in trials or (trials[name] == "").any():
-            continue
-        several = _combinations(trials, "attack", name) > trials["attack"].nunique()
-        if several and not any(_are_one(trials, name, other) for other in found):
-            found.append(name)
-    return found
-
-
-def _are_one(trials: pd.DataFrame, first: str, second: str) -> bool:
-    return _combinations(trials, first, second) == trials[first].nunique() == trials[second].nunique()
-
-
-def _combinations(trials: pd.DataFrame, first: str, second: str) -> int:
-    return len(trials[[first, second]].drop_duplicates())
-
-
 def _models(trials: pd.DataFrame) -> dict[str, Any]:
     """How many models made the error shifts of the table, and whether they are a random factor."""
     n = len(set(trials["model"]) - {""}) if "model" in trials else 0
-    as_factor = "model" in _more_factors(trials)
+    as_factor = "model" in further_factors(trials)
     if as_factor:
         note = f"{n} models made the error shifts: a random intercept each, so that the slopes are not those of one."
     elif n > 1:

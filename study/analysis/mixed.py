@@ -125,13 +125,19 @@ def betabinomial(trials: pd.DataFrame, level: float = 0.95) -> dict[str, Any]:
 
 
 def logistic_two_way(
-    trials: pd.DataFrame, predictors: Mapping[str, npt.ArrayLike], with_attack: bool = True, level: float = 0.95
+    trials: pd.DataFrame,
+    predictors: Mapping[str, npt.ArrayLike],
+    with_attack: bool = True,
+    level: float = 0.95,
+    *,
+    finite_sample: bool = False,
 ) -> dict[str, Any]:
     """Logistic regression of `correct` whose standard errors allow for both people and images that differ.
 
-    Two-way cluster-robust sandwich (Cameron, Gelbach & Miller 2011) without small-sample factors, t on min(P, S) - 1
-    degrees of freedom. Where the two-way variance of a coefficient is not positive, the larger one-way variance stands
-    in. The fit is to counts, from which it does not differ.
+    Two-way cluster-robust sandwich (Cameron, Gelbach & Miller 2011), t on min(P, S) - 1 degrees of freedom. Where the
+    two-way variance of a coefficient is not positive, the larger one-way variance stands in. `finite_sample`: with the
+    factors G/(G - 1) and never below the variance of independent trials, as `equivalence.Clusters` has it. The fit is
+    to counts, from which it does not differ.
     Returns {"coefficients": {name: {"estimate", "se", "z", "p", "low", "high"}}, "df", "converged", "reason"}.
     """
     x = design_matrix(trials, predictors)
@@ -151,7 +157,7 @@ def logistic_two_way(
             result = GLM(np.column_stack([right, wrong]), counts.design, family=Binomial()).fit(
                 tol=1e-10, tol_criterion="params"
             )
-        se = np.sqrt(_two_way_variances(counts, np.asarray(result.fittedvalues)))
+        se = np.sqrt(_two_way_variances(counts, np.asarray(result.fittedvalues), finite_sample))
     except (PerfectSeparationError, np.linalg.LinAlgError):
         return failed | {"reason": "the predictors separate right from wrong answers"}
     df = min(counts.sizes) - 1
@@ -195,7 +201,7 @@ def _formula(trials: pd.DataFrame) -> str:
     return "correct ~ strength + attack" if trials["attack"].nunique() > 1 else "correct ~ strength"
 
 
-def _two_way_variances(counts: Counts, mu: Any) -> Any:
+def _two_way_variances(counts: Counts, mu: Any, finite_sample: bool = False) -> Any:
     """(q,) variances of the coefficients, from the fitted probabilities `mu` (C,) of each design row."""
     design, n = counts.design, counts.correct + counts.wrong
     weight = sums(counts.condition, n, len(design)) * mu * (1 - mu)
@@ -205,8 +211,13 @@ def _two_way_variances(counts: Counts, mu: Any) -> Any:
     participant, stimulus = counts.levels
     both = participant * counts.sizes[1] + stimulus
     by_person, by_image, by_pair = (_clustered(influence, groups) for groups in (participant, stimulus, both))
+    if finite_sample:
+        by_person, by_image = (
+            sum_ * size / (size - 1) for sum_, size in zip((by_person, by_image), counts.sizes, strict=True)
+        )
     two_way = by_person + by_image - by_pair
-    return np.where(two_way > 0, two_way, np.maximum(by_person, by_image))
+    variances = np.where(two_way > 0, two_way, np.maximum(by_person, by_image))
+    return np.maximum(variances, np.diag(bread)) if finite_sample else variances
 
 
 def _clustered(influence: Any, groups: Any) -> Any:

@@ -46,8 +46,9 @@ def test_participants_agree_with_the_golden_correlation(golden, golden_main) -> 
 def test_a_strong_association_vanishes_at_equal_strength(found: dict[str, Any]) -> None:
     assert found["unadjusted"]["p"] < 1e-6
     assert found["strength_adjusted"]["p"] > 0.2
+    assert found["within_between"]["between"]["p"] < 1e-6
+    assert found["glmm"]["within_between"]["between"]["p"] > 0.2
     for split in (found["within_between"], found["glmm"]["within_between"]):
-        assert split["between"]["p"] < 1e-6
         assert split["within"]["p"] > 0.2
 
 
@@ -79,7 +80,9 @@ def test_the_mixed_models_say_what_they_are(found: dict[str, Any]) -> None:
     row = found["glmm"]["strength_adjusted"]
     assert row["formula"] == ("correct ~ log2(strength) + attack + error_shift_deg + (1|participant) + (1|stimulus)")
     assert (row["link"], row["guess"], row["lapse"], row["information"]) == ("logit", 0.5, 0, "expected")
-    assert found["glmm"]["within_between"]["formula"] == "correct ~ between + within + (1|participant) + (1|stimulus)"
+    formula = "correct ~ log2(strength) + attack + between + within + (1|participant) + (1|stimulus)"
+    assert found["glmm"]["within_between"]["formula"] == formula
+    assert found["strength_adjusted"]["formula"] == "correct ~ error_shift_deg + condition"
 
 
 def test_with_one_attack_none_is_adjusted_for(trials: pd.DataFrame) -> None:
