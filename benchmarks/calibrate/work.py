@@ -22,7 +22,7 @@ _COMMON = ("benchmarks/calibrate/scenarios.py", "benchmarks/calibrate/rows.py", 
 _CLOSED = ("benchmarks/calibrate/closed.py", "study/analysis/power.py", "study/analysis/equivalence.py")
 _GLMM = ("benchmarks/calibrate/fitted.py", "study/analysis/glmm.py", "study/analysis/laplace.py")
 _MEDIAN = ("study/analysis/crossed.py",)
-_CURVES = ("study/analysis/psychometric.py", "study/analysis/likelihood.py", "study/analysis/weibull.py")
+_CURVES = ("study/analysis/psychometric.py", "study/analysis/likelihood.py")
 _SHIFT = ("study/analysis/error_shift.py", "study/analysis/mixed.py")
 
 

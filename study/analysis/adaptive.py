@@ -1,7 +1,8 @@
 """What answers at strengths chosen from the answers before them can tell: thresholds, and nothing else.
 
 How often a strength was shown, and to whom, depends on the answers, so its proportion correct is no estimate of
-anything. A likelihood does not mind how the strengths were chosen.
+anything. A likelihood does not mind how the strengths were chosen as long as it holds what the choices followed: each
+person's own threshold. One curve over all people does not, and where they differ it is bent and shifted.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from study.analysis import crossed
 from study.trials.adaptive import Quest
 
 REASON: Final = "the strengths were chosen from the answers: this study gives thresholds only"
@@ -39,6 +41,12 @@ def control_without_contrast(row: Mapping[str, Any]) -> dict[str, Any]:
 def no_regression(formula: str) -> dict[str, Any]:
     """In place of a regression on strength."""
     return {"formula": formula, "covariance": "robust", "coefficients": {}, "converged": False, "reason": REASON}
+
+
+def median_person_rows(trials: pd.DataFrame, catch: pd.DataFrame, level: float = 0.95) -> list[dict[str, Any]]:
+    """The median person's rows of the report's `thresholds`, by the crossed model, which has an effect per person."""
+    study = crossed.Study(trials, catch)
+    return crossed.threshold_rows(study, study.fit(crossed.HEADLINE), level)
 
 
 def threshold_rows(trials: pd.DataFrame, level: float = 0.95) -> list[dict[str, Any]]:

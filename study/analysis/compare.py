@@ -16,7 +16,7 @@ from study.analysis.paper.numerals import DASH, interval, listed, number, percen
 from study.analysis.paper.summary import HEADLINE_MARGIN, headline_threshold
 from study.analysis.protocols import ADAPTIVE
 from study.analysis.psychometric import POOLED, Curve
-from study.analysis.references import REFERENCES
+from study.analysis.references import bibliography
 
 Content = Mapping[str, Any]
 Rows = list[dict[str, Any]]
@@ -52,9 +52,9 @@ _THRESHOLD: Final = (
 )  # fmt: skip
 _SUCCESS: Final = ("model", "attack", "strength", "displacement_px", "success_rate", "mean_error_shift_deg")
 INDEPENDENT: Final = (
-    "Participants are taken as independent between studies; intervals of differences follow from each study’s own (",
+    "Participants are taken as independent between studies; intervals of differences follow from each study’s own ",
     Cite("zou2008"),
-    ").",
+    ".",
 )
 
 FIGURE: Final = Figure(
@@ -133,7 +133,7 @@ def document(compared: Content, figures: Sequence[Figure] = ()) -> Document:
     ]
     if compared["machine"]:
         sections.append(Section("machine", "What the attacks do to their models", (_success(compared["machine"]),)))
-    works = [REFERENCES[part].full for part in INDEPENDENT if isinstance(part, Cite)]
+    works = [work.full for work in bibliography({"zou2008"})]
     sections.append(Section("references", "References", (Bullets(texts(*works)),)))
     return Document(
         f"{listed(names)} side by side", INDEPENDENT, tuple(map(arranged, sections)), tuple(banners(compared))

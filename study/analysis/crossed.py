@@ -19,6 +19,8 @@ from study.analysis import glmm
 from study.analysis.frames import codes
 from study.analysis.laplace import Information, Link
 from study.analysis.likelihood import DEFAULT_LAPSE, GUESS
+from study.analysis.machine import ENOUGH
+from study.analysis.protocols import NO_GUESS_RATE, protocol_of
 from study.analysis.psychometric import LEVELS, MEDIAN_PERSON
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -26,8 +28,6 @@ LapseSource = Literal["catch"] | float
 
 SLOPE: Final = "log2_strength"
 SIDE: Final = "side"
-#: Columns that, where they hold several names within an attack, are further random effects.
-FURTHER: Final = ("field", "model")
 #: The scale of the median person's curve, in words.
 _SIGMOIDS: Final = {"cloglog": "Weibull", "logit": "logistic", "probit": "cumulative Gaussian"}
 
@@ -105,7 +105,8 @@ class Study:
         self.trials = trials[trials["strength"] > 0]
         self.catch = glmm.Catch(int(catch["correct"].sum()), len(catch)) if len(catch) else None
         self.attacks = sorted(self.trials["attack"].unique())
-        self.factors = {name: codes(self.trials[name]) for name in ("participant", "stimulus", *self._further())}
+        names = ("participant", "stimulus", *further_factors(self.trials))
+        self.factors = {name: codes(self.trials[name]) for name in names}
         self.strengths = {
             str(attack): np.sort(rows.unique()) for attack, rows in self.trials.groupby("attack")["strength"]
         }
@@ -168,20 +169,38 @@ class Study:
             notes.append(f"no catch trials: the lapse rate is taken to be {DEFAULT_LAPSE:g}")
         return columns, "; ".join(notes) or None
 
-    def _further(self) -> list[str]:
-        """Names that stand for one attack each are its own effect and no random one."""
-        return [
-            name
-            for name in FURTHER
-            if name in self.trials and (self.trials.groupby("attack")[name].nunique() > 1).any()
-        ]
-
     def _unfit(self) -> str | None:
         if self.trials.empty:
             return "no strength above 0 was shown"
+        if protocol_of(self.trials).model == "yes/no":
+            return NO_GUESS_RATE
         if max(map(len, self.strengths.values())) < 2:
             return "one strength above 0 only: there is no slope to estimate"
         return None
+
+
+def further_factors(trials: pd.DataFrame) -> list[str]:
+    """Random effects beside people and images: models and fields, where an attack has enough to tell their spread.
+
+    Where each field has a model of its own, models stand for both. They are no factor where some rows do not name
+    theirs; what is said then holds for these very models and fields.
+    """
+    found: list[str] = []
+    for name in ("model", "field"):
+        if name not in trials or (trials[name] == "").any():
+            continue
+        enough = trials.groupby("attack")[name].nunique().max() >= ENOUGH
+        if enough and not any(_are_one(trials, name, other) for other in found):
+            found.append(name)
+    return found
+
+
+def _are_one(trials: pd.DataFrame, first: str, second: str) -> bool:
+    return _combinations(trials, first, second) == trials[first].nunique() == trials[second].nunique()
+
+
+def _combinations(trials: pd.DataFrame, first: str, second: str) -> int:
+    return len(trials[[first, second]].drop_duplicates())
 
 
 def described(study: Study, model: Model, level: float) -> dict[str, Any]:

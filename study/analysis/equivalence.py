@@ -26,6 +26,7 @@ BOUNDS: Final = (0.60, 0.55)
 DEFAULT_BOUND: Final = 0.60
 #: A count of people off chance means nothing with fewer trials per person and condition.
 MIN_TRIALS_PER_PERSON: Final = 10
+MORE_WRONG: Final = "more answers are wrong than chance allows: the images are told apart, and the wrong one is named"
 #: In place of a number of pairs where detection at the interval's upper end does not exceed chance.
 PAIRS_NEVER: Final = "no number"
 
@@ -381,6 +382,7 @@ class Evidence:
     difference_p: float | None
     difference_alpha: float = ALPHA
     about: str = "equivalence"
+    proportion_correct: float = 1.0
 
     @property
     def is_below_bound(self) -> bool:
@@ -391,6 +393,11 @@ class Evidence:
     @property
     def is_detectable(self) -> bool:
         return self.difference_p is not None and self.difference_p < self.difference_alpha
+
+    @property
+    def remark(self) -> str | None:
+        """What the word "detectable" does not say."""
+        return MORE_WRONG if self.is_detectable and self.proportion_correct < 0.5 else None
 
     def why_not_below(self, bound: float) -> str | None:
         """What stands against the claim; None where it stands, or where detection itself says enough."""
@@ -431,7 +438,8 @@ def verdicts_in_sequence(
         reason = found.why_not_below(bound)
         if found.is_below_bound and stopped:
             reason = f"claims go up in strength and stopped at s = {failed_at:g}"
-        rows.append({"verdict": verdict(found, bound, not stopped), "verdict_reason": reason})
+        reasons = "; ".join(filter(None, [reason, found.remark])) or None
+        rows.append({"verdict": verdict(found, bound, not stopped), "verdict_reason": reasons})
         if strength > 0 and not stopped and not found.is_below_bound:
             failed_at = strength
     return rows
@@ -477,6 +485,7 @@ def _tests(cell: pd.DataFrame, bound: float, level: float, protocol: Protocol) -
         "tost_p": people.p_equivalence(bound),
         "upper_bound_p": people.p_below(bound),
         "_above_chance_p": people.p_above(0.5),
+        "_mean": both.mean,
         "participant_spread": participant_spread(correct, participant, bound),
         "pairs_needed": _pairs_needed(low, high, protocol.model) if (cell["strength"] > 0).any() else None,
         "note": no_variance(both),
@@ -528,7 +537,7 @@ def _evidence(row: dict[str, Any], strength: float, protocol: Protocol) -> Evide
     difference_p, alpha = (
         (row["two_way_holm_p"], ALPHA) if strength > 0 else (row["two_way_difference_p"], CONTROL_ALPHA)
     )
-    return Evidence(equivalence_p, row["participant_spread"]["p"], difference_p, alpha, about)
+    return Evidence(equivalence_p, row["participant_spread"]["p"], difference_p, alpha, about, row["_mean"])
 
 
 def _by_attack(attacks: Iterable[str]) -> list[list[int]]:

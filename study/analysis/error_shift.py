@@ -18,6 +18,7 @@ from study.analysis import glmm, reliability
 from study.analysis.crossed import further_factors
 from study.analysis.frames import codes
 from study.analysis.likelihood import GUESS
+from study.analysis.machine import ENOUGH
 from study.analysis.mixed import design_matrix, logistic_two_way
 from study.analysis.protocols import NO_GUESS_RATE, protocol_of
 
@@ -211,7 +212,10 @@ def _models(trials: pd.DataFrame) -> dict[str, Any]:
     if as_factor:
         note = f"{n} models made the error shifts: a random intercept each, so that the slopes are not those of one."
     elif n > 1:
-        note = "Each attack has a model of its own, or not every row names one: models are not a random factor."
+        note = (
+            f"No attack has {ENOUGH} models or more, or not every row names one: models are not a random factor, and"
+            " what is said holds for these."
+        )
     elif n == 1:
         note = "One model made the error shifts: what is said holds for it, and others trained alike may differ."
     else:

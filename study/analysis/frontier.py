@@ -26,6 +26,7 @@ MACHINE_FIELDS: Final = {
     "noise_mode_error_deg": "noise_mode_error",
     "other_field_shift_deg": "other_field_shift",
 }
+SEVERAL_TARGETS: Final = "the models have several targets: no mean over them is given"
 #: What one test subject's counts hold at one strength, see `models.evaluation.SubjectCounts`.
 _COUNTS: Final = ("n", "n_eligible", "successes", "n_progress")
 _SUMS: Final = ("error_shift_sum", "progress_sum")
@@ -119,7 +120,8 @@ def frontier(
     """One row per attack and strength > 0 shown to people: what it does to the model beside how well it is detected.
 
     Success rate and mean error shift are the mean over the models evaluated at that strength, on their whole test
-    split; without an evaluation the shift is that of the pairs shown. Displacement in arcmin is the median over the
+    split; without an evaluation the shift is that of the pairs shown. Models of several targets have no mean in common,
+    and `note` says so. Displacement in arcmin is the median over the
     sessions whose screen was measured. PC and d' have two-way intervals, d' that of PC by the protocol's model.
     """
     rows = []
@@ -134,16 +136,20 @@ def _figures(
     cell: pd.DataFrame, evaluated: Sequence[Mapping[str, Any]], protocol: Protocol, level: float
 ) -> dict[str, Any]:
     moved = displacement.of_condition(cell)
+    displaced = _mean(row["displacement_px"] for row in evaluated)
+    targets = {json.dumps(row["target"], sort_keys=True) for row in evaluated}
+    evaluated = evaluated if len(targets) == 1 else []
     shift = _mean(row["mean_error_shift_deg"] for row in evaluated)
     return {
         **moved,
-        "displacement_px": _first(_mean(row["displacement_px"] for row in evaluated), moved["displacement_px"]),
+        "displacement_px": _first(displaced, moved["displacement_px"]),
         "success_rate": _mean(row["success_rate"] for row in evaluated),
         "mean_error_shift_deg": _first(shift, _column(cell, "error_shift_deg")),
         "models": len(evaluated),
         "proportion_correct": float(cell["correct"].mean()),
         **_intervals(cell, protocol, level),
         "dprime": sensitivity(cell, protocol)["dprime"],
+        "note": SEVERAL_TARGETS if len(targets) > 1 else None,
     }
 
 

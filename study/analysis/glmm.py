@@ -130,7 +130,7 @@ class Fit:
         modes: of each random effect.
         joint: (m, m) covariance of (coefficients, SDs, lapse rate); zeros for what is fixed or at its edge.
         information: "expected" (lme4) or "observed" (TMB) in Laplace's determinant.
-        df: min(levels of the first two factors) - 1, for t intervals.
+        df: levels of the smallest factor - 1, for t intervals.
     """
 
     names: tuple[str, ...]
@@ -280,7 +280,7 @@ def fit(
         lapse=Lapse(lapse, None, None),
         converged=False,
         reason=_unfit(counts, list(codes)) or (_AT_CHANCE if _near_chance(counts, guess, 2.0) else None),
-        df=min(counts.sizes[:2]) - 1,
+        df=min(counts.sizes) - 1,
     )
     if failed.reason:
         return failed

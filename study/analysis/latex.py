@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from study.analysis.paper.blocks import Cite, Code, Small, Strong, Table
-from study.analysis.references import REFERENCES
 
 PREAMBLE: Final = "% Needs \\usepackage{booktabs} and \\usepackage{graphicx}.\n"
 
@@ -55,7 +54,7 @@ def escaped(text: str) -> str:
 
 
 def _lines(of: Table, banners: Sequence[str]) -> Iterator[str]:
-    marks = "".join(f"\\textbf{{{escaped(banner)}.}} " for banner in banners)
+    marks = "".join(f"\\textbf{{{escaped(banner.removesuffix('.'))}.}} " for banner in banners)
     alignments = {"prose": "p{.3\\linewidth}", "words": "l", "numbers": "r"}
     columns = "".join(alignments[manner] for manner in of.manners)
     yield "\\begin{table}"
@@ -94,5 +93,5 @@ def _part(part: str) -> str:
         case Small():
             return f" {{\\footnotesize {escaped(part)}}}"
         case Cite():
-            return escaped(REFERENCES[part].short)
+            return f"\\cite{{{','.join(part.keys)}}}"
     return escaped(part)

@@ -27,6 +27,8 @@ SLOPES: Final = (math.log(0.2), math.log(20.0))
 #: How far beyond the tested strengths a threshold is looked for, as a factor.
 _REACH: Final = 64.0
 _LAPSES: Final = (0.002, 0.01, 0.03, 0.07, 0.14)
+#: Log slopes from which a maximum is looked for beside the one that a grid proposes.
+_OTHER_SLOPES: Final = (0.0, 1.4)
 _TINY: Final = 1e-12
 #: A log likelihood in place of minus infinity, which could not be compared with itself.
 _IMPOSSIBLE: Final = -1e300
@@ -52,13 +54,22 @@ class Design:
 
 @dataclass(frozen=True)
 class Counts:
-    """What was answered: (R, A, L) right answers and (R,) right catch answers of R data sets (1 = the same in all)."""
+    """What was answered: (R, A, L) right answers and (R,) right catch answers of R data sets (1 = the same in all).
+
+    `n` (R, A, L) and `catch_n` (R,) are their numbers of trials where these differ from the design's, as they do
+    between the draws of a bootstrap.
+    """
 
     correct: Floats
     catch_correct: Floats
+    n: Floats | None = None
+    catch_n: Floats | None = None
 
     def __getitem__(self, rows: npt.NDArray[np.intp]) -> "Counts":
-        return self if len(self.correct) == 1 else Counts(self.correct[rows], self.catch_correct[rows])
+        if len(self.correct) == 1:
+            return self
+        n, catch_n = (None if trials is None else trials[rows] for trials in (self.n, self.catch_n))
+        return Counts(self.correct[rows], self.catch_correct[rows], n, catch_n)
 
 
 def sigmoid_of(sigmoid: Sigmoid, z: Floats) -> tuple[Floats, Floats]:
@@ -80,6 +91,17 @@ def offset_of(sigmoid: Sigmoid, level: Level, lapse: Floats) -> tuple[Floats, Fl
         offset = ndtri(f)
         by_f = math.sqrt(2 * math.pi) * np.exp(0.5 * offset * offset)
     return offset, by_f * f / (GUESS - lapse)
+
+
+def weibull_log_threshold(midpoint: Floats, slope: Floats, lapse: Floats, proportion_correct: float) -> Floats:
+    """Log strength where a Weibull psi reaches a proportion correct; infinity where it never does.
+
+    `midpoint`: log strength at half of F; `slope`: the exponent; all of one shape.
+    """
+    f = np.minimum((proportion_correct - GUESS) / (GUESS - lapse), 1.0)
+    with np.errstate(divide="ignore"):
+        reached: Floats = midpoint + np.log(-np.log2(1 - f)) / slope
+    return reached
 
 
 @dataclass(frozen=True)
@@ -114,13 +136,19 @@ class Likelihood:
         by_z = height * density
         return GUESS + height * f, np.stack([-slope * by_z, distance * by_z, offset_by_lapse * by_z - f])
 
+    def _trials(self, counts: Counts) -> tuple[Floats, Floats | int]:
+        """Numbers of main (A, L) or (R, A, L) and of catch trials, one or (R,)."""
+        n, catch_n = counts.n, counts.catch_n
+        return self.design.n if n is None else n, self.design.catch_n if catch_n is None else catch_n
+
     def value(self, theta: Floats, counts: Counts) -> Floats:
         """(R,) log likelihoods, without the binomial coefficients."""
         psi = np.clip(self.psi(theta)[0], _TINY, 1 - _TINY)
-        right, wrong = counts.correct, self.design.n - counts.correct
+        n, catch_n = self._trials(counts)
+        right, wrong = counts.correct, n - counts.correct
         value: Floats = (right * np.log(psi) + wrong * np.log1p(-psi)).sum((1, 2))
         caught, lapse = counts.catch_correct, theta[:, -1]
-        of_catch: Floats = xlog1py(caught, -lapse) + xlogy(self.design.catch_n - caught, lapse)
+        of_catch: Floats = xlog1py(caught, -lapse) + xlogy(catch_n - caught, lapse)
         return np.maximum(value + of_catch, _IMPOSSIBLE)
 
     def slopes(self, theta: Floats, counts: Counts) -> tuple[Floats, Floats]:
@@ -129,15 +157,15 @@ class Likelihood:
         Expected information of the main trials, which is never negative; observed of the catch trials, which does not
         run away where the lapse rate nears 0.
         """
-        n, caught = self.design.n, counts.catch_correct
+        (n, catch_n), caught = self._trials(counts), counts.catch_correct
         psi, jacobian = self.psi(theta)
         psi = np.clip(psi, _TINY, 1 - _TINY)
         variance = psi * (1 - psi)
         score = (jacobian * ((counts.correct - n * psi) / variance)).sum(-1)
         lapse = np.maximum(theta[:, -1], 1e-9)
-        by_lapse = score[2].sum(-1) + (self.design.catch_n - caught) / lapse - caught / (1 - lapse)
+        by_lapse = score[2].sum(-1) + (catch_n - caught) / lapse - caught / (1 - lapse)
         information = self._assemble(np.einsum("iral,jral,ral->ijra", jacobian, jacobian, n / variance))
-        information[:, -1, -1] += (self.design.catch_n - caught) / lapse**2 + caught / (1 - lapse) ** 2
+        information[:, -1, -1] += (catch_n - caught) / lapse**2 + caught / (1 - lapse) ** 2
         return np.concatenate([score[0], score[1], by_lapse[:, None]], axis=1), information
 
     def expected_information(self, theta: Floats) -> Floats:
@@ -168,14 +196,15 @@ class Likelihood:
         a, x = self.design.attacks, self.design.log_strength
         slopes = np.linspace(*SLOPES, 10)
         lapses = _LAPSES if self.design.catch_n else (DEFAULT_LAPSE,)
-        caught = counts.catch_correct[:, None]
-        value = xlog1py(caught, -np.array(lapses)) + xlogy(self.design.catch_n - caught, np.array(lapses))
+        n, catch_n = self._trials(counts)
+        caught, missed = counts.catch_correct[:, None], (catch_n - counts.catch_correct)[:, None]
+        value = xlog1py(caught, -np.array(lapses)) + xlogy(missed, np.array(lapses))
         curves = np.empty((len(counts.correct), len(lapses), a, 2))
         for attack in range(a):
             middle = np.linspace(low[attack] + math.log(16), high[attack] - math.log(16), 30)
             midpoint, slope = (grid.ravel() for grid in np.meshgrid(middle, slopes))
             f, _ = sigmoid_of(self.sigmoid, np.exp(slope)[:, None] * (x[attack] - midpoint[:, None]))
-            right, wrong = counts.correct[:, attack], self.design.n[attack] - counts.correct[:, attack]
+            right, wrong = counts.correct[:, attack], n[..., attack, :] - counts.correct[:, attack]
             for index, lapse in enumerate(lapses):
                 psi = np.clip(GUESS + (GUESS - lapse) * f, _TINY, 1 - _TINY)
                 found = right @ np.log(psi).T + wrong @ np.log1p(-psi).T
@@ -185,6 +214,21 @@ class Likelihood:
         chosen = value.argmax(1)
         curve = curves[np.arange(len(chosen)), chosen]
         return np.column_stack([curve[..., 0], curve[..., 1], np.array(lapses)[chosen]])
+
+    def highest(self, counts: Counts, tolerance: float = 1e-12) -> tuple[Floats, Floats]:
+        """(R, 2A + 1) maximum-likelihood parameters and (R,) log likelihoods.
+
+        The best of three climbs, from the best of a grid and from flatter and steeper curves through the same
+        midpoints: the likelihood of few answers has several hills, where a lapse rate stands in for a slope.
+        """
+        start = self.start(counts)
+        starts = np.tile(start, (1 + len(_OTHER_SLOPES), 1, 1))
+        for other, slope in zip(starts[1:], _OTHER_SLOPES, strict=True):
+            other[:, self.design.attacks : -1] = slope
+        climbs = [self.climb(one, counts, np.zeros_like(one, dtype=bool), tolerance) for one in starts]
+        theta, value = (np.array(found) for found in zip(*climbs, strict=True))
+        best, rows = value.argmax(0), np.arange(len(start))
+        return theta[best, rows], value[best, rows]
 
     def climb(self, start: Floats, counts: Counts, held: Flags, tolerance: float = 1e-12) -> tuple[Floats, Floats]:
         """Maximise every row over the parameters that are not held: ((R, 2A + 1) parameters, (R,) log likelihoods).

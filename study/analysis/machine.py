@@ -51,7 +51,7 @@ HALF_PROGRESS: Final = Level("half progress", PROGRESS, 0.5)
 LEVELS: Final = (SUCCESS_90, SUCCESS_50, HALF_PROGRESS)
 
 SUBJECTS: Final = "subjects"
-#: A bootstrap over fewer models (or fields) than this would say little about others.
+#: Fewer models (or fields) than this say little about others, in a bootstrap and as a random effect.
 ENOUGH: Final = 5
 _NO_COUNTS = "the evaluation keeps no counts per subject: evaluate the model again"
 _ONE_SUBJECT = "one test subject only"

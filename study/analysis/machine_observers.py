@@ -52,7 +52,8 @@ def summary(observers: pd.DataFrame | None, trials: pd.DataFrame, level: float =
     Of an observer that chooses: `proportion_correct` with an interval over stimuli (t; exact where all are alike), a
     tie half right. Of a distance: `mean_confidence` only. `people` is people's proportion correct on the same pairs;
     `agreement_with_people` the rank correlation (Spearman) over pairs of theirs with the confidence, its interval by
-    Fisher's z (Bonett & Wright 2000). A row with strength None is over all strengths of the attack.
+    Fisher's z (Bonett & Wright 2000). A row with strength None is over all strengths of the attack: its correlation has
+    no interval, which would take pairs of one picture as independent.
     """
     if observers is None:
         return []
@@ -67,7 +68,8 @@ def summary(observers: pd.DataFrame | None, trials: pd.DataFrame, level: float =
     for (observer, attack), pairs in altered.groupby(["observer", "attack"], sort=True):
         if pairs["strength"].nunique() > 1:
             overall = _row(str(observer), pairs, level)
-            rows.append(overall | {"attack": str(attack), "strength": None, "note": OVER_STRENGTHS})
+            no_interval = dict.fromkeys(("agreement_low", "agreement_high"))
+            rows.append(overall | no_interval | {"attack": str(attack), "strength": None, "note": OVER_STRENGTHS})
     return rows
 
 

@@ -32,7 +32,7 @@ from study.analysis.machine import (
     groups,
 )
 from study.analysis.people import People, resample
-from study.analysis.protocols import Model, protocol_of
+from study.analysis.protocols import CRITERION, Model, protocol_of
 
 Floats = npt.NDArray[np.float64]
 Rows = Sequence[Mapping[str, Any]]
@@ -96,7 +96,7 @@ def stealth_margin(
         rows.append(
             {"attack": attack, "human_level": name, "machine_level": at.name}
             | _margin_row(group, margin, response, level)
-            | {"note": _note(margin.sentence, people.reason, response.reason)}
+            | {"note": _note(margin.sentence, people.remark, people.reason, response.reason)}
         )
     return rows
 
@@ -116,12 +116,15 @@ def attack_contrasts(
     The strength follows from the fitted curve and the protocol's d'. Rows with "attack" have it and what is reached
     there: displacement, success rate, error shift, and the mean success rate over all d' from 0 to there (the
     normalised area under success against d'). Rows with "first" and "second" compare two of these: ratios are first
-    over second, differences first minus second, of the same draws. Arguments as in `stealth_margin`.
+    over second, differences first minus second, of the same draws. Arguments as in `stealth_margin`. In yes/no d' does
+    not follow from a proportion correct: nothing is compared.
     """
-    people = people or resample(trials, catch, draws, seed)
+    people, model = people or resample(trials, catch, draws, seed), protocol_of(trials).model
+    if model == "yes/no":
+        people = people.without_curves(CRITERION)
     shown = _shown(trials, machine)
     px = {attack: _px_per_strength(trials, machine, attack) for attack, _ in shown}
-    comparison = _Comparison(people, Resampling(machine, people.size or draws, seed), protocol_of(trials).model, px)
+    comparison = _Comparison(people, Resampling(machine, people.size or draws, seed), model, px)
     rows: list[dict[str, Any]] = []
     for dprime in DPRIMES:
         matched = [comparison.at(dprime, attack, group) for attack, group in shown]

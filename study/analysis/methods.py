@@ -7,6 +7,7 @@ from study.analysis.equivalence import ALPHA
 from study.analysis.paper.blocks import Cite, Code, Paragraph, Strong, Text
 from study.analysis.paper.numerals import listed, number, percent, short
 from study.analysis.protocols import ADAPTIVE
+from study.analysis.psychometric import MEDIAN_PERSON
 from study.analysis.references import bibliography
 
 
@@ -22,7 +23,7 @@ def paragraphs(content: Mapping[str, Any]) -> list[Paragraph]:
 
 def cited(content: Mapping[str, Any]) -> set[str]:
     """Keys of the works that the methods cite."""
-    return {str(part) for block in paragraphs(content) for part in block.text if isinstance(part, Cite)}
+    return {key for block in paragraphs(content) for part in block.text if isinstance(part, Cite) for key in part.keys}
 
 
 def markdown(content: Mapping[str, Any]) -> str:
@@ -48,7 +49,7 @@ _MARKUP = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|~^$@"})
 
 def _as_markdown(part: str) -> str:
     if isinstance(part, Cite):
-        return f"[@{part}]"
+        return f"[{'; '.join(f'@{key}' for key in part.keys)}]"
     if isinstance(part, Code):
         return f"`{part}`"
     text = str(part).translate(_MARKUP)
@@ -56,11 +57,8 @@ def _as_markdown(part: str) -> str:
 
 
 def _cite(*keys: str) -> Text:
-    """(Clark 1973; Judd, Westfall & Kenny 2012), with brackets around them."""
-    parts: list[str] = [" ("]
-    for key in keys:
-        parts += [Cite(key), "; "]
-    return (*parts[:-1], ")")
+    """A blank and the citation of these works."""
+    return " ", Cite(" ".join(keys))
 
 
 def _design(content: Mapping[str, Any]) -> Text:
@@ -131,23 +129,38 @@ def _curves(content: Mapping[str, Any]) -> Iterator[str]:
         " trials in the same likelihood"
     )
     yield from _cite("wichmann2001", "prins2012")
-    yield f", and {percent(content['level'])} profile intervals widened for clusters"
-    yield from _cite("pace2011")
+    if content["procedure"] != ADAPTIVE:
+        yield f", and {percent(content['level'])} profile intervals widened for clusters"
+        yield from _cite("pace2011")
     yield "."
     if "glmm_lapse" in content["models"]:
         yield (
             " The median person’s threshold comes from a generalised linear mixed model with crossed random intercepts"
-            f" of participant and image, link {content['models']['glmm_lapse']['link']} above the guess rate, a slope"
-            " for each attack and the side of the altered image as a covariate, fitted by the Laplace approximation"
+            f" of participant and image, link {content['models']['glmm_lapse']['link']} above the guess rate"
         )
-        yield from _cite("bates2015")
-        yield f" with {content['models']['glmm_lapse']['information']} information."
+        yield from _cite("yssaad2006")
+        yield (
+            ", a slope for each attack and the side of the altered image as a covariate, fitted by the Laplace"
+            f" approximation with {content['models']['glmm_lapse']['information']} information"
+        )
+        yield from _cite(
+            "bates2015" if content["models"]["glmm_lapse"]["information"] == "expected" else "kristensen2016"
+        )
+        yield "."
+    elif content["procedure"] == ADAPTIVE and any(row["population"] == MEDIAN_PERSON for row in content["thresholds"]):
+        yield (
+            " The median person’s threshold comes from a generalised linear mixed model with crossed random intercepts"
+            " of participant and image above the guess rate, which holds what the choice of strengths followed."
+        )
     if "gee" in content["models"] and content["procedure"] != ADAPTIVE:
         yield " Generalised estimating equations"
         yield from _cite("liang1986")
         if "gee_bias_reduced" in content["models"]:
             yield ", also with a bias-reduced covariance"
             yield from _cite("mancl2001")
+        if "betabinomial" in content["models"]:
+            yield ", and beta-binomial regression"
+            yield from _cite("prentice1986")
         yield ", stand beside as companions."
 
 
@@ -168,8 +181,10 @@ def _beside(content: Mapping[str, Any]) -> Iterator[str]:
         yield (
             "The stealth margin is the strength at which people detect the alteration over the one at which the attack"
             f" works, with a bootstrap of {content['stealth_margin'][0]['draws']} draws over participants, images and"
-            " the models’ subjects. "
+            " the models’ subjects"
         )
+        yield from _cite("owen2007")
+        yield ". "
     if (content.get("quality") or {}).get("response_times", {}).get("converged"):
         yield (
             "Log response times of right answers were fitted by a linear mixed model with crossed random intercepts"

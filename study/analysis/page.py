@@ -22,7 +22,7 @@ from study.analysis.paper.blocks import (
     Table,
     Terms,
 )
-from study.analysis.references import REFERENCES
+from study.analysis.references import cited
 
 
 def render(document: Document, drawings: Mapping[str, str]) -> str:
@@ -66,7 +66,7 @@ def _part(part: str) -> str:
         case Small():
             return format_html("<small>{}</small>", str(part))
         case Cite():
-            return REFERENCES[part].short
+            return cited(part.keys)
     return str(part)
 
 

@@ -4,6 +4,7 @@ The layout is `templates/analysis/report.typ`. It reads the document as JSON, so
 """
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,10 +25,11 @@ from study.analysis.paper.blocks import (
     Table,
     Terms,
 )
-from study.analysis.references import REFERENCES
+from study.analysis.references import cited
 
 LAYOUT: Final = Path(__file__).parent / "templates" / "analysis" / "report.typ"
 #: Of the letters that Typst's own fonts lack.
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufdd0-\ufdef\ufeff\ufffe\uffff]")
 FONTS: Final = Path(mpl.get_data_path(), "fonts", "ttf")
 
 
@@ -46,11 +48,20 @@ def _compile(document: Document, drawings: Mapping[str, str], **options: Any) ->
         return typst.compile(
             str(Path(root, "report.typ")),
             root=root,
-            sys_inputs={"document": json.dumps(_document(document))},
+            sys_inputs={"document": json.dumps(_printable(_document(document)))},
             ignore_system_fonts=True,
             font_paths=[str(FONTS)],
             **options,
         )
+
+
+def _printable(value: Any) -> Any:
+    """Without the signs that no font shows and PDF/UA forbids, which a name from a table may have."""
+    if isinstance(value, dict):
+        return {key: _printable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(item) for item in value]
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value
 
 
 def _document(document: Document) -> dict[str, Any]:
@@ -94,6 +105,6 @@ def _text(text: tuple[str, ...] | str) -> list[dict[str, str]]:
 
 def _part(part: str) -> dict[str, str]:
     if isinstance(part, Cite):
-        return {"manner": "", "words": REFERENCES[part].short}
+        return {"manner": "", "words": cited(part.keys)}
     manners = {Strong: "strong", Code: "code", Small: "small"}
     return {"manner": manners.get(type(part), ""), "words": str(part)}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -11,13 +11,42 @@ import pandas as pd
 
 from study.analysis.censoring import UNKNOWN, Threshold, censored
 from study.analysis.frames import codes
+from study.analysis.likelihood import Counts, Design, Likelihood, weibull_log_threshold
 from study.analysis.pigeonhole import Answers, weights
-from study.analysis.weibull import NO_CURVES, Counts, Curves, fit
+from study.analysis.protocols import CRITERION, is_adaptive, protocol_of
+from study.analysis.psychometric import ADAPTIVE
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
 
 _LOG_2: Final = math.log(2)
+#: In log likelihood, relatively; a draw's threshold then stands to three digits more than its spread has.
+_SMALL_GAIN: Final = 1e-9
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The Weibull curves of D data sets: log midpoints and slopes (D, A), lapse rates (D,)."""
+
+    midpoint: Floats
+    slope: Floats
+    lapse: Floats
+
+    @classmethod
+    def fitted(cls, design: Design, counts: Counts) -> "Curves":
+        """By maximum likelihood."""
+        theta, _ = Likelihood(design, "Weibull").highest(counts, _SMALL_GAIN)
+        return cls(theta[:, : design.attacks], np.exp(theta[:, design.attacks : -1]), theta[:, -1])
+
+    def log_threshold(self, attack: int, proportion_correct: float | None) -> Floats:
+        """(D,) log strength where psi is `proportion_correct`, or where F is one half; infinity where it never is."""
+        midpoint = self.midpoint[:, attack]
+        if proportion_correct is None:
+            return midpoint
+        return weibull_log_threshold(midpoint, self.slope[:, attack], self.lapse, proportion_correct)
+
+
+NO_CURVES: Final = Curves(np.empty((0, 0)), np.empty((0, 0)), np.empty(0))
 
 
 @dataclass(frozen=True)
@@ -30,6 +59,7 @@ class People:
         estimate: the fit to all answers, of no data set where no attack has a curve.
         draws: the fits to the resamples; None where nothing can be resampled, and `reason` says why.
         unfit: why the other attacks have no curve.
+        remark: what a reader must know of every curve.
     """
 
     attacks: tuple[str, ...]
@@ -38,11 +68,16 @@ class People:
     draws: Curves | None
     reason: str | None
     unfit: Mapping[str, str]
+    remark: str | None = None
 
     @property
     def size(self) -> int:
         """The number of draws."""
         return 0 if self.draws is None else len(self.draws.lapse)
+
+    def without_curves(self, why: str) -> "People":
+        """The same people where no strength may be read from their curves."""
+        return replace(self, attacks=(), unfit=dict.fromkeys((*self.attacks, *self.unfit), why))
 
     def threshold(self, attack: str, proportion_correct: float | None, name: str) -> Threshold:
         """Where the curve has that PC (None: half of F), called `name`; censored beyond the strengths tested."""
@@ -71,50 +106,69 @@ def resample(trials: pd.DataFrame, catch: pd.DataFrame, draws: int, seed: int) -
     shown = trials[trials["strength"] > 0]
     levels = shown.groupby("attack")["strength"].nunique()
     unfit = {str(name): "fewer than two strengths above 0: no curve can be fitted" for name in levels[levels < 2].index}
+    if is_adaptive(trials):
+        unfit = {str(name): ADAPTIVE for name in levels.index}
     shown = shown[~shown["attack"].isin(list(unfit))] if unfit else shown
+    remark = CRITERION if protocol_of(trials).model == "yes/no" else None
     if shown.empty:
-        return People((), {}, NO_CURVES, None, None, unfit)
-    conditions = shown.groupby(["attack", "strength"], sort=True).size().index.to_frame(index=False)
-    attacks = tuple(str(name) for name in conditions["attack"].unique())
-    attack = codes(conditions["attack"])
-    log_strength = np.log(conditions["strength"].to_numpy(float))
-    tested = {
-        name: (float(log_strength[attack == i].min()) / _LOG_2, float(log_strength[attack == i].max()) / _LOG_2)
-        for i, name in enumerate(attacks)
-    }
+        return People((), {}, NO_CURVES, None, None, unfit, remark)
     answers = _Answers.of(shown, catch)
-    estimate = fit(Counts(log_strength, attack, *answers.counts()))
+    design, attacks = answers.design, answers.attacks
+    tested = {
+        name: (float(strengths.min()) / _LOG_2, float(strengths.max()) / _LOG_2)
+        for name, strengths in zip(attacks, design.log_strength, strict=True)
+    }
+    estimate = Curves.fitted(design, answers.counts())
     if reason := answers.why_fixed:
-        return People(attacks, tested, estimate, None, reason, unfit)
+        return People(attacks, tested, estimate, None, reason, unfit, remark)
     resampled = answers.resampled(np.random.default_rng([seed, 1]), draws)
-    return People(attacks, tested, estimate, fit(Counts(log_strength, attack, *resampled)), None, unfit)
+    return People(attacks, tested, estimate, Curves.fitted(design, resampled), None, unfit, remark)
 
 
 @dataclass(frozen=True)
 class _Answers:
-    """Those to main trials, by attack and strength, and those to catch trials, if any."""
+    """Those to main trials, by attack and strength, and those to catch trials, if any.
 
+    `place` (C,) is each condition's index into the flattened (A, L) table of `design`.
+    """
+
+    attacks: tuple[str, ...]
+    design: Design
+    place: Codes
     main: Answers
     catch: Answers | None
 
     @classmethod
     def of(cls, shown: pd.DataFrame, catch: pd.DataFrame) -> "_Answers":
         participant = codes(pd.concat([shown["participant"], catch["participant"]]))
-        condition = shown.groupby(["attack", "strength"], sort=True).ngroup().to_numpy()
-        main = _table(shown, participant[: len(shown)], condition, participant)
-        if catch.empty:
-            return cls(main, None)
-        return cls(main, _table(catch, participant[len(shown) :], np.zeros(len(catch), np.intp), participant))
+        conditions = shown.groupby(["attack", "strength"], sort=True)
+        main = _table(shown, participant[: len(shown)], conditions.ngroup().to_numpy(), participant)
+        n = conditions.size()
+        attack = codes(n.index.get_level_values("attack").to_series())
+        first = np.flatnonzero(np.diff(attack, prepend=-1))
+        levels = np.diff(first, append=len(attack))
+        width = int(levels.max())
+        table = first[:, None] + np.minimum(np.arange(width), levels[:, None] - 1)  # the last strength fills up
+        shown_n = np.where(np.arange(width) < levels[:, None], n.to_numpy(float)[table], 0.0)
+        return cls(
+            attacks=tuple(str(name) for name in n.index.get_level_values("attack")[first]),
+            design=Design(np.log(n.index.get_level_values("strength").to_numpy(float))[table], shown_n, len(catch)),
+            place=attack * width + np.arange(len(attack)) - first[attack],
+            main=main,
+            catch=_table(catch, participant[len(shown) :], np.zeros(len(catch), np.intp), participant)
+            if len(catch)
+            else None,
+        )
 
     @property
     def why_fixed(self) -> str | None:
         people, stimuli = len(np.unique(self.main.participant)), self.main.size[1]
         return "one participant or one stimulus only: no interval can be had" if min(people, stimuli) < 2 else None
 
-    def counts(self) -> tuple[Floats, ...]:
+    def counts(self) -> Counts:
         return self._together(self.main.counts(), self.catch.counts() if self.catch else None)
 
-    def resampled(self, rng: np.random.Generator, draws: int) -> tuple[Floats, ...]:
+    def resampled(self, rng: np.random.Generator, draws: int) -> Counts:
         people, stimuli, _ = self.main.size
         of_people = weights(rng, people, draws)
         main = self.main.resampled(of_people, weights(rng, stimuli, draws))
@@ -122,11 +176,16 @@ class _Answers:
             return self._together(main, None)
         return self._together(main, self.catch.resampled(of_people, weights(rng, self.catch.size[1], draws)))
 
-    @staticmethod
-    def _together(main: tuple[Floats, Floats], catch: tuple[Floats, Floats] | None) -> tuple[Floats, ...]:
-        """As `weibull.Counts` takes them."""
-        none = np.zeros(len(main[0]))
-        return (*main, *(part[:, 0] for part in catch)) if catch else (*main, none, none)
+    def _together(self, main: tuple[Floats, Floats], catch: tuple[Floats, Floats] | None) -> Counts:
+        n, correct = (self._tabled(of_conditions) for of_conditions in main)
+        catch_n, caught = (part[:, 0] for part in catch) if catch else np.zeros((2, len(n)))
+        return Counts(correct, caught, n, catch_n)
+
+    def _tabled(self, of_conditions: Floats) -> Floats:
+        """(D, A, L) from (D, C)."""
+        table = np.zeros((len(of_conditions), self.design.n.size))
+        table[:, self.place] = of_conditions
+        return table.reshape(len(table), *self.design.n.shape)
 
 
 def _table(rows: pd.DataFrame, participant: Codes, condition: Codes, everybody: Codes) -> Answers:

@@ -46,6 +46,18 @@ class Protocol:
         return trials[trials["clean_side"] == "right"] if self.model == "yes/no" else trials
 
 
+#: Why no curve of a choice is fitted to the answers of yes/no.
+NO_GUESS_RATE: Final = (
+    "answers about single images have no guess rate of one half (a criterion moves them), so the curve of a choice does"
+    " not apply"
+)
+
+#: What the proportion correct of yes/no, and every strength read from it, does not tell.
+CRITERION: Final = (
+    "the proportion correct of yes/no depends on people's criterion as well: a strict one moves its thresholds up,"
+    " whatever is seen"
+)
+
 _ROOT_TWO = "d′ = √2 z(PC)"
 
 AFC: Final = Protocol(

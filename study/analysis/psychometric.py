@@ -6,7 +6,7 @@ all attacks. Two thresholds are told apart: where F is one half, and where psi i
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +29,7 @@ from study.analysis.likelihood import (
     offset_of,
     sigmoid_of,
 )
+from study.analysis.protocols import CRITERION, is_adaptive, protocol_of
 
 SIGMOIDS: Final[tuple[Sigmoid, ...]] = ("Weibull", "cumulative Gaussian")
 LEVELS: Final[tuple[Level, ...]] = ("half of F", "PC .75")
@@ -36,6 +37,10 @@ LEVELS: Final[tuple[Level, ...]] = ("half of F", "PC .75")
 POOLED: Final = "pooled"
 MEDIAN_PERSON: Final = "median person"
 SIMULATIONS: Final = 1000
+ADAPTIVE: Final = (
+    "strengths were chosen from each person's answers: where people differ, one curve over all is no one's, and no"
+    " interval is given"
+)
 #: Variance of a threshold over the binomial one, from which on answers are said to hang together.
 _INFLATED: Final = 1.5
 
@@ -100,6 +105,9 @@ def fit_all(trials: pd.DataFrame, catch: pd.DataFrame, level: float = 0.95) -> F
     the ratio of the estimate's two-way cluster variance to its model variance where that exceeds 1 (the first-order
     adjustment of Pace, Salvan & Sartori 2011), so that people and images that differ widen them; it is the square of t
     on min(participants, stimuli) - 1 degrees of freedom.
+
+    An adaptive study shows each person what is hard for that very person, which bends and shifts a curve over all of
+    them: it has no intervals, and `note` says so. That of yes/no moves with people's criterion, likewise noted.
     """
     return _fits(trials, catch, SIGMOIDS, level)
 
@@ -232,16 +240,26 @@ def _usable(trials: pd.DataFrame, catch: pd.DataFrame) -> tuple[_Data | None, di
 def _fits(trials: pd.DataFrame, catch: pd.DataFrame, sigmoids: Sequence[Sigmoid], level: float) -> Fits:
     data, unfit = _usable(trials, catch)
     none = {attack: Fit(None, (), _lapse_source(len(catch)), why) for attack, why in unfit.items()}
-    found = {sigmoid: (_fit(data, sigmoid, level) if data else {}) | none for sigmoid in sigmoids}
+    of_intervals = None if is_adaptive(trials) else level
+    found = {sigmoid: (_fit(data, sigmoid, of_intervals) if data else {}) | none for sigmoid in sigmoids}
     attacks = sorted({attack for of_sigmoid in found.values() for attack in of_sigmoid})
-    return {(attack, sigmoid): found[sigmoid][attack] for attack in attacks for sigmoid in sigmoids}
+    return {(attack, sigmoid): _qualified(found[sigmoid][attack], trials) for attack in attacks for sigmoid in sigmoids}
+
+
+def _qualified(fitted: Fit, trials: pd.DataFrame) -> Fit:
+    """With what the way of asking takes from a curve over all answers."""
+    if fitted.curve is None:
+        return fitted
+    remarks = [ADAPTIVE] * is_adaptive(trials) + [CRITERION] * (protocol_of(trials).model == "yes/no")
+    return replace(fitted, note="; ".join(filter(None, [fitted.note, *remarks])) or None)
 
 
 def _lapse_source(catch_n: int) -> str:
     return f"{catch_n} catch trials" if catch_n else f"fixed at {DEFAULT_LAPSE:g}: no catch trials"
 
 
-def _fit(data: _Data, sigmoid: Sigmoid, level: float) -> dict[str, Fit]:
+def _fit(data: _Data, sigmoid: Sigmoid, level: float | None) -> dict[str, Fit]:
+    """By attack; without intervals where `level` is None."""
     best = _Best.of(data, sigmoid, "half of F")
     lapse_low, lapse_high = _lapse_interval(best, level)
     at = {name: best if name == "half of F" else best.at(name) for name in LEVELS}
@@ -287,8 +305,7 @@ class _Best:
     @classmethod
     def of(cls, data: _Data, sigmoid: Sigmoid, level: Level) -> "_Best":
         likelihood = Likelihood(data.design, sigmoid, level)
-        start = likelihood.start(data.counts)
-        theta, value = likelihood.climb(start, data.counts, np.zeros_like(start, dtype=bool))
+        theta, value = likelihood.highest(data.counts)
         return cls(data, likelihood, theta[0], float(value[0]))
 
     def at(self, level: Level) -> "_Best":
@@ -357,9 +374,9 @@ def _allowed(level: float, df: int, inflation: float) -> float:
     return float(stats.t.ppf((1 + level) / 2, max(1, df))) ** 2 / 2 * max(1.0, inflation)
 
 
-def _lapse_interval(best: _Best, level: float) -> tuple[float | None, float | None]:
+def _lapse_interval(best: _Best, level: float | None) -> tuple[float | None, float | None]:
     """Of the lapse rate; an end is None where the data leave it open, both where it is assumed."""
-    if not best.data.design.catch_n:
+    if level is None or not best.data.design.catch_n:
         return None, None
     spread = best.spread(best.theta.size - 1)
     people = int(best.data.clusters.participant.max())
@@ -369,11 +386,11 @@ def _lapse_interval(best: _Best, level: float) -> tuple[float | None, float | No
     return 0.0 if ends[0] is None else ends[0], ends[1]
 
 
-def _thresholds(best: _Best, level: float) -> list[Threshold]:
+def _thresholds(best: _Best, level: float | None) -> list[Threshold]:
     return [_threshold(best, attack, level) for attack in range(best.data.design.attacks)]
 
 
-def _threshold(best: _Best, attack: int, level: float) -> Threshold:
+def _threshold(best: _Best, attack: int, level: float | None) -> Threshold:
     name, data = best.likelihood.level, best.data
     level_of_pc = 0.75 if name == "PC .75" else 0.75 - float(best.theta[-1]) / 2
     at = float(best.theta[attack])
@@ -381,14 +398,14 @@ def _threshold(best: _Best, attack: int, level: float) -> Threshold:
     if not bottom + 1e-6 < at < top - 1e-6:
         note = "censored: the threshold lies far outside the strengths tested"
         return Threshold(name, level_of_pc, None, None, None, None, note)
+    tested = data.design.log_strength[attack]
+    notes = [] if tested[0] <= at <= tested[-1] else ["outside the tested strengths: an extrapolation"]
+    if level is None:
+        return Threshold(name, level_of_pc, math.exp(at), None, None, None, "; ".join(notes) or None)
     spread = best.spread(attack) if data.degrees_of_freedom(attack) >= 1 else None
     sd, inflation = spread or (0.3, 1.0)
     allowed = _allowed(level, data.degrees_of_freedom(attack), inflation)
     low, high = (_end(best, attack, limit, sd, allowed) for limit in (bottom, top))
-    notes = []
-    tested = data.design.log_strength[attack]
-    if not tested[0] <= at <= tested[-1]:
-        notes.append("outside the tested strengths: an extrapolation")
     if open_ends := [name for name, end in (("lower", low), ("upper", high)) if end is None]:
         notes.append(f"censored: the data leave the {' and the '.join(open_ends)} end open")
     if spread is None:

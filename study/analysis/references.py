@@ -1,5 +1,6 @@
 """The works that the report cites."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -200,6 +201,63 @@ _ALL = (
         "10.1002/sim.3095",
     ),
     Reference(
+        "bonett2000",
+        ("Bonett, D. G.", "Wright, T. A."),
+        2000,
+        "Sample size requirements for estimating Pearson, Kendall and Spearman correlations",
+        "Psychometrika 65(1), 23–28",
+        "10.1007/BF02294183",
+    ),
+    Reference(
+        "fuller1987",
+        ("Fuller, W. A.",),
+        1987,
+        "Measurement Error Models",
+        "Wiley",
+        kind="book",
+    ),
+    Reference(
+        "kristensen2016",
+        ("Kristensen, K.", "Nielsen, A.", "Berg, C. W.", "Skaug, H.", "Bell, B. M."),
+        2016,
+        "TMB: Automatic differentiation and Laplace approximation",
+        "Journal of Statistical Software 70(5), 1–21",
+        "10.18637/jss.v070.i05",
+    ),
+    Reference(
+        "laird1978",
+        ("Laird, N.",),
+        1978,
+        "Nonparametric maximum likelihood estimation of a mixing distribution",
+        "Journal of the American Statistical Association 73(364), 805–811",
+        "10.1080/01621459.1978.10480103",
+    ),
+    Reference(
+        "owen2007",
+        ("Owen, A. B.",),
+        2007,
+        "The pigeonhole bootstrap",
+        "The Annals of Applied Statistics 1(2), 386–411",
+        "10.1214/07-AOAS122",
+    ),
+    Reference(
+        "prentice1986",
+        ("Prentice, R. L.",),
+        1986,
+        "Binary regression using an extended beta-binomial distribution, with discussion of correlation induced by"
+        " covariate measurement errors",
+        "Journal of the American Statistical Association 81(394), 321–327",
+        "10.1080/01621459.1986.10478275",
+    ),
+    Reference(
+        "yssaad2006",
+        ("Yssaad-Fesselier, R.", "Knoblauch, K."),
+        2006,
+        "Modeling psychometric functions in R",
+        "Behavior Research Methods 38(1), 28–41",
+        "10.3758/BF03192747",
+    ),
+    Reference(
         "wilson1927",
         ("Wilson, E. B.",),
         1927,
@@ -209,6 +267,11 @@ _ALL = (
     ),
 )
 REFERENCES: Final = {reference.key: reference for reference in _ALL}
+
+
+def cited(keys: Iterable[str]) -> str:
+    """As works are cited together in a text: "(Clark 1973; Judd, Westfall & Kenny 2012)"."""
+    return f"({'; '.join(REFERENCES[key].short for key in keys)})"
 
 
 def bibliography(keys: set[str]) -> list[Reference]:

@@ -225,13 +225,13 @@ def _thresholds_only(material: Material, sample: Sample, progress: Progress) -> 
     conditions = [adaptive.without_claims(row) for row in conditions_of(main, material.bound)]
     progress("thresholds")
     fits = psychometric.fit_all(main, catch, LEVEL)
-    thresholds = [*_pooled_thresholds(fits), *adaptive.threshold_rows(main, LEVEL)]
+    of_people = [*adaptive.median_person_rows(main, catch, LEVEL), *adaptive.threshold_rows(main, LEVEL)]
     compared = controls.compare(frames.control_trials(sample.analysed), main, LEVEL)
     numbers = {
         "conditions": conditions,
         "controls": [adaptive.control_without_contrast(row) for row in compared],
         "models": {"gee": adaptive.no_regression("correct ~ strength")},
-        "thresholds": _in_all_units(thresholds, main),
+        "thresholds": _in_all_units([*_pooled_thresholds(fits), *of_people], main),
         "error_shift": None,
         "matched_visibility": matched.summary(main, material.predictions, LEVEL),
         "machine_thresholds": margin.machine_thresholds(material.machine, level=LEVEL),

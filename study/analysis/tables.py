@@ -173,16 +173,20 @@ def _enlarged(times: int) -> str:
 
 def _machine(study: Study, trials: pd.DataFrame) -> list[dict[str, Any]]:
     """Dose-response of every evaluated model with this attack and this target on these data."""
-    px = displacement.per_strength(main_trials(trials), str(study.model_run.attack))["px"]
+    if (attack := study.model_run.attack) is None:
+        return []
+    px = displacement.per_strength(main_trials(trials), str(attack))["px"]
     return [
         row
         for run, doses in _evaluations(study)
-        for row in frontier.machine_rows(run.name, str(run.attack), doses, px, run.target)
+        for row in frontier.machine_rows(
+            run.name, str(attack), doses, px, run.target, field=attack.control_hash or None
+        )
     ]
 
 
 def _evaluations(study: Study) -> Iterator[tuple[ModelRun, list[dict[str, Any]]]]:
-    runs = ModelRun.objects.filter(dataset=study.dataset, attack=study.model_run.attack).exclude(attack=None)
+    runs = ModelRun.objects.filter(dataset=study.dataset, attack=study.model_run.attack)
     for run in runs.select_related("attack").order_by("name"):
         if run.target == study.model_run.target and (
             doses := ((run.metrics or {}).get("evaluation") or {}).get("doses")

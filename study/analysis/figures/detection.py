@@ -107,7 +107,8 @@ def _threshold(axes: Axes, row: Any, population: str) -> None:
     y = row.value - 0.022 * (population == MEDIAN_PERSON)
     look = Look("d" if population == MEDIAN_PERSON else "o", VERMILLION, hollow=population == POOLED)
     ends = [row.low if not np.isnan(row.low) else first, row.high if not np.isnan(row.high) else last]
-    axes.plot(np.clip(ends, first, last), [y, y], color=VERMILLION, lw=2, solid_capstyle="butt", zorder=5)
+    if not (np.isnan(row.low) and np.isnan(row.high)):
+        axes.plot(np.clip(ends, first, last), [y, y], color=VERMILLION, lw=2, solid_capstyle="butt", zorder=5)
     axes.plot(
         row.strength, y, look.marker, color=VERMILLION, mfc=look.face, ms=4.5, zorder=6, ls="none",
         label=f"{THRESHOLDS[population]} (PC .75)",

@@ -46,11 +46,11 @@ def figure(table: pd.DataFrame, source: Source) -> Figure:
     axes.axis("off")
     steps = table.set_index("step")
     analysed = steps.loc[ANALYSED]
-    trials = "" if pd.isna(analysed["trials"]) else f"\n{analysed['trials']:,} trials of the main conditions"
+    trials = "" if pd.isna(analysed["trials"]) else f"\n{int(analysed['trials']):,} trials of the main conditions"
     top, middle, bottom = height - 0.5, height / 2, 0.4
     x = 2.0
-    _box(axes, x, top, f"Recruited: {steps.loc[RECRUITED, 'participants']}\nbegan the study", BLUE)
-    _box(axes, x, bottom, f"Analysed: {analysed['participants']}{trials}", BLUE)
+    _box(axes, x, top, f"Recruited: {int(steps.loc[RECRUITED, 'participants'])}\nbegan the study", BLUE)
+    _box(axes, x, bottom, f"Analysed: {int(analysed['participants'])}{trials}", BLUE)
     _line(axes, (x, top - 0.25), (x, bottom + (0.25 if trials else 0.18)))
     if len(left_out):
         axes.text(3.6, middle, "\n".join(lines), va="center", ha="left", fontsize=SMALL + 0.5, linespacing=1.2,

@@ -83,4 +83,4 @@ def _fit_in_words(sigmoid: str, fit: Any) -> str:
 
 def _around_zero(axes: Any, values: pd.Series, least: float) -> None:
     reach = max(least, 1.12 * float(values.abs().max()))
-    axes.set_ylim(-reach, reach)
+    axes.set_ylim(-(reach or 1.0), reach or 1.0)

@@ -27,9 +27,13 @@ class Small(str):
 
 
 class Cite(str):
-    """The key of a work in `references`."""
+    """Keys of works in `references`, with blanks between them, that are cited together."""
 
     __slots__ = ()
+
+    @property
+    def keys(self) -> list[str]:
+        return self.split()
 
 
 Text = tuple[str, ...]

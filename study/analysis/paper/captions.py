@@ -10,9 +10,11 @@ from study.analysis.protocols import ADAPTIVE
 
 CAPTIONS: Final = {
     "human_and_machine": (
-        "What the attack achieves, and what people detect, over one axis of strength. Detection above chance, 2·PC − 1,"
-        " with its two-way 95 % interval and the fitted curve; people’s threshold with its 95 % interval; where models"
-        " were evaluated, the success rate on their test images and how far the model’s error moves."
+        "What the attack achieves, and what people detect, over one axis of strength. Above: people’s detection above"
+        " chance, 2·PC − 1, with its two-way 95 % interval and the fitted curves; where models were evaluated, their"
+        " success rate on test images; to the right, the controls. Middle: thresholds with 95 % intervals, and the"
+        " stealth margin between them; shaded where the attack works before people see it, hatched where people see it"
+        " first. Below: how far the models’ error moves."
     ),
     "detection": (
         "Proportion correct at each strength, with 95 % intervals that carry the uncertainty of participants and of"
@@ -27,14 +29,18 @@ CAPTIONS: Final = {
         "Preference for one answer. Left: criterion of each condition. Right: each participant’s share of {left}"
         " answers and the range in which 95 % of unbiased people would lie."
     ),
-    "residuals": "How far the observed proportions lie from the fitted curves: deviance residuals at each strength.",
+    "residuals": (
+        "How far the observed proportions lie from the fitted curves: above as they are, below as deviance residuals;"
+        " within the band 95 % would lie by chance."
+    ),
     "random_effects": (
         "Participants and images, in order of how easily they detect or are detected: predicted deviations from the"
-        " median person and image in the crossed model, with their standard deviations."
+        " median person and image in the crossed model, ± 1.96 conditional standard deviations. The images that give"
+        " the attack away most are named."
     ),
     "matched_visibility": (
-        "The error shift that each model reaches on the same pictures, which are equally visible, against what people"
-        " detect of them."
+        "The error shift that each model reaches on the same pictures, a column for each strength: the pictures, and so"
+        " what people detect of them (PC below), are the same."
     ),
     "flow": "Who took part, who was left out by which rule, and who was analysed.",
     "frontier": (
@@ -42,11 +48,12 @@ CAPTIONS: Final = {
         " a point for each strength, with two-way 95 % intervals."
     ),
     "response_times": "Response times of right and of wrong answers at each strength: medians and quartiles.",
-    "order": "Detection and response time over the course of a session.",
+    "order": "Detection and response time over the course of a session, in blocks of ten trials.",
     "sensitivity": "The median person’s threshold under other links, lapse rates and terms, with 95 % intervals.",
     "margin": (
-        "The strength at which people detect the alteration beside the strength at which the attack works, and their"
-        " ratio, with 95 % intervals."
+        "Left: stealth margin, people’s threshold over the models’, with 95 % intervals; an arrow is an open end; at 1"
+        " people see the attack as soon as it works. Right: what each attack does where people’s d′ is the same, with"
+        " its strength."
     ),
 }
 #: In place of those above where strengths were chosen from the answers.

@@ -56,19 +56,20 @@ def of_median_person(rows: Rows, level: str) -> Table:
         " where displacement grows in proportion to strength, in the units of the image and of the eye.",
         _HEAD,
         [_threshold(row) for row in rows],
-        prose=frozenset({"note", "curve"}),
+        prose=frozenset({"note"}),
     )
 
 
 def of_pooled_curve(rows: Rows, level: str) -> Table:
+    profile = f", with {level} profile-likelihood intervals widened for clusters"
     return Table(
         "thresholds",
-        f"Thresholds of the curve pooled over participants, in units of strength, with {level} profile-likelihood"
-        " intervals widened for clusters; in image px and arcmin where they grow in proportion to strength, arcmin on"
-        " the median of the screens that were measured.",
+        "Thresholds of the curve pooled over participants, in units of strength"
+        f"{profile if any(row['low'] is not None for row in rows) else ''}; in image px and arcmin where they grow in"
+        " proportion to strength, arcmin on the median of the screens that were measured.",
         (*_HEAD[:-1], "slope", "lapse", "note"),
         [[*_threshold(row)[:-1], number(row["slope"], 2), number(row["lapse"], 3), row["note"] or ""] for row in rows],
-        prose=frozenset({"note", "curve"}),
+        prose=frozenset({"note"}),
     )
 
 
@@ -80,7 +81,7 @@ _HEAD: Final = (
 def _threshold(row: Mapping[str, Any]) -> list[str]:
     return [
         row["attack"],
-        row["method"].split(" on ")[0],
+        row["method"].split(",")[0].split(" on ")[0],
         row.get("level", ""),
         number(row["level_of_pc"], 3),
         number(row["threshold"], 3),

@@ -12,7 +12,7 @@ def number(value: float | None, digits: int | None = None) -> str:
     if value is None:
         return DASH
     text = f"{value:g}" if digits is None else f"{value:.{digits}f}"
-    return text.replace("-", "−")
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
 
 
 def short(value: float | None) -> str:

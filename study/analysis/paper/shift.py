@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from study.analysis.paper.blocks import Block, Strong, Table, paragraph
 from study.analysis.paper.numerals import DASH, interval, number, p_value, percent
+from study.analysis.protocols import ADAPTIVE
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -21,6 +22,8 @@ def blocks(content: Mapping[str, Any]) -> Iterator[Block]:
         yield matched_visibility(matched, percent(content["level"]))
         if matched.get("contrasts"):
             yield contrasts(matched["contrasts"])
+    if content["procedure"] == ADAPTIVE:
+        return
     if content["error_shift"] is None:
         yield paragraph("The table has no error shifts.", manner="note")
         return

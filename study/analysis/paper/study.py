@@ -165,4 +165,5 @@ def command(content: Mapping[str, Any]) -> str:
     """What, run in the report's folder, gives the same numbers again."""
     machine = " --machine machine.json" if content["machine"] else ""
     predictions = " --predictions predictions.csv" if content["predictions"] else ""
-    return f"analyze_study --csv trials.csv --bound {short(content['bound'])}{machine}{predictions} --out again"
+    label = " --exploratory" if content["exploratory"] else ""
+    return f"analyze_study --csv trials.csv --bound {short(content['bound'])}{machine}{predictions}{label} --out again"

@@ -109,7 +109,7 @@ def _claims_on(attack: str, content: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield from _verdicts_of(attack, content["conditions"])
     if threshold := headline_threshold(content["thresholds"], attack):
-        yield _threshold_words(threshold, content["level"])
+        yield _threshold_words(threshold, content["level"], _tested(attack, content["conditions"]))
     for row in content.get("stealth_margin") or []:
         if row["attack"] == attack and (row["human_level"], row["machine_level"]) == HEADLINE_MARGIN:
             yield _margin_words(row, content["level"])
@@ -127,12 +127,17 @@ def _verdicts_of(attack: str, conditions: Rows) -> Text:
     return (*parts[:-1], parts[-1].removesuffix("; ") + ".")
 
 
-def _threshold_words(row: Mapping[str, Any], level: float) -> str:
+def _tested(attack: str, conditions: Rows) -> list[float]:
+    return [row["strength"] for row in conditions if row["attack"] == attack and row["strength"] > 0]
+
+
+def _threshold_words(row: Mapping[str, Any], level: float, tested: Sequence[float]) -> str:
     who = "The median person" if row["population"] == MEDIAN_PERSON else "The curve pooled over people"
-    outside = f" ({row['note']})" if row["note"] else ""
+    is_within = min(tested) <= row["threshold"] <= max(tested)
+    outside = "" if is_within else " (outside the tested strengths: an extrapolation)"
     return (
-        f" {who} reaches PC {number(row['level_of_pc'], 2)} at s = {number(row['threshold'], 3)}{in_px(row)},"
-        f" {percent(level)} interval {interval(row)}{outside}."
+        f" {who} reaches PC {number(row['level_of_pc'], 2)} at s = {number(row['threshold'], 3)}{in_px(row)}"
+        f"{f', {percent(level)} interval {interval(row)}' if interval(row) != DASH else ''}{outside}."
     )
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from study.analysis import frames, frontier
+from study.analysis import crossed, frames, frontier, margin
 from study.analysis.material import Material
 from study.trials.exclusions import ExclusionRules
 from tests.study.analysis.observers import DOSES, simulate
@@ -40,6 +40,24 @@ def golden() -> dict[str, Any]:
 def golden_twoway() -> dict[tuple[str, float], dict[str, Any]]:
     cells = json.loads((GOLDEN / "golden_twoway.json").read_text())["cells"]
     return {(cell["attack"], cell["strength"]): cell for cell in cells}
+
+
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bootstraps of 100 draws in reports of which nothing asked rests on their number."""
+    monkeypatch.setattr(margin, "DRAWS", 100)
+
+
+@pytest.fixture
+def quick(few_draws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports in half the time, for what rests neither on draws nor on the models beside the headline."""
+    monkeypatch.setattr(crossed, "VARIANTS", crossed.VARIANTS[:1])
+
+
+@pytest.fixture
+def without_png(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the SVG is written, where the question is what it says."""
+    monkeypatch.setattr("study.analysis.figures.to_png", lambda _: b"")
 
 
 @pytest.fixture(scope="session")

@@ -17,11 +17,20 @@ from study.trials.exclusions import CATCH, MISSED
 from study.trials.models import Choice, Population, Session, Study
 from tests.study.factories import answer, answer_all, make_study, start
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def analyze(*arguments: object, **options: object) -> None:
     call_command("analyze_study", *map(str, arguments), **options)
+
+
+@pytest.fixture(autouse=True)
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Most of the time goes into figures, which have tests of their own; `undo` draws them after all."""
+    monkeypatch.setattr("study.analysis.figures.draw", lambda *_: {})
+    return monkeypatch
 
 
 @pytest.fixture
@@ -242,7 +251,8 @@ def test_other_rules_are_named_with_what_was_frozen(answered, tmp_path: Path) ->
     assert any(point.startswith("exclusion rule same side at least: 30, frozen was") for point in points)
 
 
-def test_no_code_that_ties_a_row_to_a_person_leaves_the_database(answered, tmp_path: Path) -> None:
+def test_no_code_that_ties_a_row_to_a_person_leaves_the_database(answered, tmp_path: Path, without_figures) -> None:
+    without_figures.undo()
     analyze(answered.slug, "--out", tmp_path / "out", population="simulated")
     text = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert not any(code.encode() in text for code in answered.sessions.values_list("public_code", flat=True))

@@ -21,6 +21,7 @@ def test_every_key_and_column_of_a_study_with_everything_has_a_meaning(whole, wh
     assert without_meaning(whole.content, whole_files) == []
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     "columns",
     [{"protocol": name} for name in PROTOCOLS] + [{"procedure": "adaptive"}, {"unsure": 1}],

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from study.analysis import codebook, compare, folder, publication, report
+from study.analysis import codebook, compare, equivalence, folder, frames, publication, report
 from study.analysis.material import Material
 from tests.study.analysis.observers import simulate
 
@@ -65,8 +65,9 @@ def test_the_interval_covers_a_difference_of_independent_studies() -> None:
         rows = []
         for study in range(2):
             cell = simulate(100 * seed + study, participants=20, strengths=(1.0,), trials=12, catch=0)
-            content = report.conditions_of(cell, 0.6)[0]
-            rows.append(tuple(content[name] for name in ("proportion_correct", "two_way_low", "two_way_high")))
+            people, images = (frames.codes(cell[name]) for name in ("participant", "stimulus"))
+            found = equivalence.two_way(cell["correct"], people, images)
+            rows.append((found.mean, *found.interval(0.95)))
         _, low, high = compare.difference(*rows)
         covered += low <= 0 <= high
     assert covered >= 53
@@ -115,6 +116,7 @@ def test_people_who_took_part_in_both_are_counted(first: dict[str, Any], other: 
     assert not any("took part in both" in note for note in nobody["notes"])
 
 
+@pytest.mark.usefixtures("quick")
 def test_an_adaptive_study_is_compared_by_its_threshold_only(first: dict[str, Any]) -> None:
     trials = simulate(3, participants=12, trials=8).assign(procedure="adaptive")
     adaptive = renamed(report.build(Material("s", trials)).content, "second")

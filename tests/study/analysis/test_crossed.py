@@ -6,6 +6,7 @@ import pytest
 
 from study.analysis import crossed, frames, glmm
 from study.analysis.likelihood import DEFAULT_LAPSE
+from study.analysis.protocols import NO_GUESS_RATE
 from tests.study.analysis.observers import simulate
 
 
@@ -109,12 +110,33 @@ def test_attacks_with_one_strength_share_the_slope_with_a_note(golden_trials) ->
 
 
 def test_several_fields_within_an_attack_are_a_random_effect(table) -> None:
-    fields = np.array(["a", "b", "c"])[np.arange(len(frames.main_trials(table))) % 3]
+    fields = np.array(list("abcde"))[np.arange(len(frames.main_trials(table))) % 5]
     study = study_of(table, field=fields, model="one")
     assert list(study.factors) == ["participant", "stimulus", "field"]
     row = crossed.described(study, study.fit(crossed.HEADLINE), 0.95)
     assert row["sd"].keys() == {"participant", "stimulus", "field"}
     assert row["formula"].endswith("(1|field)")
+    assert row["df"] == 4
+
+
+def test_a_few_fields_are_no_random_effect(table) -> None:
+    fields = np.array(list("abcd"))[np.arange(len(frames.main_trials(table))) % 4]
+    assert list(study_of(table, field=fields).factors) == ["participant", "stimulus"]
+
+
+def test_models_stand_for_the_fields_that_each_of_them_has_of_its_own(table) -> None:
+    names = np.array(list("abcde"))[np.arange(len(frames.main_trials(table))) % 5]
+    assert list(study_of(table, field=names, model=np.char.add("m", names)).factors)[2:] == ["model"]
+
+
+def test_rows_that_do_not_name_their_model_are_no_model(table) -> None:
+    names = np.array(["", *"abcde"])[np.arange(len(frames.main_trials(table))) % 6]
+    assert list(study_of(table, model=names).factors) == ["participant", "stimulus"]
+
+
+def test_answers_about_single_images_have_no_curve_of_a_choice(table) -> None:
+    study = study_of(table, protocol="yes_no")
+    assert {study.fit(terms).fit.reason for terms in (crossed.HEADLINE, crossed.COMPANION)} == {NO_GUESS_RATE}
 
 
 def test_one_field_per_attack_is_the_attacks_own_effect(golden_trials) -> None:

@@ -84,7 +84,7 @@ def test_in_yes_no_dprime_does_not_follow_the_criterion_that_moves_the_proportio
 
 def test_the_standard_error_of_a_yes_no_dprime_is_that_of_many_studies() -> None:
     rng = np.random.default_rng(1)
-    draws = [yes_no(rng.binomial(200, 0.8), 200, rng.binomial(200, 0.3), 200) for _ in range(1500)]
+    draws = [yes_no(rng.binomial(200, 0.8), 200, rng.binomial(200, 0.3), 200) for _ in range(700)]
     found = [detection.sensitivity(cell, protocols.YES_NO) for cell in draws]
     spread = np.std([row["dprime"] for row in found])
     assert np.mean([row["dprime_se"] for row in found]) == pytest.approx(spread, rel=0.06)

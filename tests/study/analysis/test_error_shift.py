@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from study.analysis import error_shift, frames, matched
+from study.analysis.protocols import NO_GUESS_RATE
 from tests.study.analysis.observers import simulate
 
 
@@ -91,7 +92,7 @@ def test_with_one_attack_none_is_adjusted_for(trials: pd.DataFrame) -> None:
 
 def test_hits_on_single_images_have_no_guess_rate(trials: pd.DataFrame) -> None:
     row = error_shift.summary(trials.assign(protocol="yes_no"))["glmm"]["strength_adjusted"]
-    assert (row["estimate"], row["converged"], row["reason"]) == (None, False, error_shift.NO_GUESS_RATE)
+    assert (row["estimate"], row["converged"], row["reason"]) == (None, False, NO_GUESS_RATE)
     assert row["likelihood_ratio"]["p"] is None
 
 
@@ -118,24 +119,30 @@ def test_what_cannot_be_fitted_has_a_reason_and_no_number(trials: pd.DataFrame, 
 
 
 def test_several_models_of_one_attack_are_a_random_factor(trials: pd.DataFrame) -> None:
-    names = np.random.default_rng(0).choice(["m1", "m2", "m3"], len(trials))
+    names = np.random.default_rng(0).choice(["m1", "m2", "m3", "m4", "m5"], len(trials))
     summary = error_shift.summary(trials.assign(model=names))
-    assert (summary["models"]["n"], summary["models"]["as_factor"]) == (3, True)
+    assert (summary["models"]["n"], summary["models"]["as_factor"]) == (5, True)
     assert set(summary["glmm"]["strength_adjusted"]["sd"]) == {"participant", "stimulus", "model"}
     assert summary["glmm"]["strength_adjusted"]["formula"].endswith("(1|model)")
 
 
 def test_several_fields_of_one_attack_are_a_random_factor(trials: pd.DataFrame) -> None:
-    fields = np.random.default_rng(0).choice(["f1", "f2", "f3"], len(trials))
+    fields = np.random.default_rng(0).choice(["f1", "f2", "f3", "f4", "f5"], len(trials))
     row = error_shift.summary(trials.assign(field=fields, model="m"))["glmm"]["strength_adjusted"]
     assert row["formula"].endswith("(1|stimulus) + (1|field)")
 
 
 def test_models_stand_for_the_fields_that_each_of_them_has_of_its_own(trials: pd.DataFrame) -> None:
-    models = np.random.default_rng(0).choice(["m1", "m2", "m3"], len(trials))
+    models = np.random.default_rng(0).choice(["m1", "m2", "m3", "m4", "m5"], len(trials))
     own = trials.assign(model=models, field=np.char.replace(models, "m", "f"))
     row = error_shift.summary(own)["glmm"]["strength_adjusted"]
     assert row["formula"].endswith("(1|stimulus) + (1|model)")
+
+
+def test_a_few_models_are_no_random_factor(trials: pd.DataFrame) -> None:
+    summary = error_shift.summary(trials.assign(model=np.random.default_rng(0).choice(["m1", "m2"], len(trials))))
+    assert (summary["models"]["n"], summary["models"]["as_factor"]) == (2, False)
+    assert "holds for these" in summary["models"]["note"]
 
 
 def test_a_model_for_each_attack_is_no_random_factor(golden_main: pd.DataFrame) -> None:

@@ -50,6 +50,18 @@ def test_machine_and_people_meet_at_the_same_strength(trials) -> None:
     assert rows[1]["proportion_correct"] == pytest.approx(trials[trials["strength"] == 2.0]["correct"].mean())
 
 
+def test_models_of_several_targets_are_not_averaged(trials) -> None:
+    near, far = ({"kind": "additive", "pitch": 0.0, "yaw": yaw} for yaw in (0.1, 0.4))
+    rows = [
+        *frontier.machine_rows("a", "wanet", DOSES, 0.6, near),
+        *frontier.machine_rows("b", "wanet", DOSES, 0.6, far),
+    ]
+    row = frontier.frontier(trials, rows)[1]
+    assert (row["success_rate"], row["models"], row["note"]) == (None, 0, frontier.SEVERAL_TARGETS)
+    assert row["displacement_px"] == pytest.approx(1.2)
+    assert frontier.frontier(trials, rows[:2])[1]["note"] is None
+
+
 def test_several_models_are_averaged(trials) -> None:
     machine = [
         *frontier.machine_rows("a", "wanet", DOSES),

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from study.analysis.likelihood import DEFAULT_LAPSE, Counts, Design, Level, Likelihood, Sigmoid, offset_of
+from study.analysis.likelihood import (
+    DEFAULT_LAPSE,
+    Counts,
+    Design,
+    Level,
+    Likelihood,
+    Sigmoid,
+    offset_of,
+    weibull_log_threshold,
+)
 
 STRENGTHS = np.log([[0.25, 0.5, 1.0, 2.0, 4.0], [0.5, 1.0, 2.0, 2.0, 2.0]])
 #: The second attack was shown at three strengths; the last two places are filled up with strengths shown 0 times.
@@ -142,3 +151,68 @@ def test_estimates_scatter_as_the_information_says() -> None:
     z = (theta[:, 0] - TRUTH[0]) / np.sqrt(covariance[0, 0])
     assert abs(z.mean()) < 0.2
     assert stats.iqr(z) / 1.349 == pytest.approx(1, abs=0.15)
+
+
+def resampled(studies: int) -> Counts:
+    """Data sets whose numbers of trials differ, as those of a bootstrap do."""
+    rng = np.random.default_rng(4)
+    n = rng.poisson(SHOWN, (studies, *SHOWN.shape)).astype(float)
+    catch_n = rng.poisson(200, studies).astype(float)
+    psi = Likelihood(design(), "Weibull").psi(TRUTH[None])[0][0]
+    return Counts(
+        rng.binomial(n.astype(int), psi).astype(float),
+        rng.binomial(catch_n.astype(int), 0.96).astype(float),
+        n,
+        catch_n,
+    )
+
+
+def test_data_sets_with_trials_of_their_own_are_fitted_as_designs_of_their_own() -> None:
+    counts = resampled(5)
+    assert counts.n is not None
+    assert counts.catch_n is not None
+    theta, value = Likelihood(design(), "Weibull").highest(counts)
+    for row in range(5):
+        own = Likelihood(Design(STRENGTHS, counts.n[row], int(counts.catch_n[row])), "Weibull")
+        alone, height = own.highest(Counts(counts.correct[[row]], counts.catch_correct[[row]]))
+        assert theta[row] == pytest.approx(alone[0], abs=1e-5)
+        assert value[row] == pytest.approx(height[0], abs=1e-9)
+
+
+def test_of_several_hills_the_highest_is_found() -> None:
+    """Few answers: in some of these data sets the climb from the grid's best ends on a lower hill."""
+    few = Design(STRENGTHS, SHOWN / 8, 25)
+    counts = drawn(few, 300)
+    likelihood = Likelihood(few, "Weibull")
+    start = likelihood.start(counts)
+    _, from_grid = likelihood.climb(start, counts, free(start))
+    _, value = likelihood.highest(counts)
+    assert (value >= from_grid).all()
+    assert 0.02 < (value > from_grid + 0.01).mean() < 0.5
+
+
+def test_many_studies_recover_the_truth_on_average() -> None:
+    many = Design(STRENGTHS, SHOWN * 20, 4000)
+    theta, _ = Likelihood(many, "Weibull").highest(drawn(many, 200))
+    assert theta.mean(0) == pytest.approx(TRUTH, abs=0.02)
+
+
+def test_answers_at_chance_put_the_threshold_beyond_the_strengths() -> None:
+    theta, _ = Likelihood(design(), "Weibull").highest(Counts(SHOWN[None] / 2, np.array([196.0])))
+    assert (theta[0, :2] > STRENGTHS.max(1)).all()
+
+
+def test_a_step_between_two_strengths_has_its_threshold_there() -> None:
+    right = np.where(STRENGTHS < 0.1, 0.5, 1.0) * SHOWN
+    theta, value = Likelihood(design(), "Weibull").highest(Counts(right[None], np.array([200.0])))
+    assert np.isfinite(value).all()
+    assert (theta[0, :2] > -0.1).all()
+    assert (theta[0, :2] < np.log(2)).all()
+
+
+def test_a_weibull_curve_reaches_a_proportion_at_the_strength_given() -> None:
+    midpoint, slope, lapse = np.array([0.3]), np.array([1.7]), np.array([0.04])
+    for proportion in (0.6, 0.75, 0.9):
+        at = weibull_log_threshold(midpoint, slope, lapse, proportion)
+        assert 0.5 + 0.46 * (1 - 2 ** -np.exp(slope * (at - midpoint))) == pytest.approx(proportion)
+    assert weibull_log_threshold(midpoint, slope, lapse, 0.97).tolist() == [np.inf]

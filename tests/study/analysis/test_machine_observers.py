@@ -107,6 +107,7 @@ def test_over_all_strengths_agreement_says_that_strength_moves_both() -> None:
     overall = at(rows, None)
     assert (overall["note"], overall["n"]) == (OVER_STRENGTHS, 60)
     assert overall["agreement_with_people"] > 0.5
+    assert (overall["agreement_low"], overall["agreement_high"]) == (None, None)
 
 
 def test_only_pairs_that_people_were_shown_count() -> None:

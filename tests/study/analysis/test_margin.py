@@ -11,7 +11,8 @@ from models.dose_response import first_crossing
 from study.analysis import frames, margin
 from study.analysis.detection import dprime
 from study.analysis.people import resample
-from study.analysis.protocols import PROTOCOLS
+from study.analysis.protocols import CRITERION, PROTOCOLS
+from study.analysis.psychometric import ADAPTIVE
 from tests.study.analysis.machines import DOSES, SHIFT_DEG, evaluated, without_counts
 from tests.study.analysis.observers import simulate
 
@@ -147,7 +148,7 @@ def test_the_interval_holds_the_truth_where_people_images_and_subjects_differ() 
     truth = true_log2_margin()
     held = 0
     for seed in range(15):
-        row = headline(simulate(seed, stimuli=30, participant_sd=0.3, stimulus_sd=0.3), evaluated(seed))
+        row = headline(simulate(seed, stimuli=30, participant_sd=0.3, stimulus_sd=0.3), evaluated(seed), draws=150)
         held += row["log2_low"] <= truth <= row["log2_high"]
     assert held >= 13
 
@@ -286,9 +287,22 @@ def test_figures_that_are_missing_at_every_strength_give_reasons() -> None:
     assert all(row["threshold"] is None and "not measured" in row["note"] for row in found)
 
 
-def test_answers_at_strengths_chosen_from_answers_have_a_margin_as_well(table) -> None:
-    chosen = table.assign(procedure="adaptive", strength=table["strength"] * np.where(table.index % 3, 1.0, 1.25))
-    assert headline(chosen, evaluated())["margin"] is not None
+def test_answers_at_strengths_chosen_from_answers_have_no_margin(table) -> None:
+    row = headline(table.assign(procedure="adaptive"), evaluated())
+    assert (row["margin"], row["human_threshold"]) == (None, None)
+    assert ADAPTIVE in row["note"]
+
+
+def test_a_margin_of_yes_no_is_said_to_move_with_the_criterion(table) -> None:
+    row = headline(table.assign(protocol="yes_no"), evaluated())
+    assert row["margin"] is not None
+    assert CRITERION in row["note"]
+
+
+def test_attacks_are_not_matched_by_a_proportion_correct_of_yes_no(two_attacks) -> None:
+    rows = margin.attack_contrasts(*parts(two_attacks.assign(protocol="yes_no")), evaluated(), draws=20)
+    assert {row["strength"] for row in rows if "attack" in row} == {None}
+    assert all(CRITERION in row["note"] for row in rows)
 
 
 @pytest.mark.parametrize(("participants", "limit_s"), [(40, 1.0), (1000, 1.5)])

@@ -123,6 +123,7 @@ def test_a_table_that_does_not_say_whose_answers_it_holds_is_marked_so(built: re
     assert "does not say whether its answers come from people" in html
 
 
+@pytest.mark.usefixtures("quick", "without_png")
 def test_names_from_the_data_are_escaped() -> None:
     trials = simulate(1, participants=6, trials=3).assign(attack="<script>alert(1)</script>")
     made = report.build(Material("<b>", trials))
@@ -142,14 +143,11 @@ def test_marked_text_becomes_elements_and_plain_text_never_does() -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=list(PROTOCOLS))
 def test_the_page_says_what_was_asked_and_which_dprime_belongs_to_it(protocol: Protocol, built: report.Report) -> None:
-    of_protocol = report.of_study(Material("s", small(protocol=protocol.name)), built_sample(protocol))
+    material = Material("s", small(protocol=protocol.name))
+    of_protocol = report.of_study(material, report.Sample.of(material))
     html = drawn(replace(built, content={**built.content, **_of_afc_rows(of_protocol)}))
     for words in (protocol.title, protocol.question, protocol.dprime, protocol.presentation):
         assert words in html
-
-
-def built_sample(protocol: Protocol) -> report.Sample:
-    return report.Sample.of(Material("s", small(protocol=protocol.name)))
 
 
 def _of_afc_rows(content: dict[str, Any]) -> dict[str, Any]:
@@ -163,12 +161,14 @@ def test_the_share_of_not_sure_is_printed_with_its_scoring(built: report.Report)
     assert "100.0% of the answers were “not sure”. A coin decides." in drawn(replace(built, content=content))
 
 
+@pytest.mark.usefixtures("quick")
 def test_screens_are_described_and_so_is_their_lack() -> None:
     measured = Material("s", on_screens(small(), {"P00": 40.0, "P01": 60.0}))
     assert "Screens measured by 2 of 6 participants" in words_of(measured)
     assert "No participant&#x27;s screen was measured" in words_of(Material("s", small()))
 
 
+@pytest.mark.usefixtures("quick")
 def test_missed_trials_are_printed_with_the_flow() -> None:
     assert "34 without an answer in time" in words_of(
         Material("s", small(), missed={"P00": Missed(4, 60), "P01": Missed(30, 60)})
@@ -188,6 +188,7 @@ def verdict_cells(html: str) -> list[str]:
     return re.findall(r'<td class="[^"]*">([^<]*)</td></tr>', table)
 
 
+@pytest.mark.usefixtures("quick")
 def test_where_nothing_is_known_no_number_of_pairs_is_claimed() -> None:
     html = words_of(Material("s", simulate(1, participants=1, catch=0)))
     assert "pairs needed</th>" not in html.split("</table>")[0]
@@ -207,10 +208,14 @@ def test_answers_that_are_always_wrong_tell_the_images_apart_as_well() -> None:
 
 
 def test_the_page_names_the_command_that_gives_its_numbers_again(html: str, built: report.Report) -> None:
-    command = "analyze_study --csv trials.csv --bound .60 --machine machine.json --out again"
+    predictions = " --predictions predictions.csv" if built.content["predictions"] else ""
+    files = f"--machine machine.json{predictions}"
+    command = f"analyze_study --csv trials.csv --bound .60 {files} --out again"
     assert f"manage.py {command}" in html
     assert "come from their evaluation" in html
-    without_models = {**built.content, "machine": [], "bound": 0.55}
+    exploratory = {**built.content, "exploratory": ["for a test"]}
+    assert f"{files} --exploratory --out again" in drawn(replace(built, content=exploratory))
+    without_models = {**built.content, "machine": [], "predictions": None, "bound": 0.55}
     assert "analyze_study --csv trials.csv --bound .55 --out again" in drawn(replace(built, content=without_models))
 
 

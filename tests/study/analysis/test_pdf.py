@@ -56,6 +56,12 @@ def test_a_name_is_never_read_as_markup(name: str) -> None:
     assert made.count(b"/Type /Page\n") == plain.count(b"/Type /Page\n")
 
 
+@pytest.mark.parametrize("name", ["a\x00b", "\x7f", "\ufeff", "\ufffe", "中文", "😀", "אבג", "a\tb\nc"], ids=ascii)
+def test_a_name_in_any_letters_is_typeset(name: str) -> None:
+    table = Table("t", name, (name,), [[name]], note=name)
+    assert of(Paragraph((name,)), table, Figure("f", name, name), title=f"x {name}").startswith(b"%PDF-")
+
+
 def test_a_banner_takes_its_place_on_every_page() -> None:
     long = tuple(Paragraph(("word " * 400,)) for _ in range(6))
     with_banner, without = of(*long, banners=(figures.EXPLORATORY,)), of(*long)

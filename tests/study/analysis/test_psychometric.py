@@ -8,9 +8,10 @@ from scipy import optimize, stats
 
 from study.analysis import frames, psychometric
 from study.analysis.likelihood import sigmoid_of
+from study.analysis.protocols import CRITERION
 from tests.study.analysis.observers import simulate
 
-SIMULATED_STUDIES = 25
+LAPSE = 0.05
 
 
 def fit(trials, sigmoid="Weibull"):
@@ -21,9 +22,9 @@ def fit_all(trials: pd.DataFrame) -> psychometric.Fits:
     return psychometric.fit_all(frames.main_trials(trials), frames.catch_trials(trials))
 
 
-def goodness(trials: pd.DataFrame, **options: Any) -> list[dict[str, Any]]:
+def goodness(trials: pd.DataFrame, fits: psychometric.Fits | None = None, **options: Any) -> list[dict[str, Any]]:
     main, catch = frames.main_trials(trials), frames.catch_trials(trials)
-    return psychometric.goodness(main, catch, psychometric.fit_all(main, catch), **options)
+    return psychometric.goodness(main, catch, fits or psychometric.fit_all(main, catch), **options)
 
 
 def with_proportions(*chances: float, trials: int = 400) -> pd.DataFrame:
@@ -37,13 +38,22 @@ def with_proportions(*chances: float, trials: int = 400) -> pd.DataFrame:
     return table.assign(attack="wanet", is_catch=0, control="")
 
 
-def test_the_interval_holds_a_known_threshold() -> None:
+@pytest.fixture(scope="module")
+def studies() -> list[tuple[pd.DataFrame, psychometric.Fit]]:
+    """Trials and curves of 25 simulated studies alike, of threshold 1."""
+    tables = [simulate(seed, participants=20, threshold=1.0, lapse=LAPSE) for seed in range(25)]
+    return [(table, fit(table)) for table in tables]
+
+
+@pytest.fixture(scope="module")
+def golden_fits(golden_trials: pd.DataFrame) -> psychometric.Fits:
+    return fit_all(golden_trials)
+
+
+def test_the_interval_holds_a_known_threshold(studies) -> None:
     """100 studies: docs/analysis.md. Fewer than 21 of 25 has a probability below .01 at a coverage of .95."""
-    held = 0
-    for seed in range(SIMULATED_STUDIES):
-        threshold = fit(simulate(seed, threshold=1.0)).thresholds[0]
-        held += threshold.low <= 1.0 <= threshold.high
-    assert held >= 21
+    thresholds = [fitted.thresholds[0] for _, fitted in studies]
+    assert sum(threshold.low <= 1.0 <= threshold.high for threshold in thresholds) >= 21
 
 
 @pytest.mark.parametrize("seed", [32, 52, 63])
@@ -156,16 +166,19 @@ def test_a_curve_that_cannot_be_fitted_says_why(trials, reason: str) -> None:
 # --- one lapse rate for all attacks
 
 
-def test_attacks_share_one_lapse_rate_with_one_interval(golden_trials: pd.DataFrame) -> None:
-    fits = fit_all(golden_trials)
-    assert list(fits) == [(attack, sigmoid) for attack in ("badnets", "wanet") for sigmoid in psychometric.SIGMOIDS]
-    one, other = fits["badnets", "Weibull"], fits["wanet", "Weibull"]
+def test_attacks_share_one_lapse_rate_with_one_interval(golden_fits: psychometric.Fits) -> None:
+    assert list(golden_fits) == [
+        (attack, sigmoid) for attack in ("badnets", "wanet") for sigmoid in psychometric.SIGMOIDS
+    ]
+    one, other = (golden_fits[attack, "Weibull"] for attack in ("badnets", "wanet"))
     assert one.curve.lapse == other.curve.lapse
     assert (one.lapse_low, one.lapse_high) == (other.lapse_low, other.lapse_high)
     assert 0 < one.lapse_low < one.curve.lapse < one.lapse_high < 0.2
 
 
-def test_the_shared_fit_is_the_maximum_of_one_likelihood(golden_trials: pd.DataFrame) -> None:
+def test_the_shared_fit_is_the_maximum_of_one_likelihood(
+    golden_trials: pd.DataFrame, golden_fits: psychometric.Fits
+) -> None:
     main, catch = frames.main_trials(golden_trials), frames.catch_trials(golden_trials)
     shown = main[main["strength"] > 0]
     counts = {
@@ -182,8 +195,7 @@ def test_the_shared_fit_is_the_maximum_of_one_likelihood(golden_trials: pd.DataF
 
     bounds = [(-3, 3), (-1, 3), (-3, 3), (-1, 3), (1e-6, 0.2)]
     best = optimize.minimize(minus_log_likelihood, [0, 0.3, 0, 0.3, 0.05], method="L-BFGS-B", bounds=bounds)
-    fits = fit_all(golden_trials)
-    curves = [fits[attack, "Weibull"].curve for attack in counts]
+    curves = [golden_fits[attack, "Weibull"].curve for attack in counts]
     ours = [value for curve in curves for value in (np.log(curve.midpoint), np.log(curve.slope))] + [curves[0].lapse]
     assert minus_log_likelihood(np.array(ours)) <= best.fun + 1e-6
     assert ours == pytest.approx(list(best.x), abs=2e-3)
@@ -222,12 +234,20 @@ def test_a_slope_or_a_lapse_rate_at_its_limit_is_said() -> None:
     assert fitted.lapse_high is None
 
 
-def test_the_interval_of_the_lapse_rate_holds_it() -> None:
-    held = 0
-    for seed in range(12):
-        fitted = fit(simulate(seed, participants=20, lapse=0.05, trials=6))
-        held += fitted.lapse_low <= 0.05 <= (fitted.lapse_high or 1)
-    assert held >= 10
+def test_the_interval_of_the_lapse_rate_holds_it(studies) -> None:
+    assert sum(fitted.lapse_low <= LAPSE <= (fitted.lapse_high or 1) for _, fitted in studies) >= 21
+
+
+def test_strengths_chosen_from_the_answers_give_a_curve_without_intervals() -> None:
+    trials = simulate(1).assign(procedure="adaptive")
+    planned, chosen = fit(trials.drop(columns="procedure")), fit(trials)
+    assert chosen.curve == planned.curve
+    assert {(one.low, one.high, one.cluster_inflation) for one in chosen.thresholds} == {(None, None, None)}
+    assert (chosen.lapse_low, chosen.lapse_high, chosen.note) == (None, None, psychometric.ADAPTIVE)
+
+
+def test_a_threshold_of_yes_no_is_said_to_move_with_the_criterion() -> None:
+    assert fit(simulate(1).assign(protocol="yes_no")).note == CRITERION
 
 
 def test_an_attack_without_a_curve_does_not_touch_the_others() -> None:
@@ -241,10 +261,11 @@ def test_an_attack_without_a_curve_does_not_touch_the_others() -> None:
 # --- goodness of fit
 
 
-def test_the_deviance_is_that_of_the_counts_against_the_curve(golden_trials: pd.DataFrame) -> None:
-    fits = fit_all(golden_trials)
-    for row in goodness(golden_trials, simulations=20):
-        curve = fits[row["attack"], row["sigmoid"]].curve
+def test_the_deviance_is_that_of_the_counts_against_the_curve(
+    golden_trials: pd.DataFrame, golden_fits: psychometric.Fits
+) -> None:
+    for row in goodness(golden_trials, golden_fits, simulations=20):
+        curve = golden_fits[row["attack"], row["sigmoid"]].curve
         parts = []
         for part in row["residuals"]:
             k, n, pc = round(part["observed"] * part["n"]), part["n"], curve.proportion_correct(part["strength"])
@@ -256,13 +277,8 @@ def test_the_deviance_is_that_of_the_counts_against_the_curve(golden_trials: pd.
         assert (row["df"], len(row["residuals"])) == (2, 4)
 
 
-def test_a_curve_that_is_right_is_not_refused_more_often_than_by_chance() -> None:
-    found = []
-    for seed in range(16):
-        trials = simulate(seed, participants=16, trials=8)
-        main, catch = frames.main_trials(trials), frames.catch_trials(trials)
-        of_weibull = {("wanet", psychometric.SIGMOIDS[0]): psychometric.fit(main, catch)}
-        found.append(psychometric.goodness(main, catch, of_weibull, simulations=100)[0]["p"])
+def test_a_curve_that_is_right_is_not_refused_more_often_than_by_chance(studies) -> None:
+    found = [goodness(table, {("wanet", "Weibull"): fitted}, simulations=100)[0]["p"] for table, fitted in studies]
     assert np.mean(np.array(found) < 0.05) <= 0.17
     assert 0.3 < np.mean(found) < 0.7
 
@@ -300,14 +316,14 @@ def test_without_a_curve_goodness_says_why() -> None:
     assert "fewer than two strengths" in row["note"]
 
 
-def test_the_same_trials_give_the_same_p_to_the_last_digit(golden_trials: pd.DataFrame) -> None:
-    assert goodness(golden_trials, simulations=50) == goodness(golden_trials, simulations=50)
+def test_the_same_trials_give_the_same_p_to_the_last_digit(
+    golden_trials: pd.DataFrame, golden_fits: psychometric.Fits
+) -> None:
+    assert goodness(golden_trials, golden_fits, simulations=50) == goodness(golden_trials, simulations=50)
 
 
-def test_a_thousand_refits_are_fast(golden_trials: pd.DataFrame) -> None:
-    main, catch = frames.main_trials(golden_trials), frames.catch_trials(golden_trials)
-    fits = psychometric.fit_all(main, catch)
+def test_a_thousand_refits_are_fast(golden_trials: pd.DataFrame, golden_fits: psychometric.Fits) -> None:
     start = time.process_time()
-    rows = psychometric.goodness(main, catch, fits)
+    rows = goodness(golden_trials, golden_fits)
     assert {row["simulations"] for row in rows} == {1000}
     assert time.process_time() - start < 2

@@ -1,4 +1,5 @@
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,19 @@ import pytest
 
 from study.analysis import figures, folder, frames, publication, report
 from study.analysis.material import Material
-from tests.study.analysis.test_report import LITTLE, small
+from tests.study.analysis.observers import one_condition, simulate
+from tests.study.analysis.test_report import KEYS, numbers, small
+
+LITTLE = {
+    "three people, two trials": one_condition(1, [0.5] * 3, trials=2),
+    "identical images only": one_condition(1, [1.0] * 8).assign(strength=0.0, control="identity"),
+    "one person": simulate(1, participants=1, catch=0),
+    "one image": one_condition(1, [0.6] * 8, trials=1, stimuli=1),
+    "one strength": one_condition(1, [0.7] * 8),
+    "no error shifts": simulate(1, participants=4, trials=2).assign(error_shift_deg=float("nan")),
+    "all correct": simulate(1, participants=4, trials=2).assign(correct=1),
+    "no catch trials": simulate(1, participants=5, trials=3, catch=0),
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +60,8 @@ def test_report_json_is_strict_json(published: dict[str, bytes]) -> None:
 
 def test_the_numbers_can_be_recomputed_from_trials_csv(published: dict[str, bytes], built, tmp_path: Path) -> None:
     (tmp_path / "trials.csv").write_bytes(published["trials.csv"])
-    again = report.build(Material("again", frames.read_csv(tmp_path / "trials.csv")))
+    trials = frames.read_csv(tmp_path / "trials.csv")
+    again = report.build(Material("again", trials, predictions=built.predictions))
     for name in ("conditions", "controls", "models", "thresholds", "error_shift", "goodness_of_fit"):
         assert again.content[name] == built.content[name], name
 
@@ -96,8 +110,12 @@ def test_no_path_of_this_machine_is_in_any_file(published: dict[str, bytes]) -> 
     assert [name for name, content in published.items() if here in content] == []
 
 
+@pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize("trials", LITTLE.values(), ids=list(LITTLE))
-def test_a_table_with_little_in_it_still_gets_all_files(trials: pd.DataFrame) -> None:
-    made = publication.files(report.build(Material("little", trials)))
-    assert {"report.html", "report.pdf", "report.json", "codebook.md"} <= made.keys()
-    assert made["report.pdf"].startswith(b"%PDF-")
+def test_a_table_with_little_in_it_still_gets_all_keys_and_all_files(trials: pd.DataFrame) -> None:
+    made = report.build(Material("little", trials))
+    assert made.content.keys() >= KEYS
+    assert all(math.isfinite(value) for value in numbers(made.content))
+    found = publication.files(made)
+    assert {"report.html", "report.pdf", "report.json", "codebook.md"} <= found.keys()
+    assert found["report.pdf"].startswith(b"%PDF-")

@@ -43,7 +43,8 @@ def _trials() -> pd.DataFrame:
     both["rt_ms"] = np.exp(6.8 - 0.05 * both["strength"] + rng.normal(0, 0.3, len(both)))
     both["trial_index"] = both.groupby("participant").cumcount().astype(float)
     both["focus_losses"] = (rng.random(len(both)) < 0.01).astype(int).astype(str)
-    return on_screens(both, {f"P{n:02d}": 40.0 + n % 5 for n in range(40)})
+    shown_at = on_screens(both, {f"P{n:02d}": 40.0 + n % 5 for n in range(40)})
+    return frames.from_records(shown_at.astype(object).where(shown_at.notna(), None).to_dict("records"), "whole")
 
 
 def _predictions(main: pd.DataFrame) -> pd.DataFrame:

@@ -32,6 +32,13 @@ def source(content: Mapping[str, Any], trials: pd.DataFrame, curves: Mapping[str
     return Source(content, trials, curves)
 
 
+@pytest.fixture
+def unprinted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made and laid out, but not written as SVG and PNG, where the question is which there are."""
+    monkeypatch.setattr(figures, "to_svg", lambda *_: "")
+    monkeypatch.setattr(figures, "to_png", lambda _: b"")
+
+
 @pytest.fixture(scope="session")
 def timed(source: Source) -> tuple[dict[str, Drawing], float]:
     start = time.process_time()

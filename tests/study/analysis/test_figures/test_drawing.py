@@ -237,6 +237,7 @@ def test_answers_of_people_analysed_as_planned_carry_no_mark(source) -> None:
     assert not any("SIMULATED" in text or "EXPLORATORY" in text for text in words)
 
 
+@pytest.mark.usefixtures("without_png")
 def test_an_svg_of_simulated_data_says_so_to_who_reads_the_file(trials) -> None:
     drawn = figures.draw(bare(sections.report(simulated=True)), trials.iloc[:0])
     assert all(f"<!-- {figures.SIMULATED} -->" in drawing.svg for drawing in drawn.values())
@@ -253,16 +254,19 @@ def test_a_name_is_never_read_as_a_formula(trials, curves) -> None:
 # --- what is missing
 
 
+@pytest.mark.usefixtures("unprinted")
 def test_figures_without_numbers_are_left_out(content, trials, curves) -> None:
     drawn = figures.draw(bare(content), trials.assign(error_shift_deg=np.nan, rt_ms=np.nan), {})
     assert set(drawn) == {"human_and_machine", "flow", "detection", "bias"}
 
 
+@pytest.mark.usefixtures("unprinted")
 def test_no_trials_leave_out_what_shows_single_answers(content, trials) -> None:
     drawn = figures.draw(bare(content), trials.iloc[:0], {})
     assert set(drawn) == {"human_and_machine", "flow", "detection", "bias"}
 
 
+@pytest.mark.usefixtures("unprinted")
 def test_sections_that_an_older_report_lacks_are_no_error(content, trials) -> None:
     older = {
         name: content[name]
@@ -309,6 +313,7 @@ def test_numbers_that_are_not_known_are_no_error(content, trials, curves, name: 
         printed(name, source)
 
 
+@pytest.mark.usefixtures("unprinted")
 def test_adaptive_studies_have_no_figure_of_proportions(source) -> None:
     wanet = of_one_attack(source)
     unknown = dict.fromkeys(("two_way_low", "two_way_high", "criterion", "dprime"))
@@ -320,6 +325,7 @@ def test_adaptive_studies_have_no_figure_of_proportions(source) -> None:
     assert not ((table["panel"] == "share") & (table["series"] == "people")).any()
 
 
+@pytest.mark.usefixtures("unprinted")
 @pytest.mark.parametrize("strengths", [(0.0,), (1.0,), (0.0, 1.0)])
 def test_a_study_of_one_strength_has_figures(content, trials, strengths: tuple[float, ...]) -> None:
     conditions = [row for row in content["conditions"] if row["strength"] in strengths]
@@ -329,6 +335,7 @@ def test_a_study_of_one_strength_has_figures(content, trials, strengths: tuple[f
     )
 
 
+@pytest.mark.usefixtures("unprinted", "quick")
 def test_the_figures_of_the_golden_trials_are_drawn(golden_trials) -> None:
     made = report.build(Material("golden", golden_trials))
     drawn = figures.draw(made.content, made.main_trials, made.curves)
@@ -340,6 +347,7 @@ def test_the_figures_of_the_golden_trials_are_drawn(golden_trials) -> None:
 # --- several studies
 
 
+@pytest.mark.usefixtures("unprinted")
 def test_several_studies_stand_in_one_figure(source) -> None:
     other = of_one_attack(source)
     studies = {"regression": (source.report, source.curves), "classification": (other.report, other.curves)}
@@ -350,16 +358,19 @@ def test_several_studies_stand_in_one_figure(source) -> None:
     assert shown == {("regression", "patch"): n, ("regression", "wanet"): n, ("classification", "wanet"): n}
 
 
+@pytest.mark.usefixtures("without_png")
 def test_a_comparison_that_holds_simulated_data_is_marked(curves) -> None:
     studies = {"a": (sections.report(simulated=True), curves), "b": (sections.report(), curves)}
     assert f"<!-- {figures.SIMULATED} -->" in figures.compare(studies).svg
 
 
+@pytest.mark.usefixtures("without_png")
 def test_studies_without_anything_to_compare_give_a_figure_that_says_so(content) -> None:
     nothing = bare(content) | {"procedure": "adaptive"}
     assert figures.compare({"a": (nothing, {}), "b": (nothing, {})}).svg
 
 
+@pytest.mark.usefixtures("without_png")
 def test_studies_with_other_bounds_have_no_band(content, curves) -> None:
     same, other = (
         figures.compare({"a": (content, curves), "b": (dict(content) | {"bound": bound}, curves)})

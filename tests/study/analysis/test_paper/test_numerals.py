@@ -5,7 +5,14 @@ from study.analysis.paper.numerals import interval, listed, number, p_value, per
 
 @pytest.mark.parametrize(
     ("value", "digits", "text"),
-    [(None, 2, "–"), (-0.5, 2, "−0.50"), (0.25, None, "0.25"), (1234567.0, 0, "1234567"), (2, None, "2")],
+    [
+        (None, 2, "–"),
+        (-0.5, 2, "−0.50"),
+        (-0.001, 2, "0.00"),
+        (0.25, None, "0.25"),
+        (1e6, 0, "1000000"),
+        (2, None, "2"),
+    ],
 )
 def test_a_number_has_a_true_minus_and_a_dash_where_it_is_not_known(value, digits, text: str) -> None:
     assert number(value, digits) == text

@@ -60,9 +60,13 @@ def test_the_headline_is_the_median_person_and_else_the_pooled_curve() -> None:
     assert headline_threshold([threshold(level="half of F")], "wanet") is None
 
 
-def test_the_threshold_is_given_with_its_interval_and_its_note() -> None:
-    found = claims(thresholds=[threshold(note="outside the tested strengths", threshold_px=0.6)])
-    assert "PC 0.75 at s = 1.000 (0.60 px), 95 % interval [0.800, 1.300] (outside the tested strengths)." in found
+def test_the_threshold_is_given_with_its_interval_and_in_px() -> None:
+    found = claims(thresholds=[threshold(threshold_px=0.6)])
+    assert "PC 0.75 at s = 1.000 (0.60 px), 95 % interval [0.800, 1.300]." in found
+
+
+def test_a_threshold_that_nobody_was_shown_is_called_an_extrapolation() -> None:
+    assert "(outside the tested strengths: an extrapolation)" in claims(thresholds=[threshold(threshold=2.5)])
 
 
 @pytest.mark.parametrize(
