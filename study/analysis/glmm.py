@@ -42,10 +42,13 @@ SE_RATIO_LIMIT: Final = 0.3
 #: Below this an SD is taken to be at its edge, 0.
 _EDGE: Final = 1e-3
 _OUTER_STEPS: Final = 100
-#: Twice the log likelihood still to be gained where the search ends.
-_ENOUGH: Final = 1e-9
-#: A linear predictor, an SD and a standard error over a predictor's range that no data of a study pin down.
-_RUNAWAY, _RUNAWAY_SD, _RUNAWAY_SE = 40.0, 15.0, 10.0
+#: Twice the log likelihood still to be gained where BFGS, slow at its end, leaves the rest to a step of Newton's; and
+#: where it does so if that step has not been enough.
+_ENOUGH: Final = (1e-4, 1e-9)
+#: A linear predictor, and a standard error over a predictor's range, that no data of a study pin down.
+_RUNAWAY, _RUNAWAY_SE = 40.0, 10.0
+#: An SD of people or images beyond which nearly all of them always or never see: 5.5 SDs of the link's distribution.
+_RUNAWAY_SD: Final[Mapping[Link, float]] = {"logit": 10.0, "probit": 5.5, "cloglog": 7.0}
 _CONDITION_LIMIT: Final = 1e10
 _START_SD: Final = 0.4
 #: Of the gradient, in standard errors.
@@ -373,7 +376,19 @@ class _Search:
 
     def maximum(self) -> _Maximum:
         """Raises _NoMaximumError where there is none, or none that the data pin down."""
-        point, inverse = self._climb()
+        point, inverse = self._begin()
+        for enough in _ENOUGH:
+            point, inverse = self._climb(point, inverse, enough)
+            covariance, edge, _ = self._covariance(point, inverse)
+            point = self._polished(point, covariance, edge)
+            covariance, edge, condition = self._covariance(point, covariance)
+            left = math.sqrt(float(point.gradient @ covariance @ point.gradient))
+            if left < GRADIENT_LIMIT:
+                return _Maximum(point, covariance, edge, left, condition, self.evaluations)
+        raise _NoMaximumError(f"the search stopped {left:.2g} standard errors away from the maximum")
+
+    def _covariance(self, point: Point, inverse: Floats) -> tuple[Floats, tuple[int, ...], float]:
+        """Of all parameters, 0 for the SDs at their edge; which those are, and the condition of the rest."""
         hessian = self._hessian(point, inverse)
         edge = tuple(i for i in self.sds if abs(point.theta[i]) < _EDGE or hessian[i, i] <= 0)
         free = [i for i in range(self.surface.size) if i not in edge]
@@ -386,11 +401,7 @@ class _Search:
         covariance[np.ix_(free, free)] = np.linalg.inv(scaled) / np.outer(unit, unit)
         if (np.sqrt(np.diag(covariance)[: self.surface.q]) * self.range > _RUNAWAY_SE).any():
             raise self._failure()
-        point = self._polished(point, covariance, edge)
-        left = math.sqrt(float(point.gradient @ covariance @ point.gradient))
-        if left > GRADIENT_LIMIT:
-            raise _NoMaximumError(f"the search stopped {left:.2g} standard errors away from the maximum")
-        return _Maximum(point, covariance, edge, left, float(np.linalg.cond(scaled)), self.evaluations)
+        return covariance, edge, float(np.linalg.cond(scaled))
 
     def _at(self, theta: Floats, near: Effects) -> Point | None:
         """The surface at `theta`; None where it has no value there."""
@@ -411,15 +422,18 @@ class _Search:
         b = np.zeros(surface.q) if plain is None else plain[0]
         return np.concatenate([b, np.full(surface.n_sds, _START_SD), angle])
 
-    def _climb(self) -> tuple[Point, Floats]:
-        """The highest point found and an approximate inverse Hessian there."""
+    def _begin(self) -> tuple[Point, Floats]:
+        """Where the search begins, and an approximate inverse Hessian there."""
         point = self._at(self._start(), self.surface.origin())
         if point is None:
             raise self._failure()
-        inverse = np.linalg.inv(self.surface.information_matrix(point))
+        return point, np.linalg.inv(self.surface.information_matrix(point))
+
+    def _climb(self, point: Point, inverse: Floats, enough: float) -> tuple[Point, Floats]:
+        """The highest point found from this one, and an approximate inverse Hessian there."""
         for _ in range(_OUTER_STEPS):
             step = inverse @ point.gradient
-            if float(step @ point.gradient) < _ENOUGH:
+            if float(step @ point.gradient) < enough:
                 break
             new = self._along(point, step * self._share(step))
             if new is None:
@@ -450,7 +464,7 @@ class _Search:
 
     def _is_far(self, theta: Floats) -> bool:
         far = float(np.abs(self.surface.counts.design @ theta[: self.surface.q]).max()) > _RUNAWAY
-        return far or float(np.abs(theta[self.sds]).max()) > _RUNAWAY_SD
+        return far or float(np.abs(theta[self.sds]).max()) > _RUNAWAY_SD[self.surface.link]
 
     def _hessian(self, point: Point, inverse: Floats) -> Floats:
         """Of minus the surface, (m, m), by differences of the exact gradient over a small part of a standard error."""
