@@ -110,14 +110,20 @@ def _detection(content: Mapping[str, Any]) -> Text:
 def _claims(content: Mapping[str, Any]) -> Text:
     tested = sum(row["strength"] > 0 for row in content["conditions"])
     bound = content["bound"]
+    if content["protocol"]["name"] == "yes_no":
+        also: Text = (
+            " and two more put d′ within what unbiased people have there, which a rare “altered” cannot bring about,"
+            " and where a test given how often each person said “altered” finds no spread between them",
+        )
+    else:
+        also = (" and a test finds no more spread between participants than binomial", *_cite("tarone1979"))
     return (
         f"Detection is a two-sided test of PC against .5 with Holm’s correction over {tested} conditions",
         *_cite("holm1979"),
         f". A condition is below the bound of {short(bound)} only where two one-sided tests at {short(ALPHA)} put PC"
         f" within ({short(1 - bound)}, {short(bound)})",
         *_cite("schuirmann1987"),
-        " and participants spread no more than the binomial allows",
-        *_cite("tarone1979"),
+        *also,
         ", since people who see the alteration but name the wrong image average to .5; claims rise in strength and stop"
         " at the first failure. A difference that is not significant is never read as absence.",
     )
@@ -133,7 +139,7 @@ def _curves(content: Mapping[str, Any]) -> Iterator[str]:
         yield f", and {percent(content['level'])} profile intervals widened for clusters"
         yield from _cite("pace2011")
     yield "."
-    if "glmm_lapse" in content["models"]:
+    if content["models"].get("glmm_lapse", {}).get("converged"):
         yield (
             " The median person’s threshold comes from a generalised linear mixed model with crossed random intercepts"
             f" of participant and image, link {content['models']['glmm_lapse']['link']} above the guess rate"
@@ -167,8 +173,8 @@ def _curves(content: Mapping[str, Any]) -> Iterator[str]:
 def _beside(content: Mapping[str, Any]) -> Iterator[str]:
     if content["error_shift"] is not None:
         yield (
-            "Detection is regressed on the model’s error shift as it is, adjusted for strength, and split into the"
-            " condition’s mean and the deviation from it"
+            "Detection is regressed on the model’s error shift as it is, with a level of its own for every condition,"
+            " and split into the condition’s mean and the deviation from it"
         )
         yield from _cite("mundlak1978")
         yield "; none of these slopes is causal. "
@@ -180,10 +186,14 @@ def _beside(content: Mapping[str, Any]) -> Iterator[str]:
     if content.get("stealth_margin"):
         yield (
             "The stealth margin is the strength at which people detect the alteration over the one at which the attack"
-            f" works, with a bootstrap of {content['stealth_margin'][0]['draws']} draws over participants, images and"
-            " the models’ subjects"
+            " works"
         )
-        yield from _cite("owen2007")
+        if draws := content["stealth_margin"][0]["draws"]:
+            yield (
+                f", with a bootstrap of {draws} draws over participants, images and the models’ subjects, which is"
+                " conservative"
+            )
+            yield from _cite("owen2007")
         yield ". "
     if (content.get("quality") or {}).get("response_times", {}).get("converged"):
         yield (

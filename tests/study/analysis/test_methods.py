@@ -75,3 +75,21 @@ def test_every_protocol_is_described(protocol: str, built: report.Report) -> Non
 def test_names_are_not_read_as_markdown(built: report.Report) -> None:
     rows = [{**row, "attack": "*wa_net*"} for row in built.content["conditions"]]
     assert r"\*wa\_net\*" in departing(built, conditions=rows)
+
+
+def test_a_model_that_was_not_fitted_is_not_described(built: report.Report) -> None:
+    refused = {**built.content["models"]["glmm_lapse"], "converged": False}
+    found = departing(built, models={**built.content["models"], "glmm_lapse": refused})
+    assert "generalised linear mixed model" not in found
+
+
+def test_a_claim_in_yes_no_names_its_own_tests(built: report.Report) -> None:
+    found = departing(built, protocol={**built.content["protocol"], "name": "yes_no"})
+    assert "d′ within what unbiased people have there" in found
+    assert "than binomial" not in found
+
+
+def test_without_draws_no_bootstrap_is_claimed(built: report.Report) -> None:
+    found = departing(built, stealth_margin=[{"draws": 0}])
+    assert "stealth margin" in found
+    assert "bootstrap of" not in found
