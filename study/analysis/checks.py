@@ -192,7 +192,10 @@ def _no_variance(conditions: Rows) -> Check:
 
 
 def _converged(name: str, model: Mapping[str, Any]) -> Check:
-    notes = list((model.get("diagnostics") or {}).get("notes", ()))
+    diagnostics = model.get("diagnostics") or {}
+    notes = list(diagnostics.get("notes", ()))
     if not model["converged"]:
         return _check(f"converged: {name}", False, "; ".join(filter(None, [model["reason"], *notes])) or "no")
-    return _check(f"converged: {name}", not notes, "; ".join(notes) or "yes")
+    # An SD of 0 is an estimate like another, common where spreads are small: it has a note, and is no fault.
+    sound = len(notes) == len(diagnostics.get("boundary", ()))
+    return _check(f"converged: {name}", sound, "; ".join(["yes", *notes] if sound else notes))

@@ -119,3 +119,10 @@ def test_a_curve_that_does_not_fit_is_a_failed_check() -> None:
     row = {"attack": "a", "sigmoid": "Weibull", "deviance": 30.0, "p": 0.001, "simulations": 1000, "note": None}
     (bad,), (good,) = checks.of_fit([row]), checks.of_fit([row | {"p": 0.4}])
     assert (bad["ok"], good["ok"]) == (False, True)
+
+
+def test_a_spread_of_nought_is_noted_and_is_no_fault() -> None:
+    model = {"converged": True, "reason": None, "diagnostics": {"boundary": ["participant"], "notes": ["The SD is 0"]}}
+    found = next(check for check in checks.of_models({"glmm": model}) if "GLMM" in check["name"])
+    assert found["ok"]
+    assert "The SD is 0" in found["detail"]
