@@ -20,12 +20,16 @@ _MANY = 150
 
 
 def data(source: Source) -> pd.DataFrame:
-    """One row for each participant and image, from the least to the greatest effect; interval = mode ± 1.96 SD."""
+    """One row for each participant and image, from the least to the greatest effect; interval = mode ± 1.96 SD.
+
+    Units among which no spread was found have none.
+    """
     effects = source.report.get("random_effects") or {}
     rows = [
         {"unit": unit, "name": row["name"], "value": row["mode"], "sd": row["sd"], "low": low, "high": high}
         for unit in PANELS
-        for row in sorted(effects.get(unit) or (), key=lambda row: (row["mode"], row["name"]))
+        if any(row["mode"] for row in effects.get(unit) or ())
+        for row in sorted(effects[unit], key=lambda row: (row["mode"], row["name"]))
         for low, high in [_interval(row)]
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -197,6 +197,16 @@ def test_a_residual_is_drawn_for_each_strength_and_sigmoid(source) -> None:
     assert found.groupby(["attack", "sigmoid"]).ngroups == 4
 
 
+def test_units_among_which_no_spread_was_found_are_not_drawn(source) -> None:
+    alike = {unit: [{**row, "mode": 0.0} for row in rows] for unit, rows in source.report["random_effects"].items()}
+    report = {
+        **source.report,
+        "random_effects": {**source.report["random_effects"], "participant": alike["participant"]},
+    }
+    assert set(random_effects.data(replace(source, report=report))["unit"]) == {"stimulus"}
+    assert random_effects.data(replace(source, report={**report, "random_effects": alike})).empty
+
+
 def test_random_effects_are_sorted_and_images_seen_most_come_last(source) -> None:
     found = random_effects.data(source)
     images = found[found["unit"] == "stimulus"]
