@@ -57,10 +57,10 @@ def summary(
     models, agreed = _models(trials), reliability.of_shift(trials, predictions)
     crossed = _crossed(trials, ["participant", "stimulus", *further_factors(trials)], level)
     return {
-        "unadjusted": _slope(trials, {_SHIFT: shift}, "correct ~ error_shift_deg")
+        "unadjusted": _slope(trials, {_SHIFT: shift}, "correct ~ error_shift_deg", level)
         | {"items_spearman": item_spearman(trials)},
-        "strength_adjusted": _at_equal_strength(trials),
-        "within_between": _within_between(trials),
+        "strength_adjusted": _at_equal_strength(trials, level),
+        "within_between": _within_between(trials, level),
         "glmm": crossed,
         "per_participant_spearman": per_participant_spearman(trials[trials["strength"] > 0], level),
         "reliability": agreed | reliability.corrected(agreed, crossed["within_between"]["within"]),
@@ -103,12 +103,12 @@ def per_participant_spearman(trials: pd.DataFrame, level: float = 0.95) -> dict[
     return {"rho": math.tanh(mean), "low": math.tanh(mean - half), "high": math.tanh(mean + half), "p": p, "n": len(z)}
 
 
-def _slope(trials: pd.DataFrame, predictors: Mapping[str, npt.ArrayLike], formula: str) -> dict[str, Any]:
-    fitted = logistic_two_way(trials, predictors, with_attack=False, finite_sample=True)
+def _slope(trials: pd.DataFrame, predictors: Mapping[str, npt.ArrayLike], formula: str, level: float) -> dict[str, Any]:
+    fitted = logistic_two_way(trials, predictors, with_attack=False, level=level, finite_sample=True)
     return {"formula": formula, "covariance": _COVARIANCE} | _log_odds(fitted, _SHIFT)
 
 
-def _at_equal_strength(trials: pd.DataFrame) -> dict[str, Any]:
+def _at_equal_strength(trials: pd.DataFrame, level: float) -> dict[str, Any]:
     """The slope with an intercept for every condition; one where all answers are alike tells nothing about it."""
     condition = trials.groupby(["attack", "strength"]).ngroup().to_numpy()
     share = np.bincount(condition, trials["correct"]) / np.bincount(condition)
@@ -116,7 +116,7 @@ def _at_equal_strength(trials: pd.DataFrame) -> dict[str, Any]:
     kept = np.isin(condition, telling)
     intercepts = {f"condition {code}": condition[kept] == code for code in telling[1:]}
     predictors = {_SHIFT: trials[_SHIFT].to_numpy(float)[kept], **intercepts}
-    return _slope(trials[kept], predictors, "correct ~ error_shift_deg + condition")
+    return _slope(trials[kept], predictors, "correct ~ error_shift_deg + condition", level)
 
 
 def _split(trials: pd.DataFrame) -> dict[str, Floats]:
@@ -125,9 +125,9 @@ def _split(trials: pd.DataFrame) -> dict[str, Floats]:
     return {"between": between, "within": trials[_SHIFT].to_numpy(float) - between}
 
 
-def _within_between(trials: pd.DataFrame) -> dict[str, Any]:
+def _within_between(trials: pd.DataFrame, level: float) -> dict[str, Any]:
     split = _split(trials)
-    fitted = logistic_two_way(trials, split, with_attack=False, finite_sample=True)
+    fitted = logistic_two_way(trials, split, with_attack=False, level=level, finite_sample=True)
     return {
         "formula": "correct ~ between + within",
         "covariance": _COVARIANCE,

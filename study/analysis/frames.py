@@ -53,7 +53,6 @@ CONTROLS: Final = ("", IDENTITY, "resampled", "other_field")
 #: Strengths closer than this, relatively, are one strength written in two ways.
 _SAME_STRENGTH: Final = 1e-6
 
-_TEXT = ("participant", "stimulus", "attack", "clean_side", "response_side", *OPTIONAL_TEXT)
 _NUMBERS = ("strength", "error_shift_deg", "rt_ms", *OPTIONAL_NUMBERS)
 _FLAGS = ("correct", "is_catch", *OPTIONAL_FLAGS)
 #: What an empty cell says in a column that other rows fill in.
