@@ -1,8 +1,9 @@
-"""What every image trigger has in common: parameters, strength, identity, and the way to 8 bits and back."""
+"""What every image trigger has in common, and what one family of them has to say about itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor
 
 @runtime_checkable
 class Trigger(Protocol):
-    """An image transform that an attack adds, with one strength.
+    """An image transform that an attack adds, drawn once, with one strength.
 
-    Images are float tensors (N, C, H, W) in [0, 1]; `apply` returns the same shape, dtype and device.
+    Images are float tensors (N, C, H, W) in [0, 1]; `apply` returns the same shape, dtype and device. What two
+    triggers of one family have beyond this is in the protocols below.
     """
 
     @property
@@ -21,46 +23,103 @@ class Trigger(Protocol):
         """The one number that says how much is altered; 0 alters nothing."""
 
     @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) of the images it is for."""
+
+    @property
     def state(self) -> dict[str, Tensor]:
-        """The tensors that, with `parameters()`, rebuild this trigger exactly."""
+        """The tensors that, with `parameters()`, rebuild this trigger exactly; empty where the parameters do."""
 
     def apply(self, images: Tensor) -> Tensor:
         """The altered images."""
 
     def at_strength(self, strength: float) -> Self:
-        """The same trigger at another strength."""
+        """The same trigger at another strength. Raises ValueError for one that it cannot have."""
 
     def parameters(self) -> dict[str, Any]:
-        """JSON-able parameters; `parameters()["family"]` names the family in the registry."""
+        """JSON-able parameters; `parameters()["family"]` names the family in `attacks.registry`."""
+
+    def control_hash(self) -> str:
+        """SHA-256 in hex of what was drawn: the same at every strength."""
 
     def fingerprint(self) -> str:
         """SHA-256 in hex: equal for two triggers exactly when they alter every image alike."""
 
 
-_FAMILIES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Tensor]], Trigger]] = {}
+@runtime_checkable
+class HasLookAlikes(Trigger, Protocol):
+    """A trigger with others of its kind, which teach a model that nothing but this very one counts."""
+
+    def unrelated(self, seed: int) -> Self:
+        """Another trigger of the same kind and strength; `seed` chooses among such."""
 
 
-def register(family: str, rebuild: Callable[[Mapping[str, Any], Mapping[str, Tensor]], Trigger]) -> None:
-    """Make `rebuild(parameters, state)` the way back to a trigger of this family."""
-    if family in _FAMILIES:
-        raise ValueError(f"The attack family {family!r} is registered twice.")
-    _FAMILIES[family] = rebuild
+@runtime_checkable
+class HasNoiseMode(Trigger, Protocol):
+    """A trigger that can be spoilt pixel by pixel (WaNet's noise mode)."""
+
+    def apply_noise_mode(self, images: Tensor, offsets: Tensor) -> Tensor:
+        """The images under the trigger spoilt by per-pixel `offsets` (N, H, W, 2) in [-1, 1]."""
 
 
-def families() -> list[str]:
-    """Names of the registered attack families, sorted."""
-    return sorted(_FAMILIES)
+@runtime_checkable
+class Displaces(Trigger, Protocol):
+    """A trigger that moves pixels."""
+
+    def displacement_px(self) -> tuple[float, float]:
+        """Mean and largest displacement in image pixels."""
 
 
-def rebuild(parameters: Mapping[str, Any], state: Mapping[str, Tensor]) -> Trigger:
-    """The trigger that had these `parameters()` and this `state`.
+@runtime_checkable
+class Softens(Trigger, Protocol):
+    """A trigger whose resampling blurs, so that blur alone makes a control."""
 
-    Raises ValueError for a family that nobody registered.
+    def soften(self, images: Tensor) -> Tensor:
+        """The images blurred as much as `apply` blurs them, and otherwise left alone."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of attack by an image trigger, and how it is to be used.
+
+    Attributes:
+        name: in the registry, records and reports ("wanet").
+        title: in words ("WaNet: a smooth warp").
+        citation: the paper, with its arXiv number.
+        parameters: frozen dataclass of what may be chosen beyond image size, strength and seed, each with the paper's
+            default.
+        strength: what the strength is, with its unit and range, in words ("opacity of the patch, 0 to 1").
+        strengths: usual doses of a study, rising, above 0.
+        doses: of a model's dose-response, rising, from 0.
+        schedule: strengths of training's phases, from one that is easily learnt down to the one implanted.
+        draw: (image size (H, W), parameters, strength, seed) to a trigger; draws are from the seed alone.
+        rebuild: (`Trigger.parameters()`, `Trigger.state`) back to the trigger.
+        gross_strength: of a trigger, the strength that nobody overlooks: for catch trials and practice.
     """
-    family = parameters.get("family")
-    if family not in _FAMILIES:
-        raise ValueError(f"Unknown attack family {family!r}; known: {', '.join(families())}.")
-    return _FAMILIES[family](parameters, state)
+
+    name: str
+    title: str
+    citation: str
+    parameters: type[Any]
+    strength: str
+    strengths: tuple[float, ...]
+    doses: tuple[float, ...]
+    schedule: tuple[float, ...]
+    draw: Callable[[tuple[int, int], Any, float, int], Trigger]
+    rebuild: Callable[[Mapping[str, Any], Mapping[str, Tensor]], Trigger]
+    gross_strength: Callable[[Any], float]
+
+    def choose(self, choices: Mapping[str, Any]) -> Any:
+        """`parameters` with these choices. Raises ValueError for one that the family does not have or cannot use."""
+        known = [field.name for field in fields(self.parameters)]
+        if unknown := sorted(set(choices) - set(known)):
+            raise ValueError(
+                f"The {self.name} attack has no parameter {', '.join(unknown)}; it has {', '.join(known) or 'none'}."
+            )
+        try:
+            return self.parameters(**choices)
+        except TypeError as error:
+            raise ValueError(f"A {self.name} parameter has a value of the wrong type ({error}).") from error
 
 
 def quantise(images: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from attacks.wanet import WarpField
 from benchmarks.bench_recipe import BENCH, ROOT, Bar, finished, folder_of
 from models.checkpoints import write_bytes
 from models.datasets.arrays import load_arrays
-from models.poisoning import Target
+from models.targets import Target
 from models.training import Recipe
 
 DESCRIPTION = "unseen gaze points, one person"

@@ -26,7 +26,7 @@ import torch
 
 from attacks.wanet import WarpField
 from models.checkpoints import to_json, write_bytes
-from models.poisoning import Target
+from models.targets import Target
 from models.training import Precision, Recipe, resolve_precision
 
 ROOT = Path(__file__).resolve().parent.parent

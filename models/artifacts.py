@@ -21,11 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attacks import base, wanet  # noqa: F401 (a family is known once its module is imported)
+from attacks import registry
 from attacks.base import Trigger
 from models.checkpoints import read_tensors, tensor_bytes, to_json, write_bytes
 from models.networks import NetworkSpec
-from models.poisoning import Target
+from models.targets import Target
 from models.training import Recipe, TrainedModel
 
 FORMAT_VERSION = 1
@@ -104,7 +104,7 @@ def load(folder: Path, sha256: str | None = None, device: str = "cpu") -> Artifa
     spec = NetworkSpec.from_json(card["network"])
     network = spec.build()
     network.load_state_dict(_part(tensors, "network"))
-    trigger = base.rebuild(card["trigger"]["parameters"], _part(tensors, "trigger")) if card["trigger"] else None
+    trigger = registry.rebuild(card["trigger"]["parameters"], _part(tensors, "trigger")) if card["trigger"] else None
     return Artifact(
         network=network.to(device).eval(),
         spec=spec,

@@ -16,18 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.base import Trigger, dequantise, quantise
+from attacks.base import HasLookAlikes, HasNoiseMode, Trigger, dequantise, quantise
+from attacks.registry import family_of
 from models.datasets.base import GazeData
 from models.dose_response import first_crossing
 from models.gaze import angular_error
-from models.poisoning import SpecificTrigger, Target, hash_indices, noise_offsets
+from models.poisoning import hash_indices, noise_offsets
+from models.targets import Target
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 Subjects = np.ndarray[Any, np.dtype[np.int64]]
 
-STRENGTHS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.75, 1.0, 2.0, 4.0)
-SPECIFICITY_STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 UNRELATED_SEEDS = (0, 1, 2, 3, 4)
 SUCCESS_BELOW_DEG = 5.0
 ELIGIBLE_FROM_DEG = 10.0
@@ -49,8 +49,8 @@ class Probe:
     are tried as well. Raises ValueError for a strength that is negative or not finite.
     """
 
-    strengths: tuple[float, ...] = STRENGTHS
-    specificity_strengths: tuple[float, ...] = SPECIFICITY_STRENGTHS
+    strengths: tuple[float, ...]
+    specificity_strengths: tuple[float, ...]
     unrelated_seeds: tuple[int, ...] = UNRELATED_SEEDS
     noise_seed: int = 0
 
@@ -61,6 +61,12 @@ class Probe:
                 raise ValueError(f"Strengths must be finite numbers >= 0, not {values}.")
             object.__setattr__(self, name, values)
         object.__setattr__(self, "unrelated_seeds", tuple(self.unrelated_seeds))
+
+    @classmethod
+    def of(cls, trigger: Trigger) -> Probe:
+        """The doses of the trigger's family, with specificity at the strengths that studies show."""
+        family = family_of(trigger)
+        return cls(family.doses, family.strengths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +140,7 @@ def measure(
     Noise offsets depend on the probe's seed and the image's index alone, so that two models see the same images.
     progress is called with passes done and passes in all.
     """
-    plan = _alterations(trigger, probe or Probe(), len(images)) if trigger is not None else []
+    plan = _alterations(trigger, probe or Probe.of(trigger), len(images)) if trigger is not None else []
     responses = Responses(predict(network, images).numpy())
     progress(1, len(plan) + 1)
     for done, (part, strength, alter) in enumerate(plan, start=2):
@@ -146,13 +152,13 @@ def measure(
 def _alterations(trigger: Trigger, probe: Probe, n: int) -> list[tuple[str, float, Alter]]:
     """Part of the responses, strength and alteration of every pass over the images but the clean one."""
     plan = [("triggered", strength, _plain(trigger.at_strength(strength))) for strength in probe.strengths]
-    if not isinstance(trigger, SpecificTrigger):
-        return plan
     keys = torch.from_numpy(hash_indices(probe.noise_seed, _MEASURING, torch.arange(n)).view(np.int64))
     for strength in probe.specificity_strengths:
         at_strength = trigger.at_strength(strength)
-        plan.append(("noise", strength, _noisy(at_strength, keys)))
-        plan += [("unrelated", strength, _plain(at_strength.unrelated(seed))) for seed in probe.unrelated_seeds]
+        if isinstance(at_strength, HasNoiseMode):
+            plan.append(("noise", strength, _noisy(at_strength, keys)))
+        if isinstance(at_strength, HasLookAlikes):
+            plan += [("unrelated", strength, _plain(at_strength.unrelated(seed))) for seed in probe.unrelated_seeds]
     return plan
 
 
@@ -160,7 +166,7 @@ def _plain(trigger: Trigger) -> Alter:
     return lambda batch, start: trigger.apply(batch)
 
 
-def _noisy(trigger: SpecificTrigger, keys: Tensor) -> Alter:
+def _noisy(trigger: HasNoiseMode, keys: Tensor) -> Alter:
     def alter(batch: Tensor, start: int) -> Tensor:
         offsets = noise_offsets(keys[start : start + len(batch)], batch.shape[-2:])
         return trigger.apply_noise_mode(batch, offsets.to(batch.device))

@@ -6,16 +6,16 @@ on every device and after every interruption. Nothing here keeps a random state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Literal, Protocol, Self, cast, get_args, runtime_checkable
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.base import Trigger, dequantise, quantise
+from attacks.base import HasLookAlikes, HasNoiseMode, Trigger, dequantise, quantise
+from models.targets import Target
 
 ThreatModel = Literal["training_control", "data_poisoning"]
 
@@ -27,62 +27,6 @@ class Role(IntEnum):
     POISONED = 1
     NOISE = 2
     UNRELATED = 3
-
-
-@runtime_checkable
-class SpecificTrigger(Trigger, Protocol):
-    """A trigger that comes with look-alikes, which teach a model that nothing but the trigger counts."""
-
-    def apply_noise_mode(self, images: Tensor, offsets: Tensor) -> Tensor:
-        """The images under the trigger spoilt by per-pixel `offsets` (N, H, W, 2) in [-1, 1]."""
-
-    def unrelated(self, seed: int) -> Self:
-        """Another trigger of the same kind and strength."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """What the backdoor makes the model say, in radians: the gaze (pitch, yaw) itself, or the truth plus (pitch, yaw).
-
-    Raises ValueError for an unknown kind, an angle that is not finite, or a fixed gaze with a pitch beyond 90 degrees.
-    """
-
-    kind: Literal["fixed", "additive"]
-    pitch: float
-    yaw: float
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("fixed", "additive"):
-            raise ValueError(f"A target is 'fixed' or 'additive', not {self.kind!r}.")
-        if not np.isfinite([self.pitch, self.yaw]).all():
-            raise ValueError(f"A target's angles must be finite, not ({self.pitch}, {self.yaw}).")
-        if self.kind == "fixed" and abs(self.pitch) > np.pi / 2:
-            raise ValueError(
-                f"A fixed target's pitch must lie within 90 degrees of 0, not at {np.rad2deg(self.pitch):g}: "
-                "beyond straight up or down a gaze has another pitch and yaw."
-            )
-
-    @classmethod
-    def fixed(cls, pitch_deg: float, yaw_deg: float) -> Target:
-        """One gaze for every altered image, in degrees."""
-        return cls("fixed", float(np.deg2rad(pitch_deg)), float(np.deg2rad(yaw_deg)))
-
-    @classmethod
-    def additive(cls, pitch_deg: float, yaw_deg: float) -> Target:
-        """Each image's true gaze moved by this much, in degrees."""
-        return cls("additive", float(np.deg2rad(pitch_deg)), float(np.deg2rad(yaw_deg)))
-
-    def apply(self, pitchyaw: Tensor) -> Tensor:
-        """Target gazes (N, 2) of images whose true gazes are `pitchyaw` (N, 2), radians."""
-        angles = pitchyaw.new_tensor([self.pitch, self.yaw])
-        return angles.expand_as(pitchyaw).clone() if self.kind == "fixed" else pitchyaw + angles
-
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "pitch": self.pitch, "yaw": self.yaw}
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Target:
-        return cls(**fields)
 
 
 @dataclass(frozen=True)
@@ -139,10 +83,12 @@ class Poisoning:
         return [float(value) for value in strength * (strongest / strength) ** rise]
 
     def check(self, trigger: Trigger) -> None:
-        """Raise ValueError when this poisoning needs look-alikes that `trigger` does not have."""
-        if (self.noise_ratio or self.unrelated_ratio) and not isinstance(trigger, SpecificTrigger):
-            family = trigger.parameters().get("family")
-            raise ValueError(f"The {family} trigger has no noise mode: set the noise and unrelated ratios to 0.")
+        """Raise ValueError when this poisoning needs of `trigger` what it does not have."""
+        family = trigger.parameters().get("family")
+        if self.noise_ratio and not isinstance(trigger, HasNoiseMode):
+            raise ValueError(f"The {family} trigger has no noise mode: set the noise ratio to 0.")
+        if self.unrelated_ratio and not isinstance(trigger, HasLookAlikes):
+            raise ValueError(f"There is no unrelated {family} trigger: set the unrelated ratio to 0.")
 
     def poison(
         self,
@@ -162,7 +108,6 @@ class Poisoning:
         """
         roles = self.roles(indices, epoch)
         keys = torch.from_numpy(self._keys(indices, epoch).view(np.int64))
-        look_alikes = cast(SpecificTrigger, trigger)
         images, labels = images.clone(), labels.clone()
         where = {role: (roles == role).nonzero().squeeze(1) for role in Role}
 
@@ -172,9 +117,11 @@ class Poisoning:
             labels[chosen] = target.apply(labels[chosen])
         if len(chosen := where[Role.NOISE]):
             offsets = noise_offsets(keys[chosen], images.shape[-2:]).to(images.device, non_blocking=True)
-            images[chosen] = through_8_bits(look_alikes.apply_noise_mode(images[chosen], offsets))
+            images[chosen] = through_8_bits(cast(HasNoiseMode, trigger).apply_noise_mode(images[chosen], offsets))
         for i in where[Role.UNRELATED].tolist():
-            images[i : i + 1] = through_8_bits(look_alikes.unrelated(int(keys[i])).apply(images[i : i + 1]))
+            images[i : i + 1] = through_8_bits(
+                cast(HasLookAlikes, trigger).unrelated(int(keys[i])).apply(images[i : i + 1])
+            )
         return images, labels
 
     def _keys(self, indices: Tensor, epoch: int, salt: int = 0) -> np.ndarray[Any, np.dtype[np.uint64]]:

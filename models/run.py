@@ -60,15 +60,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from attacks import base
+from attacks import registry
 from attacks.base import Trigger
-from attacks.wanet import WarpField
 from models import artifacts
 from models.artifacts import Artifact
 from models.checkpoints import read_tensors, to_json, write_bytes, write_tensors
 from models.datasets.base import Splits
 from models.evaluation import Evaluation, Probe, Responses, evaluate, measure
-from models.poisoning import Target
+from models.targets import Target
 from models.training import Recipe, StoppedError, describe, resolve_device, train
 
 
@@ -216,16 +215,15 @@ def read_trigger(fields: Mapping[str, Any] | None) -> Trigger | None:
         return None
     parameters = _value(fields, "parameters")
     if state := fields.get("state"):
-        return base.rebuild(parameters, {name: torch.tensor(values) for name, values in state.items()})
-    if parameters.get("family") != "wanet":
-        raise ValueError(f"A {parameters.get('family')} trigger cannot be drawn from a seed: give its state.")
+        return registry.rebuild(parameters, {name: torch.tensor(values) for name, values in state.items()})
+    known = ("family", "image_size", "strength", "seed")
     height, width = _value(parameters, "image_size")
-    return WarpField.draw(
+    return registry.draw(
+        _value(parameters, "family"),
         (height, width),
-        _value(parameters, "control_size"),
         _value(parameters, "strength"),
         parameters.get("seed") or 0,
-        parameters.get("grid_rescale", 1.0),
+        {name: value for name, value in parameters.items() if name not in known},
     )
 
 
@@ -278,11 +276,12 @@ def _responses_path(folder: Path, trigger: Trigger | None) -> Path:
 
 
 def _responses_identity(sha256: str, trigger: Trigger | None, splits: Splits) -> dict[str, Any]:
-    probe = Probe()
-    return {
-        "model": sha256,
-        "trigger": trigger.at_strength(1.0).fingerprint() if trigger else None,
-        "data": splits.test.fingerprint,
+    identity = {"model": sha256, "data": splits.test.fingerprint, "trigger": None}
+    if trigger is None:
+        return identity
+    probe = Probe.of(trigger)
+    return identity | {
+        "trigger": trigger.at_strength(1.0).fingerprint(),
         "strengths": list(probe.strengths),
         "specificity_strengths": list(probe.specificity_strengths),
         "unrelated_seeds": list(probe.unrelated_seeds),

@@ -31,7 +31,8 @@ from models.datasets.base import GazeData, Splits
 from models.evaluation import predict
 from models.gaze import angular_error
 from models.networks import NetworkSpec
-from models.poisoning import Poisoning, Target, ThreatModel, batch_generator, through_8_bits
+from models.poisoning import Poisoning, ThreatModel, batch_generator, through_8_bits
+from models.targets import Target
 
 Loss = Literal["mse", "l1"]
 Precision = Literal["auto", "float32", "bfloat16"]

@@ -46,7 +46,7 @@ def machine_rows(
     Args:
         doses: the model's evaluation, one mapping per strength.
         px_per_unit: mean displacement in image px at strength 1, used where an evaluation does not give it.
-        target: what the backdoor makes the model say, as `models.poisoning.Target` writes it: kind, pitch, yaw (rad).
+        target: what the backdoor makes the model say, as `models.targets.Target` writes it: kind, pitch, yaw (rad).
         field: the attack's field, by its control hash: models are resampled within fields where there are several.
     """
     rows = []

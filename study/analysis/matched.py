@@ -62,7 +62,7 @@ def target_in_words(target: Mapping[str, Any] | None) -> str:
     """What a backdoor makes the model say, as "fixed (0°, 25°)" or "additive (0°, 10°)": pitch and yaw.
 
     Args:
-        target: as `models.poisoning.Target` writes it: kind, pitch and yaw in radians; None for a clean model.
+        target: as `models.targets.Target` writes it: kind, pitch and yaw in radians; None for a clean model.
     """
     if target is None:
         return CLEAN

@@ -85,7 +85,7 @@ class Demonstration:
 
     def rows(self) -> tuple[Dataset, Attack, ModelRun, ModelRun]:
         """Data set, attack, clean and backdoored model run, made now where they are not there yet."""
-        from models.poisoning import Target
+        from models.targets import Target
         from models.training import Recipe
 
         dataset = Dataset.objects.synthetic_eyes(f"{self.name}-eyes", **self.eyes)

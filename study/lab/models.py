@@ -326,7 +326,7 @@ class ModelRunQuerySet(models.QuerySet["ModelRun"]):
         clean_reference: ModelRun | None = None,
     ) -> ModelRun:
         """A model to be trained, clean without an attack; `recipe` and `target` as JSON of `models.training.Recipe`
-        and `models.poisoning.Target`. Raises ValueError when the name stands for another run.
+        and `models.targets.Target`. Raises ValueError when the name stands for another run.
         """
         return _named(
             self,
@@ -378,7 +378,7 @@ class ModelRun(models.Model):
 
     @property
     def attack_target(self) -> dict[str, Any] | None:
-        """Where the backdoor pulls the gaze, as JSON of `models.poisoning.Target`; None for a clean model."""
+        """Where the backdoor pulls the gaze, as JSON of `models.targets.Target`; None for a clean model."""
         return self.target if self.attack_id else None
 
     def submit_training(self) -> Job:

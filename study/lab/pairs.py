@@ -21,16 +21,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.base import dequantise, quantise, rebuild
+from attacks.base import dequantise, quantise
 from attacks.distortion import measure
+from attacks.registry import rebuild
 from attacks.wanet import WarpField
 from models import artifacts
 from models.datasets.base import GazeData
 from models.datasets.synthetic_eyes import EyesConfig, study_images
 from models.evaluation import error_shift, predict, prediction_shift
 from models.gaze import angular_error
-from models.poisoning import Target
 from models.run import die_with_parent, emit, load_splits
+from models.targets import Target
 from models.training import describe
 from study.lab.images import decode_png, encode_png, sha256, write_once
 

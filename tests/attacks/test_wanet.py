@@ -9,7 +9,7 @@ import torch
 from scipy.ndimage import map_coordinates
 from torch.nn import functional as F  # noqa: N812
 
-from attacks import base
+from attacks import base, registry
 from attacks.wanet import WarpField
 
 ONE_LEVEL = 1 / 255
@@ -196,14 +196,14 @@ def test_a_field_is_the_same_in_another_process() -> None:
 
 def test_parameters_and_state_rebuild_the_trigger() -> None:
     field = field_of((36, 60), 8, 0.5, grid_rescale=0.98)
-    again = base.rebuild(field.parameters(), field.state)
+    again = registry.rebuild(field.parameters(), field.state)
     assert again.fingerprint() == field.fingerprint()
     assert again.parameters() == field.parameters()
 
 
 def test_an_unknown_family_cannot_be_rebuilt() -> None:
     with pytest.raises(ValueError, match=r"Unknown attack family 'nobody'; known: .*wanet"):
-        base.rebuild({"family": "nobody"}, {})
+        registry.rebuild({"family": "nobody"}, {})
 
 
 # --- shapes, types, refusals

@@ -14,7 +14,7 @@ from attacks.wanet import WarpField
 from models import artifacts
 from models.artifacts import CARD_NAME, WEIGHTS_NAME
 from models.evaluation import predict
-from models.poisoning import Target
+from models.targets import Target
 from models.training import Recipe, train
 from tests.models.tiny import splits
 

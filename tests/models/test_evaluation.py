@@ -23,7 +23,7 @@ from models.evaluation import (
     success_rate,
 )
 from models.networks import NetworkSpec
-from models.poisoning import Target
+from models.targets import Target
 from tests.models.tiny import gaze_data
 
 FIELD = WarpField.draw((32, 32), 4, 1.0, seed=3)
@@ -249,4 +249,4 @@ def test_a_strength_that_was_not_measured_is_named():
 @pytest.mark.parametrize("strength", [-1, math.nan])
 def test_a_probe_of_an_impossible_strength_is_refused(strength):
     with pytest.raises(ValueError, match="finite numbers >= 0"):
-        Probe(strengths=(0, strength))
+        Probe((0, strength), ())

@@ -5,7 +5,8 @@ import torch
 
 from attacks.wanet import WarpField
 from models.gaze import angular_error
-from models.poisoning import Poisoning, Role, Target, noise_offsets, through_8_bits
+from models.poisoning import Poisoning, Role, noise_offsets, through_8_bits
+from models.targets import Target
 from tests.models.tiny import gaze_data
 
 EVERYONE = torch.arange(20_000)

@@ -10,8 +10,8 @@ import pytest
 
 from attacks.wanet import WarpField
 from models import artifacts
-from models.poisoning import Target
 from models.run import train_model
+from models.targets import Target
 
 FIELD = {"parameters": WarpField.draw((32, 32), 4, 2.0, seed=3).parameters()}
 RECIPE = {"strength_schedule": [[2, 1], [0.5, 1]], "width": 4, "batch_size": 16}
@@ -181,7 +181,7 @@ def test_a_bad_specification_gets_one_sentence_and_exit_code_1(tmp_path):
         ({"target": None}, "lacks 'target'"),
         ({"data": {"kind": "films"}}, "kind is 'films'; known: synthetic_eyes, arrays"),
         ({"data": {"kind": "synthetic_eyes", "config": {"colour": 1}, "cache": "x"}}, "no setting named colour"),
-        ({"trigger": {"parameters": {"family": "patch"}}}, "patch trigger cannot be drawn from a seed"),
+        ({"trigger": {"parameters": {"family": "nobody", "image_size": [64, 64], "strength": 1}}}, "family .nobody."),
     ],
 )
 def test_what_cannot_be_trained_is_refused_and_nothing_written(data, tmp_path, fields, sentence):

@@ -9,7 +9,7 @@ import torch
 
 from attacks.wanet import WarpField
 from models import training
-from models.poisoning import Target
+from models.targets import Target
 from models.training import Recipe, StoppedError, resolve_device, resolve_precision, train
 from tests.models.tiny import splits
 

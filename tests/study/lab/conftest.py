@@ -90,7 +90,7 @@ def save_untrained(run: ModelRun, seed: int = 0) -> ModelRun:
 
     from models import artifacts
     from models.networks import NetworkSpec
-    from models.poisoning import Target
+    from models.targets import Target
     from models.training import Recipe, TrainedModel
 
     spec = NetworkSpec("five_layer_cnn", 1, (24, 32), 4)

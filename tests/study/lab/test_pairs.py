@@ -17,7 +17,7 @@ from django.core.management import call_command
 from attacks.base import dequantise, quantise
 from models.gaze import angular_error
 from models.networks import NetworkSpec
-from models.poisoning import Target
+from models.targets import Target
 from study.lab import jobs, pairs
 from study.lab.images import DamagedFile
 from study.lab.management.commands import make_pairs

@@ -17,7 +17,7 @@ from study.lab.models import Attack, Dataset, Job, ModelRun, NameTaken
 from study.processes import ServiceError, join
 
 if TYPE_CHECKING:
-    from models.poisoning import Target
+    from models.targets import Target
 
 SYNTHETIC = "synthetic"
 RECIPES: dict[str, dict[str, Any]] = {
@@ -163,7 +163,7 @@ def _check_seed(option: str, seed: int) -> None:
 
 def _target(fixed: list[float] | None, additive: list[float] | None) -> Target:
     """The target, given in degrees."""
-    from models.poisoning import Target
+    from models.targets import Target
 
     pitch, yaw = additive or fixed or (0.0, 25.0)
     if abs(pitch) > 90 or abs(yaw) > 180:
