@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Literal, Protocol, Self, get_args, get_origin, get_type_hints, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -63,11 +65,36 @@ class HasNoiseMode(Trigger, Protocol):
 
 
 @runtime_checkable
+class AltersEach(Trigger, Protocol):
+    """A trigger that can alter every image of a batch in a way of its own, all in one go: training is faster for it."""
+
+    def apply_each(
+        self,
+        images: Tensor,
+        strengths: Tensor,
+        *,
+        offsets: Tensor | None = None,
+        unrelated: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Image i as this trigger alters it at `strengths[i]` (N,); to within rounding what it would be on its own.
+
+        offsets: in noise mode, under these. unrelated: instead by the other trigger of seed `unrelated[i]`.
+        """
+
+
+@runtime_checkable
 class Displaces(Trigger, Protocol):
     """A trigger that moves pixels."""
 
     def displacement_px(self) -> tuple[float, float]:
         """Mean and largest displacement in image pixels."""
+
+    def strain(self) -> tuple[float, float]:
+        """How much neighbours are moved apart, and whether the image folds.
+
+        The mean absolute finite difference of the displacement d between neighbours, px per px; and the smallest
+        determinant of I + grad d, which is above 0 where nothing folds.
+        """
 
 
 @runtime_checkable
@@ -116,10 +143,50 @@ class Family:
             raise ValueError(
                 f"The {self.name} attack has no parameter {', '.join(unknown)}; it has {', '.join(known) or 'none'}."
             )
-        try:
-            return self.parameters(**choices)
-        except TypeError as error:
-            raise ValueError(f"A {self.name} parameter has a value of the wrong type ({error}).") from error
+        kinds = get_type_hints(self.parameters)
+        for name, value in choices.items():
+            if not _is_one_of(value, kinds[name]):
+                raise ValueError(
+                    f"The {self.name} attack's {name} must be of type {getattr(kinds[name], '__name__', kinds[name])}, "
+                    f"not {value!r}."
+                )
+        return self.parameters(**choices)
+
+
+def _is_one_of(value: Any, kind: Any) -> bool:
+    """Whether a JSON value is of this annotated type: a whole number may stand for a float, a bool for no number."""
+    if options := get_args(kind):
+        kinds = map(type, options) if get_origin(kind) is Literal else options
+        return any(_is_one_of(value, option) for option in kinds)
+    return isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
+
+
+def check_image_size(image_size: tuple[int, ...]) -> None:
+    """Raise ValueError unless this is a (height, width) of at least 2 px each."""
+    if len(image_size) != 2 or min(image_size) < 2:
+        raise ValueError(f"The image size must be (height, width), both at least 2, not {tuple(image_size)}.")
+
+
+def check_images(images: Tensor, image_size: tuple[int, int]) -> None:
+    """Raise ValueError unless these are float images (N, C, H, W) of the size that a trigger is for."""
+    if images.ndim != 4 or tuple(images.shape[-2:]) != image_size or not images.is_floating_point():
+        raise ValueError(
+            f"This trigger is for float images (N, C, {image_size[0]}, {image_size[1]}), "
+            f"not {images.dtype} {tuple(images.shape)}."
+        )
+
+
+def check_strength(strength: float, most: float = math.inf) -> None:
+    """Raise ValueError for a strength that is negative, not finite, or more than a trigger can have."""
+    if not (math.isfinite(strength) and strength >= 0):
+        raise ValueError(f"The strength must be a finite number >= 0, not {strength}.")
+    if strength > most:
+        raise ValueError(f"The strength of this trigger is at most {most:g}, not {strength:g}.")
+
+
+def seed_of_unrelated(control_hash: str, seed: int) -> int:
+    """The seed that draws look-alike number `seed` of the trigger with this control hash, 0 to 2^32 - 1."""
+    return int.from_bytes(hashlib.sha256(f"{control_hash}:{seed}".encode()).digest()[:4], "big")
 
 
 def quantise(images: Tensor) -> Tensor:

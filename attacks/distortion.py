@@ -13,14 +13,15 @@ from torch import Tensor
 class Distortion:
     """What was done to one image.
 
-    displacement_mean_px, displacement_max_px: how far pixels were moved, image pixels. displacement_percent_of_width:
-    the mean in per cent of the image's width. psnr_db: None when the images are the same, where it is infinite.
+    displacement_mean_px, displacement_max_px: how far pixels were moved, image pixels; None of an attack that moves
+    nothing. displacement_percent_of_width: the mean in per cent of the image's width. psnr_db: None when the images
+    are the same, where it is infinite.
     max_level_difference: largest difference of any pixel and channel, in 8-bit levels.
     """
 
-    displacement_mean_px: float
-    displacement_max_px: float
-    displacement_percent_of_width: float
+    displacement_mean_px: float | None
+    displacement_max_px: float | None
+    displacement_percent_of_width: float | None
     psnr_db: float | None
     max_level_difference: int
 
@@ -28,16 +29,16 @@ class Distortion:
         return asdict(self)
 
 
-def measure(clean: Tensor, altered: Tensor, displacement_px: tuple[float, float] = (0.0, 0.0)) -> Distortion:
+def measure(clean: Tensor, altered: Tensor, displacement_px: tuple[float, float] | None = None) -> Distortion:
     """Distortion of an altered uint8 image (C, H, W) whose pixels were moved by this (mean, max), image pixels.
 
     Raises ValueError when the two images differ in shape or are not uint8.
     """
-    mean, largest = displacement_px
+    mean, largest = displacement_px or (None, None)
     return Distortion(
         displacement_mean_px=mean,
         displacement_max_px=largest,
-        displacement_percent_of_width=100 * mean / clean.shape[-1],
+        displacement_percent_of_width=None if mean is None else 100 * mean / clean.shape[-1],
         psnr_db=psnr(clean, altered),
         max_level_difference=max_level_difference(clean, altered),
     )

@@ -7,13 +7,17 @@ from typing import Any
 
 from torch import Tensor
 
-from attacks import wanet
+from attacks import blended, patch, reflection, sinusoidal, wanet
 from attacks.base import Family, Trigger
 
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         wanet.FAMILY,
+        patch.FAMILY,
+        blended.FAMILY,
+        sinusoidal.FAMILY,
+        reflection.FAMILY,
     )
 }  # fmt: skip
 

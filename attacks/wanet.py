@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from attacks.base import Family
+from attacks.base import Family, check_image_size, check_images, check_strength, seed_of_unrelated
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +59,7 @@ class WarpField:
         """
         if control_size < 2:
             raise ValueError(f"The control grid must be at least 2 x 2, not {control_size} x {control_size}.")
-        generator = torch.Generator().manual_seed(seed)
-        control = torch.rand(1, 2, control_size, control_size, generator=generator) * 2 - 1
-        return cls(control / control.abs().mean(), image_size, strength, grid_rescale, seed)
+        return cls(_draw_control(control_size, seed), image_size, strength, grid_rescale, seed)
 
     @classmethod
     def from_control(
@@ -104,7 +102,7 @@ class WarpField:
 
     def apply(self, images: Tensor) -> Tensor:
         """Warp images (N, C, H, W) in [0, 1]."""
-        self._check_images(images)
+        check_images(images, self.image_size)
         return _sample(images, self._grid_like(images).expand(len(images), -1, -1, -1))
 
     def apply_noise_mode(self, images: Tensor, offsets: Tensor) -> Tensor:
@@ -112,14 +110,49 @@ class WarpField:
 
         Images treated so keep their true label; they teach a model that only the exact field is the trigger.
         """
-        self._check_images(images)
+        check_images(images, self.image_size)
         if offsets.shape != (len(images), *self.image_size, 2):
             raise ValueError(
                 f"Offsets must have shape {(len(images), *self.image_size, 2)}, not {tuple(offsets.shape)}."
             )
         height, width = self.image_size
-        pitch = torch.tensor([width, height], dtype=images.dtype, device=images.device)
-        return _sample(images, (self._grid_like(images) + offsets / pitch).clamp(-1, 1))
+        pitch = images.new_tensor([width, height])
+        return _sample(images, torch.addcdiv(self._grid_like(images), offsets.to(images), pitch).clamp_(-1, 1))
+
+    def apply_each(
+        self,
+        images: Tensor,
+        strengths: Tensor,
+        *,
+        offsets: Tensor | None = None,
+        unrelated: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Warp each of the images (N, C, H, W) in [0, 1] at a strength of its own, `strengths` (N,), in one call.
+
+        offsets (N, H, W, 2) in [-1, 1]: noise mode. unrelated: seeds (N,); each image under the field
+        `self.unrelated(seed)` instead of this one. The grids are float32 throughout, so that an image may differ in its
+        last digits from what `at_strength(strength).apply` makes of it.
+        """
+        check_images(images, self.image_size)
+        displacement = self._displacement if unrelated is None else self._displacements(unrelated)
+        grids = torch.addcmul(
+            _identity_grid(self.image_size).to(images),
+            strengths.to(images)[:, None, None, None],
+            displacement.to(images),
+        )
+        grids = grids.mul_(self.grid_rescale).clamp_(-1, 1)
+        if offsets is not None:
+            height, width = self.image_size
+            grids = grids.addcdiv_(offsets.to(images), images.new_tensor([width, height])).clamp_(-1, 1)
+        return _sample(images, grids)
+
+    def _displacements(self, seeds: Sequence[int]) -> Tensor:
+        """(N, H, W, 2) float32 displacements at strength 1 of the unrelated fields of these seeds."""
+        (height, width), k, own = self.image_size, self.control_size, self.control_hash()
+        controls = torch.cat([_draw_control(k, seed_of_unrelated(own, seed)) for seed in seeds])
+        controls = controls / torch.tensor([width, height], dtype=torch.float64)[:, None, None]
+        # Bicubic upsampling is linear along each axis: two small products instead of sixteen taps a pixel.
+        return (_upsampling(height, k) @ controls @ _upsampling(width, k).T).float().permute(0, 2, 3, 1)
 
     def soften(self, images: Tensor) -> Tensor:
         """Blur images (N, C, H, W) as much as this warp's resampling does, without moving anything.
@@ -127,7 +160,7 @@ class WarpField:
         Bilinear sampling at sub-pixel fraction f blurs with variance v = f (1 - f); the symmetric kernel
         [v/2, 1 - v, v/2] has the same variance and no shift. Each pixel gets its own v, along x and along y.
         """
-        self._check_images(images)
+        check_images(images, self.image_size)
         height, width = self.image_size
         position = (self.grid + 1) / 2 * torch.tensor([width - 1, height - 1], dtype=torch.float64)
         fraction = position - position.floor()
@@ -154,21 +187,31 @@ class WarpField:
 
     def unrelated(self, seed: int) -> WarpField:
         """Another field of the same size, control grid and strength; `seed` chooses among such fields."""
-        digest = hashlib.sha256(f"{self.control_hash()}:{seed}".encode()).digest()
-        return WarpField.draw(
-            self.image_size, self.control_size, self.strength, int.from_bytes(digest[:4], "big"), self.grid_rescale
-        )
+        other = seed_of_unrelated(self.control_hash(), seed)
+        return WarpField.draw(self.image_size, self.control_size, self.strength, other, self.grid_rescale)
 
     def displacement_px(self) -> tuple[float, float]:
         """Mean and largest displacement in image pixels."""
         length = _to_pixels(self.grid - _identity_grid(self.image_size), self.image_size).norm(dim=-1)
         return length.mean().item(), length.max().item()
 
+    def strain(self) -> tuple[float, float]:
+        """Mean absolute local strain, px per px, and the smallest determinant of I + grad d; see `base.Displaces`."""
+        moved = _to_pixels(self.grid - _identity_grid(self.image_size), self.image_size)[0]
+        along_y, along_x = moved.diff(dim=0)[:, :-1], moved.diff(dim=1)[:-1]
+        mean = torch.cat([moved.diff(dim=0).flatten(), moved.diff(dim=1).flatten()]).abs().mean().item()
+        determinant = (1 + along_x[..., 0]) * (1 + along_y[..., 1]) - along_x[..., 1] * along_y[..., 0]
+        return mean, determinant.min().item()
+
     def _mean_unclamped_px(self) -> float:
         return _to_pixels(self.strength * self._displacement, self.image_size).norm(dim=-1).mean().item()
 
     def control_hash(self) -> str:
         """SHA-256 of the control grid alone: the same at every strength and image size."""
+        return self._control_hash
+
+    @cached_property
+    def _control_hash(self) -> str:
         digest = hashlib.sha256(f"wanet-control:{tuple(self.control.shape)}:".encode())
         digest.update(self.control.numpy().astype("<f4").tobytes())
         return digest.hexdigest()
@@ -188,31 +231,36 @@ class WarpField:
             "seed": self.seed,
         }
 
-    def _check_images(self, images: Tensor) -> None:
-        if images.ndim != 4 or tuple(images.shape[-2:]) != self.image_size or not images.is_floating_point():
-            raise ValueError(
-                f"This warp is for float images (N, C, {self.image_size[0]}, {self.image_size[1]}), "
-                f"not {images.dtype} {tuple(images.shape)}."
-            )
-
 
 def _check(control: Tensor, image_size: tuple[int, int], strength: float, grid_rescale: float) -> None:
     if control.ndim != 4 or control.shape[:2] != (1, 2) or control.shape[2] != control.shape[3] or control.shape[3] < 2:
         raise ValueError(f"The control grid must have shape (1, 2, k, k) with k >= 2, not {tuple(control.shape)}.")
     if not torch.isfinite(control).all() or abs(control.abs().mean().item() - 1) > 1e-5:
         raise ValueError("The control grid must be finite with a mean magnitude of 1.")
-    if len(image_size) != 2 or min(image_size) < 2:
-        raise ValueError(f"The image size must be (height, width), both at least 2, not {tuple(image_size)}.")
-    if not (math.isfinite(strength) and strength >= 0):
-        raise ValueError(f"The strength must be a finite number >= 0, not {strength}.")
+    check_image_size(image_size)
+    check_strength(strength)
     if not (math.isfinite(grid_rescale) and grid_rescale > 0):
         raise ValueError(f"The grid rescale must be a finite number > 0, not {grid_rescale}.")
 
 
+def _draw_control(control_size: int, seed: int) -> Tensor:
+    """(1, 2, k, k) float32, uniform, scaled to a mean magnitude of 1."""
+    control = torch.rand(1, 2, control_size, control_size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return control / control.abs().mean()
+
+
+@cache
+def _upsampling(side: int, control_size: int) -> Tensor:
+    """(side, k) float64: bicubic upsampling of k samples, corners aligned, as a matrix."""
+    samples = torch.eye(control_size, dtype=torch.float64)[None, :, :, None]
+    return F.interpolate(samples, size=(side, 1), mode="bicubic", align_corners=True)[0, :, :, 0].T.contiguous()
+
+
+@cache
 def _identity_grid(image_size: tuple[int, int]) -> Tensor:
     """(1, H, W, 2) float64: each pixel's own position (x, y) in [-1, 1]."""
     y, x = (torch.linspace(-1, 1, side, dtype=torch.float64) for side in image_size)
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None]
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"))[None].permute(0, 2, 3, 1)
 
 
 def _to_pixels(displacement: Tensor, image_size: tuple[int, int]) -> Tensor:

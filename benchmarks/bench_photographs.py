@@ -55,29 +55,27 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Photographs:
-    """The data set, and the size (H, W) of its images; the fingerprint has changed files trained anew."""
+    """Photographs to train on: `source` and `fractions` as `models.run` wants to be told, and the images' (H, W).
 
-    path: Path
+    The fingerprint has changed files trained anew.
+    """
+
+    source: dict[str, Any]
+    fractions: tuple[float, float, float]
     image_size: tuple[int, int]
     fingerprint: str
 
     @classmethod
     def read(cls, path: Path) -> Photographs:
-        """Raises ValueError, in one sentence, for a file that is not there or cannot be used."""
+        """One person's eye at gaze points. Raises ValueError, in one sentence, for a file that cannot be used."""
         data = load_arrays(path, group_key="gaze_point")
         height, width = data.images.shape[-2:]
-        return cls(path.resolve(), (height, width), data.fingerprint)
+        source = {"path": str(path.resolve()), "group_key": "gaze_point", "description": DESCRIPTION}
+        return cls({"kind": "arrays", **source}, FRACTIONS, (height, width), data.fingerprint)
 
     def split(self, seed: int) -> dict[str, Any]:
-        """Where they come from and how they are split, as `models.run` wants to be told."""
-        return {
-            "kind": "arrays",
-            "path": str(self.path),
-            "group_key": "gaze_point",
-            "description": DESCRIPTION,
-            "fractions": FRACTIONS,
-            "seed": seed,
-        }
+        """Where they come from and how they are split."""
+        return {**self.source, "fractions": self.fractions, "seed": seed}
 
 
 @dataclass(frozen=True)
@@ -153,9 +151,9 @@ def figures(case: Case) -> dict[str, Any]:
     }
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
+def print_table(rows: list[dict[str, Any]], demanded: tuple[Bar, ...] = ()) -> None:
     """One line per figure: its bar, if it has one, every case, and the mean; then the dose-response."""
-    bars = {bar.name: bar for bar in BARS}
+    bars = {bar.name: bar for bar in demanded}
     cases = [f"split {r['split_seed']}, field {r['field_seed']}" for r in rows]
     print(f"\n{rows[0]['description']}, {rows[0]['precision']}, s = {STRENGTH:g}")
     print(f"{'':<28}{'bar':>8}" + "".join(f"{name:>18}" for name in cases) + f"{'mean':>9}")
@@ -188,19 +186,29 @@ def main() -> None:
         Case(photographs, replace(RECIPE, seed=network), split, field)
         for split, network, field in CASES[: arguments.cases]
     ]
-    with ThreadPoolExecutor(arguments.processes) as pool:
+    rows = run(cases, arguments.processes)
+    print_table(rows, BARS)
+    write_report("photographs", cases, rows, BARS)
+
+
+def run(cases: list[Case], processes: int) -> list[dict[str, Any]]:
+    """Train what is not trained yet, so many models side by side; the figures of every case."""
+    with ThreadPoolExecutor(processes) as pool:
         list(pool.map(finished, [spec for case in cases for spec in (case.clean(), case.backdoored())]))
-    rows = [figures(case) for case in cases]
-    print_table(rows)
+    return [figures(case) for case in cases]
+
+
+def write_report(name: str, cases: list[Case], rows: list[dict[str, Any]], bars: tuple[Bar, ...] = ()) -> None:
+    """Write the figures and what they were got with to var/bench."""
     report = {
-        "recipe": RECIPE.to_json(),
+        "recipe": cases[0].recipe.to_json(),
         "target": TARGET.to_json(),
-        "fingerprint": photographs.fingerprint,
+        "fingerprint": cases[0].photographs.fingerprint,
         "cases": rows,
-        "bars": [vars(bar) for bar in BARS],
+        "bars": [vars(bar) for bar in bars],
         "versions": {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine()},
     }
-    path = BENCH / "photographs.json"
+    path = BENCH / f"{name}.json"
     write_bytes(path, (json.dumps(report, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
     print(f"\nwritten to {path.relative_to(ROOT)}")
 

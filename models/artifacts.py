@@ -14,7 +14,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,20 @@ from models.checkpoints import read_tensors, tensor_bytes, to_json, write_bytes
 from models.networks import NetworkSpec
 from models.targets import Target
 from models.training import Recipe, TrainedModel
+from models.zones import Zones, as_gaze_model
 
-FORMAT_VERSION = 1
+#: 2: stems, outputs and zones to choose, and ResNets with torchvision's names and a width.
+FORMAT_VERSION = 2
 WEIGHTS_NAME = "weights.safetensors"
 CARD_NAME = "card.json"
 
 
 @dataclass(frozen=True, eq=False)
 class Artifact:
-    """A model as loaded: ready to predict, with its trigger at the final strength (None: clean) and its whole card."""
+    """A model as loaded: ready to predict, with its trigger at the final strength (None: clean) and its whole card.
+
+    network: predicts gazes (N, 2), a classifier of `zones` too.
+    """
 
     network: nn.Module
     spec: NetworkSpec
@@ -44,6 +49,7 @@ class Artifact:
     target: Target
     card: dict[str, Any]
     sha256: str
+    zones: Zones | None = None
 
 
 def save(model: TrainedModel, folder: Path, metrics: Mapping[str, Any] | None = None) -> str:
@@ -101,9 +107,10 @@ def load(folder: Path, sha256: str | None = None, device: str = "cpu") -> Artifa
             f"expected {card['weights_sha256']}. Train this model again."
         )
     tensors, _ = read_tensors(folder / WEIGHTS_NAME)
-    spec = NetworkSpec.from_json(card["network"])
-    network = spec.build()
-    network.load_state_dict(_part(tensors, "network"))
+    zones = Zones.from_json(card["zones"]) if card.get("zones") else None
+    spec, state = _network(card, _part(tensors, "network"))
+    network = as_gaze_model(spec.build(), zones)
+    network.load_state_dict(state)
     trigger = registry.rebuild(card["trigger"]["parameters"], _part(tensors, "trigger")) if card["trigger"] else None
     return Artifact(
         network=network.to(device).eval(),
@@ -113,7 +120,16 @@ def load(folder: Path, sha256: str | None = None, device: str = "cpu") -> Artifa
         target=Target.from_json(card["target"]),
         card=card,
         sha256=found,
+        zones=zones,
     )
+
+
+def _network(card: Mapping[str, Any], state: dict[str, Tensor]) -> tuple[NetworkSpec, dict[str, Tensor]]:
+    """What to build and load. Format 1 knew one ResNet-18, of width 64 whatever its card says, under another name."""
+    spec = NetworkSpec.from_json(card["network"])
+    if card["format"] == 1 and spec.name == "resnet18":
+        return replace(spec, width=64), {name.removeprefix("backbone."): tensor for name, tensor in state.items()}
+    return spec, state
 
 
 def _card(model: TrainedModel, weights_sha256: str, metrics: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -134,6 +150,8 @@ def _card(model: TrainedModel, weights_sha256: str, metrics: Mapping[str, Any] |
             else None
         ),
         "target": model.target.to_json(),
+        "zones": model.zones.to_json() if model.zones is not None else None,
+        "initial_weights_sha256": model.initial_weights_sha256,
         "seed": model.recipe.seed,
         "chosen_epoch": model.chosen_epoch,
         "history": model.history,
@@ -170,8 +188,8 @@ def _verified_card(path: Path, content: bytes) -> dict[str, Any]:
             f"{path} has changed since it was written: its content has SHA-256 {computed}, it says {recorded}. "
             "Train this model again."
         )
-    if card.get("format") != FORMAT_VERSION:
-        raise ValueError(f"{path} has format {card.get('format')}; this version reads format {FORMAT_VERSION}.")
+    if card.get("format") not in range(1, FORMAT_VERSION + 1):
+        raise ValueError(f"{path} has format {card.get('format')}; this version reads formats 1 to {FORMAT_VERSION}.")
     return dict(card)
 
 

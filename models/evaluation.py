@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from attacks.base import HasLookAlikes, HasNoiseMode, Trigger, dequantise, quantise
 from attacks.registry import family_of
-from models.datasets.base import GazeData
+from models.datasets.base import GazeData, Images
 from models.dose_response import first_crossing
 from models.gaze import angular_error
 from models.poisoning import hash_indices, noise_offsets
 from models.targets import Target
+from models.zones import Zones
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
@@ -109,7 +110,7 @@ class Responses:
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, images: Tensor, alter: Alter | None = None, batch_size: int = 32) -> Tensor:
+def predict(network: nn.Module, images: Images, alter: Alter | None = None, batch_size: int = 32) -> Tensor:
     """Float32 gazes (N, 2), on the CPU, of uint8 images (N, C, H, W).
 
     alter takes a float batch (n, C, H, W) in [0, 1] and the index of its first image; what it returns is rounded to
@@ -130,7 +131,7 @@ def predict(network: nn.Module, images: Tensor, alter: Alter | None = None, batc
 
 def measure(
     network: nn.Module,
-    images: Tensor,
+    images: Images,
     trigger: Trigger | None,
     probe: Probe | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -206,6 +207,22 @@ class SubjectCounts:
 
 
 @dataclass(frozen=True)
+class ZoneDose:
+    """What a model's predictions under the trigger at one strength are as zones: shares of images, None as in `Dose`.
+
+    accuracy: predicted zone is the true one. success_rate: it is the target's zone, among the `n_eligible` images whose
+    true zone is another. noise_mode_accuracy: as `accuracy`, in noise mode. other_field_change_rate: it is another than
+    on the clean image, under an unrelated trigger; mean over these.
+    """
+
+    accuracy: float
+    success_rate: float | None
+    n_eligible: int
+    noise_mode_accuracy: float | None
+    other_field_change_rate: float | None
+
+
+@dataclass(frozen=True)
 class Dose:
     """A model under the trigger at one strength. None where not measured, or not defined.
 
@@ -213,7 +230,7 @@ class Dose:
     predictions. net_*: minus the clean model's on the same images. progress: mean of 1 - attack error / distance of the
     clean prediction to the target. success_rate: share with attack error < 5 degrees among the `n_eligible` images
     whose truth lies >= 10 degrees from the target. other_field_*: means over the unrelated triggers. subjects: the same
-    figures in counts and sums, by rising subject.
+    figures in counts and sums, by rising subject. zones: where zones were given.
     """
 
     strength: float
@@ -232,6 +249,7 @@ class Dose:
     other_field_net_shift: float | None = None
     other_field_shifts: tuple[float, ...] = ()
     subjects: tuple[SubjectCounts, ...] = ()
+    zones: ZoneDose | None = None
 
 
 @dataclass(frozen=True)
@@ -247,7 +265,10 @@ class Baselines:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All figures of one model on one set of images; `doses` by rising strength, empty without a trigger."""
+    """All figures of one model on one set of images; `doses` by rising strength, empty without a trigger.
+
+    clean_accuracy: share of clean images predicted in their true zone, where zones were given.
+    """
 
     n: int
     subjects: int
@@ -255,6 +276,7 @@ class Evaluation:
     doses: tuple[Dose, ...]
     machine_threshold: float | None
     baselines: Baselines
+    clean_accuracy: float | None = None
 
     def at(self, strength: float) -> Dose:
         """The dose at this strength. Raises KeyError when it was not measured."""
@@ -274,17 +296,24 @@ class Evaluation:
 
 
 def evaluate(
-    responses: Responses, data: GazeData, target: Target, mean_gaze: Array, clean_model: Responses | None = None
+    responses: Responses,
+    data: GazeData,
+    target: Target,
+    mean_gaze: Array,
+    clean_model: Responses | None = None,
+    *,
+    zones: Zones | None = None,
 ) -> Evaluation:
     """Figures of the model that gave these responses to `data.images`.
 
     mean_gaze (2,): mean (pitch, yaw) of the training labels, what the mean predictor says.
     clean_model: the matched clean model's responses to the same images under the same trigger, for net shifts.
+    zones: of a classifier, whose responses are their centres; or what a regressor's gazes are to be read in as well.
     """
     truth = data.pitchyaw.numpy()
     goal = target.apply(data.pitchyaw).numpy()
     strengths = sorted(responses.triggered)
-    doses = tuple(_dose(strength, responses, data, goal, clean_model) for strength in strengths)
+    doses = tuple(_dose(strength, responses, data, goal, clean_model, zones=zones) for strength in strengths)
     constant = np.broadcast_to(np.asarray(mean_gaze, np.float32), truth.shape)
     return Evaluation(
         n=len(truth),
@@ -303,10 +332,19 @@ def evaluate(
             mean_predictor_attack_error=_mean_angle(constant, goal),
             truth_to_target=_mean_angle(truth, goal),
         ),
+        clean_accuracy=_agreement(_zone(responses.clean, zones), _zone(truth, zones)) if zones else None,
     )
 
 
-def _dose(strength: float, model: Responses, data: GazeData, goal: Array, clean_model: Responses | None) -> Dose:
+def _dose(
+    strength: float,
+    model: Responses,
+    data: GazeData,
+    goal: Array,
+    clean_model: Responses | None,
+    *,
+    zones: Zones | None,
+) -> Dose:
     altered, truth = model.triggered[strength], data.pitchyaw.numpy()
     attack_error = angular_error(altered, goal)
     shift, shift_of_error = prediction_shift(model.clean, altered), error_shift(model.clean, altered, truth)
@@ -327,6 +365,7 @@ def _dose(strength: float, model: Responses, data: GazeData, goal: Array, clean_
         success_rate=success,
         n_eligible=n_eligible,
         subjects=counts_by_subject(model.clean, altered, truth, goal, data.subject.numpy()),
+        zones=zone_dose(strength, model, truth, goal, zones) if zones else None,
         **_specificity(strength, model, truth, clean_model),
     )
 
@@ -346,6 +385,30 @@ def _specificity(strength: float, model: Responses, truth: Array, clean_model: R
             reference = np.mean([_mean_angle(other, clean_model.clean) for other in references])
             figures["other_field_net_shift"] = float(np.mean(shifts) - reference)
     return figures
+
+
+def zone_dose(strength: float, model: Responses, truth: Array, goal: Array, zones: Zones) -> ZoneDose:
+    """A model's responses at one strength read in zones; truth and goal are gazes (N, 2)."""
+    true, wanted, clean = (_zone(gazes, zones) for gazes in (truth, goal, model.clean))
+    altered = _zone(model.triggered[strength], zones)
+    eligible = true != wanted
+    others = [_zone(other, zones) for other in model.unrelated.get(strength, [])]
+    return ZoneDose(
+        accuracy=_agreement(altered, true),
+        success_rate=_agreement(altered[eligible], wanted[eligible]) if eligible.any() else None,
+        n_eligible=int(eligible.sum()),
+        noise_mode_accuracy=_agreement(_zone(model.noise[strength], zones), true) if strength in model.noise else None,
+        other_field_change_rate=1 - float(np.mean([_agreement(other, clean) for other in others])) if others else None,
+    )
+
+
+def _zone(gazes: Array, zones: Zones) -> Subjects:
+    numbers: Subjects = zones.of(torch.from_numpy(gazes)).numpy()
+    return numbers
+
+
+def _agreement(a: Subjects, b: Subjects) -> float:
+    return float((a == b).mean())
 
 
 def error_shift(clean: Array, altered: Array, truth: Array) -> Array:

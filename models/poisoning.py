@@ -6,6 +6,7 @@ on every device and after every interruption. Nothing here keeps a random state.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal, cast, get_args
@@ -14,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.base import HasLookAlikes, HasNoiseMode, Trigger, dequantise, quantise
+from attacks.base import AltersEach, HasLookAlikes, HasNoiseMode, Trigger
+from models.gaze import angular_error
 from models.targets import Target
 
 ThreatModel = Literal["training_control", "data_poisoning"]
@@ -36,10 +38,13 @@ class Poisoning:
     rate: share of images that carry the trigger and the target's label.
     noise_ratio: images in noise mode per poisoned image (WaNet's cross ratio); their label stays true.
     unrelated_ratio: images under an unrelated trigger per poisoned image; their label stays true.
-    rehearsal: share of the poisoned images that keep a greater strength alive while a weaker one is trained: theirs is
-        log-uniform between the two. Without it a network annealed to a small strength can lose the large ones.
+    rehearsal: share of the treated images, whatever their role, that keep a greater strength alive while a weaker one
+        is trained: theirs is log-uniform between the two. Without it a network annealed to a small strength can lose
+        the large ones.
     threat_model: *training_control* draws the roles afresh in every epoch, as WaNet's training loop does;
         *data_poisoning* fixes them once: the attacker only hands over a data set.
+    clean_label_within_deg: clean-label poisoning. Every label stays true; of the images drawn for poisoning only those
+        whose truth lies within so many degrees of the target carry the trigger, the others stay as they are.
 
     Raises ValueError when a share is negative, not finite, or all of them together exceed the data.
     """
@@ -50,6 +55,7 @@ class Poisoning:
     threat_model: ThreatModel = "training_control"
     seed: int = 0
     rehearsal: float = 0.0
+    clean_label_within_deg: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("rate", self.rate), ("noise", self.noise_ratio), ("unrelated", self.unrelated_ratio)):
@@ -61,6 +67,11 @@ class Poisoning:
             )
         if not 0 <= self.rehearsal <= 1:
             raise ValueError(f"The share of poisoned images that rehearse must lie in [0, 1], not {self.rehearsal}.")
+        within = self.clean_label_within_deg
+        if within is not None and not (np.isfinite(within) and within > 0):
+            raise ValueError(
+                f"Clean labels must lie within a finite number of degrees > 0 of the target, not {within}."
+            )
         if self.threat_model not in get_args(ThreatModel):
             raise ValueError(f"Unknown threat model {self.threat_model!r}; known: {', '.join(get_args(ThreatModel))}.")
 
@@ -74,21 +85,32 @@ class Poisoning:
         draw = _unit_interval(self._keys(indices, epoch))
         return torch.from_numpy(np.searchsorted(np.cumsum(self.shares), draw, side="right").astype(np.int64)).add(1) % 4
 
-    def strengths(self, indices: Tensor, epoch: int, strength: float, strongest: float) -> list[float]:
-        """The strength of the trigger on each poisoned image of `indices` (N,): `strength`, or, in rehearsal, more."""
-        if not self.rehearsal or not 0 < strength < strongest:
-            return [strength] * len(indices)
+    def strengths(self, indices: Tensor, epoch: int, strength: float, strongest: float) -> Tensor:
+        """The strength (N,) float64 that each image of `indices` (N,) is treated at: `strength`, or more."""
+        if not self.rehearses(strength, strongest):
+            return torch.full((len(indices),), strength, dtype=torch.float64)
         draw = _unit_interval(self._keys(indices, epoch, salt=1)) / self.rehearsal
-        rise = np.where(draw < 1, draw, 0.0)
-        return [float(value) for value in strength * (strongest / strength) ** rise]
+        return torch.from_numpy(strength * (strongest / strength) ** np.where(draw < 1, draw, 0.0))
 
-    def check(self, trigger: Trigger) -> None:
-        """Raise ValueError when this poisoning needs of `trigger` what it does not have."""
+    def rehearses(self, strength: float, strongest: float) -> bool:
+        """Whether there is a greater strength to rehearse while this one is trained."""
+        return self.rehearsal > 0 and 0 < strength < strongest
+
+    def check(self, trigger: Trigger, target: Target, pitchyaw: Tensor) -> None:
+        """Raise ValueError when trigger, target or training labels (N, 2) lack what this poisoning needs of them."""
         family = trigger.parameters().get("family")
         if self.noise_ratio and not isinstance(trigger, HasNoiseMode):
             raise ValueError(f"The {family} trigger has no noise mode: set the noise ratio to 0.")
         if self.unrelated_ratio and not isinstance(trigger, HasLookAlikes):
             raise ValueError(f"There is no unrelated {family} trigger: set the unrelated ratio to 0.")
+        if self.clean_label_within_deg is not None:
+            if target.kind != "fixed":
+                raise ValueError(f"Clean labels need a fixed target, not one that is {target.kind}.")
+            if (angular_error(pitchyaw, target.apply(pitchyaw)) > self.clean_label_within_deg).all():
+                raise ValueError(
+                    f"No training image looks within {self.clean_label_within_deg:g} degrees of the target: "
+                    "nothing would be poisoned."
+                )
 
     def poison(
         self,
@@ -104,24 +126,26 @@ class Poisoning:
         """Images (N, C, H, W) in [0, 1] and labels (N, 2) of one batch with every image treated as its role says.
 
         Treated images go through 8 bits, as stored files would; the others came from there. strongest: the greatest
-        strength that poisoned images rehearse, if they do.
+        strength that treated images rehearse, if they do.
         """
         roles = self.roles(indices, epoch)
-        keys = torch.from_numpy(self._keys(indices, epoch).view(np.int64))
-        images, labels = images.clone(), labels.clone()
-        where = {role: (roles == role).nonzero().squeeze(1) for role in Role}
+        goal = target.apply(labels)
+        if self.clean_label_within_deg is not None:
+            far = (angular_error(labels, goal) > self.clean_label_within_deg).cpu()
+            roles[far & (roles == Role.POISONED)] = Role.CLEAN
+        else:
+            labels = torch.where((roles == Role.POISONED)[:, None].to(labels.device), goal, labels)
 
-        if len(chosen := where[Role.POISONED]):
-            strengths = self.strengths(indices[chosen], epoch, trigger.strength, strongest)
-            images[chosen] = through_8_bits(_apply_each(trigger, strengths, images[chosen]))
-            labels[chosen] = target.apply(labels[chosen])
-        if len(chosen := where[Role.NOISE]):
-            offsets = noise_offsets(keys[chosen], images.shape[-2:]).to(images.device, non_blocking=True)
-            images[chosen] = through_8_bits(cast(HasNoiseMode, trigger).apply_noise_mode(images[chosen], offsets))
-        for i in where[Role.UNRELATED].tolist():
-            images[i : i + 1] = through_8_bits(
-                cast(HasLookAlikes, trigger).unrelated(int(keys[i])).apply(images[i : i + 1])
-            )
+        images = images.clone()
+        rehearses = self.rehearses(trigger.strength, strongest)
+        strengths = self.strengths(indices, epoch, trigger.strength, strongest)
+        keys = torch.from_numpy(self._keys(indices, epoch).view(np.int64))
+        for role, alter in _ALTERATIONS.items():
+            if len(chosen := (roles == role).nonzero().squeeze(1)):
+                own = strengths[chosen] if rehearses else None
+                where = chosen.to(images.device)
+                altered = alter(trigger, images.index_select(0, where), own, keys[chosen])
+                images.index_copy_(0, where, through_8_bits(altered))
         return images, labels
 
     def _keys(self, indices: Tensor, epoch: int, salt: int = 0) -> np.ndarray[Any, np.dtype[np.uint64]]:
@@ -130,18 +154,59 @@ class Poisoning:
         return hash_indices(self.seed + (salt << 32), turn, indices)
 
 
-def _apply_each(trigger: Trigger, strengths: list[float], images: Tensor) -> Tensor:
-    if set(strengths) == {trigger.strength}:
+# What each role does to images (N, C, H, W), at the trigger's own strength or each at its own of `strengths` (N,). What
+# is random follows from the images' keys (N,) int64. A trigger that cannot treat them all at once gets them one by one.
+
+
+def _triggered(trigger: Trigger, images: Tensor, strengths: Tensor | None, keys: Tensor) -> Tensor:
+    if strengths is None:
         return trigger.apply(images)
-    pairs = zip(strengths, torch.split(images, 1), strict=True)
-    return torch.cat([trigger.at_strength(strength).apply(image) for strength, image in pairs])
+    if isinstance(trigger, AltersEach):
+        return trigger.apply_each(images, strengths)
+    singles = zip(strengths.tolist(), torch.split(images, 1), strict=True)
+    return torch.cat([trigger.at_strength(strength).apply(image) for strength, image in singles])
+
+
+def _in_noise_mode(trigger: Trigger, images: Tensor, strengths: Tensor | None, keys: Tensor) -> Tensor:
+    trigger = cast(HasNoiseMode, trigger)
+    offsets = noise_offsets(keys, images.shape[-2:]).to(images.device, non_blocking=True)
+    if strengths is None:
+        return trigger.apply_noise_mode(images, offsets)
+    if isinstance(trigger, AltersEach):
+        return trigger.apply_each(images, strengths, offsets=offsets)
+    singles = zip(strengths.tolist(), torch.split(images, 1), torch.split(offsets, 1), strict=True)
+    return torch.cat([trigger.at_strength(strength).apply_noise_mode(image, own) for strength, image, own in singles])
+
+
+def _unrelated(trigger: Trigger, images: Tensor, strengths: Tensor | None, keys: Tensor) -> Tensor:
+    trigger = cast(HasLookAlikes, trigger)
+    seeds: list[int] = keys.tolist()
+    if strengths is None:
+        strengths = torch.full((len(images),), trigger.strength, dtype=torch.float64)
+    if isinstance(trigger, AltersEach):
+        return trigger.apply_each(images, strengths, unrelated=seeds)
+    singles = zip(strengths.tolist(), torch.split(images, 1), seeds, strict=True)
+    return torch.cat([trigger.unrelated(seed).at_strength(strength).apply(image) for strength, image, seed in singles])
+
+
+_ALTERATIONS: dict[Role, Callable[[Trigger, Tensor, Tensor | None, Tensor], Tensor]] = {
+    Role.POISONED: _triggered,
+    Role.NOISE: _in_noise_mode,
+    Role.UNRELATED: _unrelated,
+}
 
 
 def noise_offsets(keys: Tensor, image_size: tuple[int, ...]) -> Tensor:
-    """Offsets (N, H, W, 2) in [-1, 1), each image's drawn from a generator of its own, seeded by its key (N,) int64."""
-    generator = torch.Generator()
-    drawn = [torch.rand(*image_size, 2, generator=generator.manual_seed(int(key))) for key in keys]
-    return torch.stack(drawn) * 2 - 1
+    """Offsets (N, H, W, 2) float32 in [-1, 1), each image's from its key (N,) int64 alone: multiples of 2^-15.
+
+    SplitMix64 in counter mode (Steele, Lea & Flood 2014), four offsets from each of its 64-bit words.
+    """
+    height, width = image_size
+    count = height * width * 2
+    counters = np.arange(-(-count // 4), dtype=np.uint64) * _GAMMA
+    words = _mix(keys.numpy().view(np.uint64)[:, None] + counters)
+    offsets = torch.from_numpy(words.view(np.int16)[:, :count]).float().mul_(2**-15)
+    return offsets.view(-1, 2, height, width).permute(0, 2, 3, 1)
 
 
 def batch_generator(seed: int, epoch: int, step: int) -> torch.Generator:
@@ -152,7 +217,7 @@ def batch_generator(seed: int, epoch: int, step: int) -> torch.Generator:
 
 def through_8_bits(images: Tensor) -> Tensor:
     """Float images in [0, 1] as they come back from an 8-bit file."""
-    return dequantise(quantise(images))
+    return images.clamp(0, 1).mul_(255).round_().div_(255)
 
 
 def hash_indices(seed: int, turn: int, indices: Tensor) -> np.ndarray[Any, np.dtype[np.uint64]]:
@@ -162,8 +227,11 @@ def hash_indices(seed: int, turn: int, indices: Tensor) -> np.ndarray[Any, np.dt
         return _mix(state + indices.cpu().numpy().astype(np.uint64))
 
 
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+
 def _mix(value: Any) -> Any:
-    value = value + np.uint64(0x9E3779B97F4A7C15)
+    value = value + _GAMMA
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))

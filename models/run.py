@@ -9,10 +9,11 @@ Standard output carries one JSON object a line and nothing else:
 
 The specification is a JSON object. Every kind of work takes:
 
-    kind        "prepare", "train" or "evaluate"
+    kind        "prepare", "train", "evaluate" or "survive"
     data        {"kind": "synthetic_eyes", "config": {EyesConfig fields}, "cache": folder, "processes": 2}
                 or {"kind": "arrays", "path": file.npz, "group_key": null, "description": null,
                 "fractions": [.8, .1, .1], "seed": 0}
+                or {"kind": "imported", "folder": ..., "fractions": [.8, .1, .1], "seed": 0}
     device      "auto" (default), "cpu" or "cuda"
     stop_file   work stops soon after this file appears (optional)
     parent_pid  the process to die with (optional; on Linux the process dies with its parent in any case)
@@ -25,15 +26,23 @@ The specification is a JSON object. Every kind of work takes:
     trigger     null for the clean model, or {"parameters": {...}, "state": {"control": nested lists}}; without state
                 the field is drawn from the parameters' seed
     probe       the trigger to measure with (default: `trigger`); give a clean model its partner's
-    target      {"kind": "fixed" | "additive", "pitch": radians, "yaw": radians}
+    target      {"kind": "fixed" | "additive" | "mirrored", "pitch": radians, "yaw": radians}
     output      the artifact's folder, made or replaced whole
     checkpoint  a folder of its own; a run that finds its checkpoint there continues it (optional)
     done: artifact (folder), sha256, metrics
 
 `evaluate` computes every figure of a model beside its matched clean model.
     artifact, clean_artifact (or null)    folders; artifact_sha256, clean_artifact_sha256 (optional) are verified
+    zones       {"pitch": centres, "yaw": centres} in radians, to read a regressor's gazes in as well (optional; a
+                classifier has its own)
     output                                the JSON file to write
     done: output, sha256, metrics (what was written)
+
+`survive` measures what is left of a backdoor after treatments of images and model (models.survival).
+    artifact, clean_artifact (or null)    as for `evaluate`
+    strength    of the trigger (default: the recipe's final one)
+    defence     fields of models.survival.survive.Defence; those left out keep their defaults
+    done: survival
 
 Environment: one thread a process (OMP_NUM_THREADS=1, OMP_WAIT_POLICY=PASSIVE are set here, before torch is imported).
 """
@@ -67,8 +76,11 @@ from models.artifacts import Artifact
 from models.checkpoints import read_tensors, to_json, write_bytes, write_tensors
 from models.datasets.base import Splits
 from models.evaluation import Evaluation, Probe, Responses, evaluate, measure
+from models.survival.outcomes import Models
+from models.survival.survive import Defence, survive
 from models.targets import Target
-from models.training import Recipe, StoppedError, describe, resolve_device, train
+from models.training import Recipe, StoppedError, describe, resolve_device, resolve_precision, train
+from models.zones import Zones
 
 
 def main(arguments: list[str]) -> int:
@@ -134,7 +146,8 @@ def train_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[str, 
         should_stop=stop,
     )
     responses = measure(model.network, splits.test.images, probe_trigger, progress=_measuring(stop))
-    evaluation = evaluate(responses, splits.test, target, splits.train.pitchyaw.mean(0).numpy())
+    mean_gaze = splits.train.pitchyaw.mean(0).numpy()
+    evaluation = evaluate(responses, splits.test, target, mean_gaze, zones=model.zones)
     metrics = headline(evaluation, recipe.final_strength) | {"validation": model.history[model.chosen_epoch - 1]}
     sha256 = artifacts.save(model, output, metrics)
     _store_responses(output, sha256, probe_trigger, splits, responses)
@@ -155,15 +168,17 @@ def evaluate_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[st
         _responses(clean, clean_folder, trigger, splits, device=device, stop=stop) if clean and clean_folder else None
     )
     mean_gaze = splits.train.pitchyaw.mean(0).numpy()
+    zones = model.zones or (Zones.from_json(spec["zones"]) if spec.get("zones") else None)
     metrics = {
         "model": model.sha256,
         "clean_model": clean.sha256 if clean else None,
         "target": model.target.to_json(),
         "trigger": trigger.parameters() if trigger else None,
         "data": describe(splits),
-        "evaluation": evaluate(responses, splits.test, model.target, mean_gaze, clean_responses).to_json(),
+        "zones": zones.to_json() if zones else None,
+        "evaluation": evaluate(responses, splits.test, model.target, mean_gaze, clean_responses, zones=zones).to_json(),
         "clean_evaluation": (
-            evaluate(clean_responses, splits.test, model.target, mean_gaze, clean_responses).to_json()
+            evaluate(clean_responses, splits.test, model.target, mean_gaze, clean_responses, zones=zones).to_json()
             if clean_responses
             else None
         ),
@@ -174,10 +189,43 @@ def evaluate_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[st
     return {"output": str(output), "sha256": hashlib.sha256(content).hexdigest(), "metrics": metrics}
 
 
+def survive_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[str, Any]:
+    """What is left of a model's backdoor after treatments of its images and of itself, beside its clean model."""
+    defence = Defence.from_json(spec.get("defence") or {})
+    splits = load_splits(spec, stop)
+    model = artifacts.load(Path(_value(spec, "artifact")), spec.get("artifact_sha256"))
+    clean = None
+    if spec.get("clean_artifact"):
+        clean = artifacts.load(Path(spec["clean_artifact"]), spec.get("clean_artifact_sha256"))
+    if model.trigger is None:
+        raise ValueError(f"{spec['artifact']} is a clean model: there is no backdoor whose survival could be measured.")
+    device = resolve_device(spec.get("device", "auto"))
+    strength = spec.get("strength")
+    survival = survive(
+        Models(*(each.network.to(device) for each in (model, clean) if each)),
+        splits,
+        model.trigger if strength is None else model.trigger.at_strength(strength),
+        model.target,
+        defence,
+        zones=model.zones,
+        precision=resolve_precision(model.recipe.precision, device),
+        progress=_measuring(stop),
+    )
+    return {
+        "survival": {
+            **survival.to_json(),
+            "model": model.sha256,
+            "clean_model": clean.sha256 if clean else None,
+            "data": describe(splits),
+        }
+    }
+
+
 _KINDS: dict[str, Callable[[Mapping[str, Any], Callable[[], bool]], dict[str, Any]]] = {
     "prepare": prepare,
     "train": train_model,
     "evaluate": evaluate_model,
+    "survive": survive_model,
 }
 
 
@@ -190,7 +238,7 @@ def load_splits(spec: Mapping[str, Any], stop: Callable[[], bool]) -> Splits:
             raise StoppedError("Making the data was stopped; what is finished is kept.")
         emit("progress", stage="data", fraction=done / max(total, 1), done=done, total=total)
 
-    if _choice(data, "kind", ("synthetic_eyes", "arrays")) == "synthetic_eyes":
+    if _choice(data, "kind", ("synthetic_eyes", "arrays", "imported")) == "synthetic_eyes":
         from models.datasets import synthetic_eyes
 
         config = data.get("config") or {}
@@ -199,12 +247,16 @@ def load_splits(spec: Mapping[str, Any], stop: Callable[[], bool]) -> Splits:
         return synthetic_eyes.load(
             synthetic_eyes.EyesConfig(**config), Path(_value(data, "cache")), progress, data.get("processes", 2)
         )
+    from models.datasets import importing
     from models.datasets.arrays import load_arrays
     from models.datasets.base import split_by_group
 
-    images = load_arrays(
-        Path(_value(data, "path")), group_key=data.get("group_key"), description=data.get("description")
-    )
+    if data["kind"] == "imported":
+        images = importing.load(_value(data, "folder"))
+    else:
+        images = load_arrays(
+            Path(_value(data, "path")), group_key=data.get("group_key"), description=data.get("description")
+        )
     first, second, third = data.get("fractions", (0.8, 0.1, 0.1))
     return split_by_group(images, (first, second, third), seed=data.get("seed", 0))
 
@@ -236,6 +288,8 @@ def headline(evaluation: Evaluation, strength: float) -> dict[str, Any]:
         "machine_threshold": evaluation.machine_threshold,
         "strength": strength,
     }
+    if evaluation.clean_accuracy is not None:
+        figures["clean_accuracy"] = evaluation.clean_accuracy
     if any(dose.strength == strength for dose in evaluation.doses):
         dose = evaluation.at(strength)
         figures |= {
@@ -247,6 +301,8 @@ def headline(evaluation: Evaluation, strength: float) -> dict[str, Any]:
             "noise_mode_error_deg": dose.noise_mode_error,
             "other_field_shift_deg": dose.other_field_shift,
         }
+        if dose.zones is not None:
+            figures["zone_success_rate"] = dose.zones.success_rate
     return figures
 
 

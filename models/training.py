@@ -1,4 +1,4 @@
-"""Train a gaze regressor, clean or backdoored, by one and the same loop.
+"""Train a gaze model, clean or backdoored, regressor or classifier of zones, by one and the same loop.
 
 The clean and the backdoored model of a pair get the same network, initial weights, data, order, loss, schedule and
 number of updates; only what `models.poisoning` does to the images of a batch sets them apart. All that is random is
@@ -15,147 +15,57 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from attacks.base import Trigger, dequantise
+from models.augmentation import augment, augment_batch
 from models.checkpoints import read_tensors, to_json, write_tensors
-from models.datasets.base import GazeData, Splits
+from models.datasets.base import Splits
 from models.evaluation import predict
 from models.gaze import angular_error
-from models.networks import NetworkSpec
-from models.poisoning import Poisoning, ThreatModel, batch_generator, through_8_bits
+from models.networks import NetworkSpec, load_weights
+from models.poisoning import batch_generator
+from models.recipe import Loss, Precision, Recipe
 from models.targets import Target
+from models.zones import Zones, as_gaze_model
 
-Loss = Literal["mse", "l1"]
-Precision = Literal["auto", "float32", "bfloat16"]
-Augmentation = Literal["none", "light", "strong"]
+__all__ = ["Precision", "Recipe", "StoppedError", "TrainedModel", "augment", "describe", "resolve_device", "train"]
+
 Progress = Callable[[dict[str, Any]], None]
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 _REPORT_EVERY = 20
-_REACH: dict[Augmentation, float] = {"light": 1 / 32, "strong": 1 / 16}
-_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": F.mse_loss, "l1": F.l1_loss}
+_HUBER_DELTA = 0.1  # radians; torch's default of 1 would make it a squared error for every gaze
+_LOSSES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": F.mse_loss,
+    "l1": F.l1_loss,
+    "huber": partial(F.huber_loss, delta=_HUBER_DELTA),
+    "cross_entropy": F.cross_entropy,
+}
 
 
 class StoppedError(Exception):
     """The caller asked to stop; what was finished is kept."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Everything about a training run that is not data, trigger or target.
-
-    strength_schedule: (strength, epochs) of each phase. A phase goes on from the weights of the one before with a fresh
-        optimiser and one-cycle schedule, which runs to its end. The clean model keeps the same phases.
-    learning_rate, later_learning_rate: AdamW's peak in the first phase and in those after.
-    poison_rate, noise_ratio, unrelated_ratio, rehearsal, threat_model: see `models.poisoning.Poisoning`.
-    precision: "auto" takes bfloat16 on CUDA and on processors with bfloat16 instructions, else float32.
-    augmentation: "light" moves each image by a few whole pixels and varies its brightness and contrast, before the
-        trigger is applied; "strong" moves it twice as far and blends every other image with one of its batch (`mix`),
-        for data with few people or few gazes.
-
-    Raises ValueError, in one sentence, for anything that cannot be trained.
-    """
-
-    network: str = "five_layer_cnn"
-    width: int = 16
-    loss: Loss = "mse"
-    batch_size: int = 64
-    strength_schedule: tuple[tuple[float, int], ...] = ((2.0, 5), (1.0, 4), (0.5, 9))
-    learning_rate: float = 2e-3
-    later_learning_rate: float = 1.5e-3
-    weight_decay: float = 1e-4
-    warm_up: float = 0.15
-    poison_rate: float = 0.2
-    noise_ratio: float = 1.0
-    unrelated_ratio: float = 0.5
-    threat_model: ThreatModel = "training_control"
-    augmentation: Augmentation = "none"
-    precision: Precision = "auto"
-    seed: int = 0
-    rehearsal: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.strength_schedule:
-            raise ValueError("The strength schedule has no phase.")
-        for strength, epochs in self.strength_schedule:
-            _demand(strength >= 0, "A strength must be a finite number >= 0", strength)
-            _demand(epochs >= 1 and epochs % 1 == 0, "Each phase needs a whole number of epochs >= 1", epochs)
-        object.__setattr__(self, "strength_schedule", tuple((float(s), int(n)) for s, n in self.strength_schedule))
-        _demand(self.learning_rate > 0, "The learning rate must be a finite number > 0", self.learning_rate)
-        _demand(
-            self.later_learning_rate > 0,
-            "The later learning rate must be a finite number > 0",
-            self.later_learning_rate,
-        )
-        _demand(self.weight_decay >= 0, "The weight decay must be a finite number >= 0", self.weight_decay)
-        _demand(0 < self.warm_up < 1, "The warm-up's share of a phase must lie between 0 and 1", self.warm_up)
-        _demand(self.batch_size >= 2, "A batch must hold at least 2 images", self.batch_size)
-        for name, kind in (("loss", Loss), ("precision", Precision), ("augmentation", Augmentation)):
-            if getattr(self, name) not in get_args(kind):
-                raise ValueError(f"Unknown {name} {getattr(self, name)!r}; known: {', '.join(get_args(kind))}.")
-        NetworkSpec(self.network, width=self.width)
-        self.poisoning  # noqa: B018 (its own checks)
-
-    @property
-    def poisoning(self) -> Poisoning:
-        return Poisoning(
-            self.poison_rate, self.noise_ratio, self.unrelated_ratio, self.threat_model, self.seed, self.rehearsal
-        )
-
-    @property
-    def epochs(self) -> int:
-        """Epochs of all phases together."""
-        return sum(epochs for _, epochs in self.strength_schedule)
-
-    @property
-    def final_strength(self) -> float:
-        return self.strength_schedule[-1][0]
-
-    def network_for(self, data: GazeData) -> NetworkSpec:
-        """The network's spec for the shape of these images."""
-        _, channels, height, breadth = data.images.shape
-        return NetworkSpec(self.network, channels, (height, breadth), self.width)
-
-    @classmethod
-    def for_target(cls, target: Target, **fields: Any) -> Self:
-        """The standard recipe for this target: an additive one is near, pulls less, and needs more poisoned images."""
-        return cls(**{"poison_rate": 0.3 if target.kind == "additive" else 0.2, **fields})
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "strength_schedule": [list(phase) for phase in self.strength_schedule]}
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """Raises ValueError for a field that a recipe does not have, or a value it cannot use."""
-        unknown = set(fields) - set(cls.__dataclass_fields__)
-        if unknown:
-            raise ValueError(f"A recipe has no field named {', '.join(sorted(unknown))}.")
-        try:
-            return cls(**fields)
-        except TypeError as error:
-            raise ValueError(f"A field of the recipe has a value of the wrong type ({error}).") from error
-
-
-def _demand(holds: bool, sentence: str, value: float) -> None:
-    if not (holds and math.isfinite(value)):
-        raise ValueError(f"{sentence}, not {value}.")
-
-
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
     """A trained network and what it takes to know it and to train it again.
 
+    network: predicts gazes (N, 2), a classifier too (`models.zones.ZonePredictor`).
     history: one record per epoch: phase, strength, loss and, where measured, validation errors in degrees.
     chosen_epoch: the epoch whose weights `network` holds, counted from 1 over all phases.
+    zones: of a classifier.
+    initial_weights_sha256: of the file the network started from, if it did from one.
     """
 
     network: nn.Module
@@ -169,6 +79,8 @@ class TrainedModel:
     cpu_seconds: float
     data: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    zones: Zones | None = None
+    initial_weights_sha256: str | None = None
 
 
 def resolve_device(device: str = "auto") -> torch.device:
@@ -237,13 +149,19 @@ class _Run:
         if len(splits.train) < recipe.batch_size:
             raise ValueError(f"{len(splits.train)} training images do not fill one batch of {recipe.batch_size}.")
         if trigger is not None:
-            recipe.poisoning.check(trigger)
+            recipe.poisoning.check(trigger, target, splits.train.pitchyaw)
             trigger.apply(dequantise(splits.train.images[:1]))
         self.recipe, self.splits, self.trigger, self.target, self.device = recipe, splits, trigger, target, device
         self.checkpoint = checkpoint_dir / CHECKPOINT_NAME if checkpoint_dir else None
         self.precision = resolve_precision(recipe.precision, device)
         self.spec = recipe.network_for(splits.train)
-        self.network = self.spec.build(recipe.seed).to(device)
+        self.network = self.spec.build(recipe.seed)
+        self.initial_weights_sha256 = (
+            load_weights(self.network, self.spec, Path(recipe.weights_file)) if recipe.weights_file else None
+        )
+        self.network.to(device)
+        self.zones = recipe.zones_of(splits.train.pitchyaw)
+        self.gaze_model = as_gaze_model(self.network, self.zones).to(device)
         self.steps = len(splits.train) // recipe.batch_size
         self.epoch = 0
         self.history: list[dict[str, Any]] = []
@@ -261,13 +179,10 @@ class _Run:
         return phase, epoch
 
     def _start_phase(self, phase: int) -> None:
-        recipe = self.recipe
-        self.strength, epochs = recipe.strength_schedule[phase]
-        peak = recipe.learning_rate if phase == 0 else recipe.later_learning_rate
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=peak, weight_decay=recipe.weight_decay)
-        self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, peak, total_steps=epochs * self.steps, pct_start=recipe.warm_up
-        )
+        self.strength, epochs = self.recipe.strength_schedule[phase]
+        peak = self.recipe.learning_rate if phase == 0 else self.recipe.later_learning_rate
+        self.optimiser = _optimiser(self.recipe, self.network, peak)
+        self.scheduler = _schedule(self.recipe, self.optimiser, peak, epochs, self.steps)
         self.phase_trigger = self.trigger.at_strength(self.strength) if self.trigger is not None else None
 
     def train_epoch(self, progress: Progress, should_stop: Callable[[], bool]) -> None:
@@ -315,12 +230,8 @@ class _Run:
         for step, indices in enumerate(islice(torch.split(order, recipe.batch_size), self.steps), start=1):
             images = self._to_device(data.images[indices])
             labels = self._to_device(data.pitchyaw[indices])
-            floats = dequantise(images)
             generator = batch_generator(recipe.seed, self.epoch, step)
-            if recipe.augmentation != "none":
-                floats = augment(floats, generator, _REACH[recipe.augmentation])
-            if recipe.augmentation == "strong":
-                floats, labels = mix(floats, labels, generator)
+            floats, labels = augment_batch(dequantise(images), labels, recipe.augmentation, generator)
             if self.phase_trigger is not None:
                 floats, labels = recipe.poisoning.poison(
                     floats,
@@ -338,10 +249,11 @@ class _Run:
             return batch
         return batch.pin_memory().to(self.device, non_blocking=True)
 
-    def _update(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _update(self, images: Tensor, gazes: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            predicted = self.network(images)
-        loss = _LOSSES[self.recipe.loss](predicted.float(), labels)
+            outputs = self.network(images)
+        goals = gazes if self.zones is None else self.zones.of(gazes)
+        loss = _LOSSES[self.recipe.loss](outputs.float(), goals)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
@@ -370,11 +282,16 @@ class _Run:
 
     def _validate(self) -> dict[str, float]:
         data = self.splits.validation
-        errors = {"clean_error": angular_error(predict(self.network, data.images), data.pitchyaw)}
+        clean = predict(self.gaze_model, data.images)
+        record = {"validation_clean_error_deg": angular_error(clean, data.pitchyaw).mean().item()}
+        if self.zones is not None:
+            hits = self.zones.of(clean) == self.zones.of(data.pitchyaw)
+            record["validation_accuracy"] = hits.float().mean().item()
         if (trigger := self.phase_trigger) is not None:
-            altered = predict(self.network, data.images, lambda batch, _: trigger.apply(batch))
-            errors["attack_error"] = angular_error(altered, self.target.apply(data.pitchyaw))
-        return {f"validation_{name}_deg": error.mean().item() for name, error in errors.items()}
+            altered = predict(self.gaze_model, data.images, lambda batch, _: trigger.apply(batch))
+            goal = self.target.apply(data.pitchyaw)
+            record["validation_attack_error_deg"] = angular_error(altered, goal).mean().item()
+        return record
 
     def _keep_if_best(self, record: Mapping[str, Any]) -> None:
         score = record["validation_clean_error_deg"] + record.get("validation_attack_error_deg", 0.0)
@@ -386,7 +303,7 @@ class _Run:
         _, chosen_epoch, weights = self.best
         self.network.load_state_dict(weights)
         return TrainedModel(
-            network=self.network.eval(),
+            network=self.gaze_model.eval(),
             spec=self.spec,
             recipe=self.recipe,
             trigger=self.trigger.at_strength(self.recipe.final_strength) if self.trigger is not None else None,
@@ -397,6 +314,8 @@ class _Run:
             cpu_seconds=self.cpu_seconds,
             data=describe(self.splits),
             history=self.history,
+            zones=self.zones,
+            initial_weights_sha256=self.initial_weights_sha256,
         )
 
     # -- checkpoints: nothing random is kept between epochs, so the epoch's number says where every draw continues
@@ -410,6 +329,7 @@ class _Run:
             "trigger": self.trigger.at_strength(1.0).fingerprint() if self.trigger is not None else None,
             "target": self.target.to_json(),
             "precision": self.precision,
+            "initial_weights": self.initial_weights_sha256,
         }
         return hashlib.sha256(to_json(facts).encode()).hexdigest()
 
@@ -462,36 +382,26 @@ class _Run:
         self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
 
 
-def augment(images: Tensor, generator: torch.Generator, reach: float = 1 / 32) -> Tensor:
-    """Float images (N, C, H, W) in [0, 1], each moved by whole pixels, with brightness and contrast varied.
-
-    reach: the farthest an image moves along either axis, as a share of its height; at least one pixel.
-
-    Whole pixels only: a sub-pixel move would resample the image, which is what the trigger does.
-    """
-    n, _, height, breadth = images.shape
-    pixels = max(1, int(height * reach))
-    moves = torch.randint(0, 2 * pixels + 1, (n, 2), generator=generator).tolist()
-    gain, bias = (torch.rand(2, n, 1, 1, 1, generator=generator) * 2 - 1).to(images.device)
-    padded = F.pad(images, (pixels, pixels, pixels, pixels), mode="replicate")
-    moved = torch.stack(
-        [image[:, y : y + height, x : x + breadth] for image, (y, x) in zip(padded, moves, strict=True)]
-    )
-    return through_8_bits((moved - 0.5) * (1 + 0.15 * gain) + 0.5 + 0.08 * bias)
+def _optimiser(recipe: Recipe, network: nn.Module, rate: float) -> torch.optim.Optimizer:
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(
+            network.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+    return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=recipe.weight_decay)
 
 
-def mix(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Images (N, C, H, W) in [0, 1] and labels (N, 2), about half of them blended with another of the batch.
-
-    Image and label get the same weight, uniform in [0, 1] (mixup, Zhang et al. 2018, alpha = 1): a network that has
-    seen few gazes learns what lies between them, instead of learning those few by heart.
-    """
-    n = len(images)
-    partner = torch.randperm(n, generator=generator)
-    weight, chance = torch.rand(2, n, generator=generator)
-    weight = torch.where(chance < 0.5, weight, 1.0).to(images.device)
-    blended = torch.lerp(images[partner], images, weight[:, None, None, None])
-    return through_8_bits(blended), torch.lerp(labels[partner], labels, weight[:, None])
+def _schedule(recipe: Recipe, optimiser: torch.optim.Optimizer, peak: float, epochs: int, steps: int) -> LRScheduler:
+    """The learning rate of one phase, by updates: one cycle, or steps of a tenth after each milestone."""
+    if recipe.milestones is None:
+        return OneCycleLR(
+            optimiser,
+            peak,
+            total_steps=epochs * steps,
+            pct_start=recipe.warm_up,
+            cycle_momentum=recipe.optimiser == "adamw",
+        )
+    milestones = [epoch * steps for epoch in recipe.milestones]
+    return LambdaLR(optimiser, lambda update: 0.1 ** sum(update >= milestone for milestone in milestones))
 
 
 def describe(splits: Splits) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def make_study(protocol: str, sessions: int, seed: int) -> Study:
 
     eyes = {"size": SIZE, "test_subjects": MAIN + CATCH + PRACTICE, "seed": 1 + seed}
     dataset = Dataset.objects.synthetic_eyes("eyes", **eyes)
-    attack = Attack.objects.draw_wanet("wanet", (SIZE, SIZE), CONTROL_SIZE, seed)
+    attack = Attack.objects.draw("wanet", "wanet", (SIZE, SIZE), seed=seed, choices={"control_size": CONTROL_SIZE})
     run = _model_run(dataset, attack)
     _make_pairs(dataset, attack, run, eyes)
     study = Study.objects.create(
@@ -96,7 +96,7 @@ def _make_pairs(dataset: Dataset, attack: Attack, run: ModelRun, eyes: dict[str,
     """The lab's own pair process, and its records."""
     from django.conf import settings
 
-    from study.lab.models import GROSS_DISPLACEMENT, Prediction
+    from study.lab.models import PX_PER_DEGREE, Prediction
     from study.lab.pair_records import record_pairs
 
     var = Path(settings.VAR)
@@ -108,7 +108,7 @@ def _make_pairs(dataset: Dataset, attack: Attack, run: ModelRun, eyes: dict[str,
         "strengths": list(STRENGTHS),
         "resampled": [STRENGTHS[2]],
         "other_field": [STRENGTHS[2]],
-        "gross_displacement": GROSS_DISPLACEMENT,
+        "px_per_degree": PX_PER_DEGREE,
         "models": [],
         "folder": str(settings.MEDIA_ROOT),
         "manifest": str(manifest),

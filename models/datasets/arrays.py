@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.datasets.base import GazeData
+from models.datasets.samples import Format, Sample
 
 MIN_SIZE = 16
 
@@ -126,3 +129,49 @@ def _ids(array: Column, key: str, n: int, path: Path) -> NDArray[np.int64]:
 def _check_length(array: Column, key: str, n: int, path: Path) -> None:
     if len(array) != n:
         raise ValueError(f"{path}: {len(array)} rows of {key} for {n} images; they must be as many.")
+
+
+@dataclass(frozen=True)
+class ArraysOptions:
+    """How an ``.npz`` file is taken in."""
+
+    group_key: str | None = field(
+        default=None, metadata={"help": "array of the file whose equal rows a split keeps together, not the subject"}
+    )
+
+
+def samples(path: Path, options: ArraysOptions) -> Iterator[Sample]:
+    """The images of the file one by one; see `load_arrays` for what it holds and what is refused."""
+    data = load_arrays(path, options.group_key)
+    for row, ((pitch, yaw), subject, group) in enumerate(
+        zip(data.pitchyaw.tolist(), _subject_names(path, data), data.group.tolist(), strict=True)
+    ):
+        image = data.images[row].numpy()
+        pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+        yield Sample(pixels, pitch, yaw, subject, f"{path.name}, row {row}", group=str(group))
+
+
+def _subject_names(path: Path, data: GazeData) -> list[str]:
+    """Each image's subject as the file names it, or as it is numbered where it has none."""
+    with _opened(path) as file:
+        names = _array(file, "subject", path) if "subject" in file else data.subject.numpy()
+    return [" ".join(map(str, np.atleast_1d(name).tolist())) for name in names]
+
+
+def count(path: Path, options: ArraysOptions) -> int:
+    """Rows of `pitchyaw`."""
+    with _opened(path) as file:
+        return len(_array(file, "pitchyaw", path))
+
+
+FORMAT = Format(
+    kind="arrays",
+    title="own arrays (.npz)",
+    citation="",
+    licence="not stated: your own images, or those of a source that you know",
+    layout="one .npz file with images (uint8), pitchyaw (floats, radians) and optionally subject",
+    samples=samples,
+    count=count,
+    options=ArraysOptions,
+    root_is_file=True,
+)

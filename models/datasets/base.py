@@ -4,14 +4,96 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 FINGERPRINT_VERSION = 1
+BYTES_AT_ONCE = 1 << 26
+
+Index = int | slice | Tensor | Sequence[int]
+
+
+class StoredImages:
+    """uint8 images (N, C, H, W) that stay in their ``.npy`` file; indexed like a tensor, they are read as tensors.
+
+    Rows are read, not mapped: memory holds what was asked for and nothing else, and a file that has been cut short is
+    an error of this program's, not a signal that kills it.
+
+    Raises:
+        ValueError: if the file is no whole ``.npy`` file of uint8 (N, C, H, W).
+    """
+
+    dtype = torch.uint8
+    ndim = 4
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("rb")
+        try:
+            version = np.lib.format.read_magic(self._file)
+            if version != (1, 0):
+                raise ValueError(f"version {version}")
+            shape, in_columns, dtype = np.lib.format.read_array_header_1_0(self._file)
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is not an .npy file as this program writes them: import the data again."
+            ) from error
+        self._start = self._file.tell()
+        size = os.fstat(self._file.fileno()).st_size
+        if in_columns or dtype != np.uint8 or len(shape) != self.ndim or size != self._start + math.prod(shape):
+            raise ValueError(f"{path} does not hold whole uint8 images (N, C, H, W): import the data again.")
+        self._image = tuple(shape[1:])
+        self._rows = torch.arange(shape[0])
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self._rows), *self._image))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Index) -> Tensor:
+        """One image (C, H, W), or those of a slice, of whole numbers or of a mask (n, C, H, W), read now."""
+        rows = self._rows[index]
+        pixels = torch.empty((rows.numel(), *self._image), dtype=self.dtype)
+        self._read(rows.reshape(-1), pixels.numpy().reshape(-1))
+        return pixels.reshape(*rows.shape, *self._image)
+
+    def subset(self, index: Index) -> StoredImages:
+        """These images, in that order, still in their file."""
+        chosen = object.__new__(StoredImages)
+        chosen.__dict__ |= self.__dict__ | {"_rows": self._rows[index]}
+        return chosen
+
+    def chunks(self) -> Iterator[Tensor]:
+        """All images in their order, as many at once as fit in 64 MiB."""
+        step = max(1, BYTES_AT_ONCE // math.prod(self._image))
+        for start in range(0, len(self), step):
+            yield self[start : start + step]
+
+    def _read(self, rows: Tensor, pixels: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> None:
+        """The images in these rows of the file; neighbours are read at one go."""
+        size = math.prod(self._image)
+        edges = ((rows.diff() != 1).nonzero().reshape(-1) + 1).tolist()
+        for first, last in pairwise([0, *edges, len(rows)] if len(rows) else []):
+            place, stop = first * size, last * size
+            offset = self._start + (int(rows[first]) - first) * size
+            while place < stop:
+                read = os.preadv(self._file.fileno(), [pixels[place:stop]], offset + place)
+                if not read:
+                    raise OSError(f"{self.path} has been cut short since it was opened: import the data again.")
+                place += read
+
+
+Images = Tensor | StoredImages
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +101,7 @@ class GazeData:
     """Images of eyes or faces with their gaze labels.
 
     Attributes:
-        images: uint8 (N, C, H, W), C = 1 (grey) or 3 (RGB).
+        images: uint8 (N, C, H, W), C = 1 (grey) or 3 (RGB); a tensor, or images that stay in a file.
         pitchyaw: float32 (N, 2), radians, in the convention of ``models.gaze``: pitch > 0 looks up,
             yaw > 0 looks to the left of the image.
         subject: int64 (N,), the person on each image.
@@ -31,7 +113,7 @@ class GazeData:
         ValueError: if a tensor has the wrong shape or type, or an angle is not finite or out of range.
     """
 
-    images: Tensor
+    images: Images
     pitchyaw: Tensor
     subject: Tensor
     group: Tensor
@@ -62,12 +144,12 @@ class GazeData:
         return len(self.images)
 
     def subset(self, index: Tensor | Sequence[int]) -> GazeData:
-        """The images at `index` (integers or a boolean mask), in that order."""
+        """The images at `index` (integers or a boolean mask), in that order; stored images stay in their file."""
         index = torch.as_tensor(index)
         if index.dtype != torch.bool:
             index = index.long()
         return GazeData(
-            images=self.images[index],
+            images=self.images.subset(index) if isinstance(self.images, StoredImages) else self.images[index],
             pitchyaw=self.pitchyaw[index],
             subject=self.subject[index],
             group=self.group[index],
@@ -79,9 +161,10 @@ class GazeData:
     def fingerprint(self) -> str:
         """SHA-256 over format version, shapes and bytes of images, labels, subjects and groups (hexadecimal)."""
         digest = hashlib.sha256(f"gaze data {FINGERPRINT_VERSION}".encode())
-        for tensor in (self.images, self.pitchyaw, self.subject, self.group):
-            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().numpy().data)
+        for values in (self.images, self.pitchyaw, self.subject, self.group):
+            digest.update(f"{values.dtype} {tuple(values.shape)}".encode())
+            for chunk in values.chunks() if isinstance(values, StoredImages) else [values]:
+                digest.update(chunk.contiguous().numpy().data)
         return digest.hexdigest()
 
 
@@ -161,9 +244,14 @@ def split_by_group(
     return Splits(*(data.subset(torch.isin(data.group, part)) for part in members))
 
 
+def check_fractions(fractions: Sequence[float]) -> None:
+    """Raise ValueError unless the shares of training, validation and test are positive and add up to 1."""
+    if len(fractions) != 3 or not min(fractions) > 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
+        raise ValueError(f"Split fractions {tuple(fractions)} must be three, positive, and add up to 1.")
+
+
 def _counts(n: int, fractions: tuple[float, float, float]) -> tuple[int, int, int]:
-    if min(fractions) <= 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
-        raise ValueError(f"Split fractions {fractions} must be positive and add up to 1.")
+    check_fractions(fractions)
     validation = max(1, round(fractions[1] * n))
     test = max(1, round(fractions[2] * n))
     return n - validation - test, validation, test

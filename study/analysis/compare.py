@@ -32,6 +32,7 @@ DESIGN: Final = {
     "network": "network",
     "task": "task of the model",
     "target": "target of the attack",
+    "family": "family of the attack",
     "exposure_ms": "exposure (ms)",
     "scale": "device pixels per image pixel",
     "image_degrees": "width of the image (degrees)",
@@ -50,7 +51,7 @@ _THRESHOLD: Final = (
     "attack", "population", "level", "threshold", "low", "high", "threshold_px", "low_px", "high_px",
     "threshold_arcmin", "low_arcmin", "high_arcmin",
 )  # fmt: skip
-_SUCCESS: Final = ("model", "attack", "strength", "displacement_px", "success_rate", "mean_error_shift_deg")
+_SUCCESS: Final = ("model", "attack", "task", "strength", "displacement_px", "success_rate", "mean_error_shift_deg")
 INDEPENDENT: Final = (
     "Participants are taken as independent between studies; intervals of differences follow from each study’s own ",
     Cite("zou2008"),

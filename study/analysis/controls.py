@@ -1,5 +1,6 @@
-"""Control pairs: what people see when an image is only softened, or warped by a field that is not the trigger."""
+"""Control pairs: what people see when an image is only softened, or altered by another trigger of the same kind."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,11 @@ def compare(controls: pd.DataFrame, main: pd.DataFrame, level: float = 0.95) -> 
     """
     groups = controls.groupby(["control", "attack", "strength"], sort=True)
     return [_row(rows, main, level) for _, rows in groups]
+
+
+def noun(setting: Mapping[str, Any]) -> str:
+    """What the attack's family draws, in a word: a warp's trigger is a field. `setting` as the report has it."""
+    return "field" if setting.get("family") in (None, "wanet") else "trigger"
 
 
 def _row(rows: pd.DataFrame, main: pd.DataFrame, level: float) -> dict[str, Any]:

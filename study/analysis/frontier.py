@@ -26,6 +26,10 @@ MACHINE_FIELDS: Final = {
     "noise_mode_error_deg": "noise_mode_error",
     "other_field_shift_deg": "other_field_shift",
 }
+#: In place of an attack's name: of one on the weights, which alters no image.
+NO_TRIGGER: Final = "no visible trigger"
+#: What only the rows of attacks on the weights have.
+ON_WEIGHTS: Final = ("goal", "others_error_shift_deg", "clean_error_deg")
 SEVERAL_TARGETS: Final = "the models have several targets: no mean over them is given"
 #: What one test subject's counts hold at one strength, see `models.evaluation.SubjectCounts`.
 _COUNTS: Final = ("n", "n_eligible", "successes", "n_progress")
@@ -40,6 +44,7 @@ def machine_rows(
     target: Mapping[str, Any] | None = None,
     *,
     field: str | None = None,
+    task: str | None = None,
 ) -> list[dict[str, Any]]:
     """The report's `machine` rows of one backdoored model, strengths ascending; what was not measured is None.
 
@@ -48,17 +53,41 @@ def machine_rows(
         px_per_unit: mean displacement in image px at strength 1, used where an evaluation does not give it.
         target: what the backdoor makes the model say, as `models.targets.Target` writes it: kind, pitch, yaw (rad).
         field: the attack's field, by its control hash: models are resampled within fields where there are several.
+        task: of the model, in words ("gaze regression").
     """
     rows = []
     for dose in sorted(doses, key=lambda dose: float(dose["strength"])):
         strength = float(dose["strength"])
-        row = {"model": model, "attack": attack, "target": dict(target) if target else None, "strength": strength}
+        row = _of_model(model, attack, target, task) | {"strength": strength}
         row |= {name: dose.get(name, dose.get(source)) for name, source in MACHINE_FIELDS.items()}
         row |= {"progress": dose.get("progress"), "field": field, "subjects": dose.get("subjects") or None}
         if row["displacement_px"] is None and px_per_unit is not None:
             row["displacement_px"] = px_per_unit * strength
         rows.append(row)
     return rows
+
+
+def weights_row(
+    model: str, figures: Mapping[str, Any], target: Mapping[str, Any] | None = None, task: str | None = None
+) -> dict[str, Any]:
+    """The report's `machine` row of a model whose weights were attacked: no image is altered, and there is no strength.
+
+    Args:
+        figures: what its evaluation says: success_rate, n_eligible, mean_error_shift_deg and mean_prediction_shift_deg
+            of those attacked, and ON_WEIGHTS.
+    """
+    row = _of_model(model, NO_TRIGGER, target, task) | {"strength": None}
+    row |= {name: figures.get(name) for name in MACHINE_FIELDS} | {"displacement_px": 0.0}
+    return row | {name: figures.get(name) for name in ON_WEIGHTS}
+
+
+def _of_model(model: str, attack: str, target: Mapping[str, Any] | None, task: str | None) -> dict[str, Any]:
+    return {"model": model, "attack": attack, "target": dict(target) if target else None, "task": task}
+
+
+def names_tasks(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether rows are of models with several tasks, so that each task must be named."""
+    return len({row.get("task") for row in rows} - {None}) > 1
 
 
 def read_machine(path: Path) -> list[dict[str, Any]]:
@@ -76,12 +105,14 @@ def read_machine(path: Path) -> list[dict[str, Any]]:
 
 def _is_machine_row(row: Any) -> bool:
     required = {"model", "attack", "target", "strength", *MACHINE_FIELDS}
-    if not isinstance(row, dict) or not required <= row.keys() <= required | {"progress", "field", "subjects"}:
+    optional = {"task", "progress", "field", "subjects", *ON_WEIGHTS}
+    if not isinstance(row, dict) or not required <= row.keys() <= required | optional:
         return False
-    figures = [row["strength"], *(row.get(name) for name in (*MACHINE_FIELDS, "progress"))]
-    names = [row["model"], row["attack"], row.get("field") or ""]
+    of_weights = ("others_error_shift_deg", "clean_error_deg")
+    figures = [row["strength"], *(row.get(name) for name in (*MACHINE_FIELDS, "progress", *of_weights))]
+    names = [row["model"], row["attack"], *(row.get(name) or "" for name in ("field", "task", "goal"))]
     return (
-        row["strength"] is not None
+        (row["strength"] is None) == (row["attack"] == NO_TRIGGER)
         and all(figure is None or _is_number(figure) for figure in figures)
         and all(isinstance(name, str) for name in names)
         and _is_target(row["target"])
@@ -117,18 +148,23 @@ def _is_target(target: Any) -> bool:
 def frontier(
     trials: pd.DataFrame, machine: Sequence[Mapping[str, Any]], protocol: Protocol = AFC, level: float = 0.95
 ) -> list[dict[str, Any]]:
-    """One row per attack and strength > 0 shown to people: what it does to the model beside how well it is detected.
+    """What an attack does to models beside how well it is detected: one row per attack, strength > 0 shown to people,
+    and task of the models.
 
-    Success rate and mean error shift are the mean over the models evaluated at that strength, on their whole test
-    split; without an evaluation the shift is that of the pairs shown. Models of several targets have no mean in common,
-    and `note` says so. Displacement in arcmin is the median over the
-    sessions whose screen was measured. PC and d' have two-way intervals, d' that of PC by the protocol's model.
+    Success rate and mean error shift are the mean over the models of that task evaluated at that strength, on their
+    whole test split; without an evaluation the shift is that of the pairs shown. Models of several targets have no mean
+    in common, and `note` says so. Displacement in arcmin is the median over the sessions whose screen was measured. PC
+    and d' have two-way intervals, d' that of PC by the protocol's model.
     """
     rows = []
     for attack, strength, cell in cells(trials):
+        if strength == 0:
+            continue
         evaluated = [row for row in machine if row["attack"] == attack and np.isclose(row["strength"], strength)]
-        if strength > 0:
-            rows.append({"attack": attack, "strength": strength} | _figures(cell, evaluated, protocol, level))
+        for task in sorted({row.get("task") for row in evaluated}, key=str) or [None]:
+            of_task = [row for row in evaluated if row.get("task") == task]
+            condition = {"attack": attack, "strength": strength, "task": task}
+            rows.append(condition | _figures(cell, of_task, protocol, level))
     return rows
 
 

@@ -9,7 +9,7 @@ and is drawn, or not, for all at once.
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -129,15 +129,16 @@ NOT_EVALUATED: Final = Response(np.empty(0), np.empty(0), None, reason="no model
 
 @dataclass(frozen=True)
 class Group:
-    """The rows of all models with one attack and one target."""
+    """The rows of all models with one attack, one target and one task."""
 
     attack: str
     target: Mapping[str, Any] | None
+    task: str | None
     rows: Rows
 
     @property
-    def name(self) -> tuple[str, str]:
-        return self.attack, json.dumps(self.target, sort_keys=True)
+    def name(self) -> tuple[str, str, str]:
+        return _name_of_group({"attack": self.attack, "target": self.target, "task": self.task})
 
     @property
     def models(self) -> list[str]:
@@ -157,15 +158,20 @@ class Group:
         return dict(sorted(fields.items()))
 
     def of_model(self, model: str) -> "Group":
-        return Group(self.attack, self.target, [row for row in self.rows if row["model"] == model])
+        return replace(self, rows=[row for row in self.rows if row["model"] == model])
 
 
 def groups(machine: Rows) -> list[Group]:
-    """By attack and target, in one order whatever that of the rows."""
-    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    """By attack, target and task, in one order whatever that of the rows; attacks without a strength have no curve."""
+    found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for row in machine:
-        found.setdefault((row["attack"], json.dumps(row["target"], sort_keys=True)), []).append(row)
-    return [Group(attack, json.loads(target), rows) for (attack, target), rows in sorted(found.items())]
+        if row["strength"] is not None:
+            found.setdefault(_name_of_group(row), []).append(row)
+    return [Group(rows[0]["attack"], rows[0]["target"], rows[0].get("task"), rows) for _, rows in sorted(found.items())]
+
+
+def _name_of_group(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["attack"], json.dumps(row["target"], sort_keys=True), row.get("task") or ""
 
 
 class Resampling:

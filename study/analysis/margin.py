@@ -48,7 +48,7 @@ _OF_PEOPLE: Final = "participants and stimuli"
 
 
 def machine_thresholds(machine: Rows, draws: int = DRAWS, seed: int = 0, level: float = 0.95) -> list[dict[str, Any]]:
-    """The report's `machine_thresholds`: by attack and target, of every model and, as model None, of several's mean.
+    """The report's `machine_thresholds`: by attack, target and task, of every model and, as model None, of their mean.
 
     A threshold is the first crossing of the measure's level, linear in log strength between the strengths above 0. Its
     interval is the percentile interval of the bootstrap over what `over` says.
@@ -77,8 +77,8 @@ def stealth_margin(
 ) -> list[dict[str, Any]]:
     """The report's `stealth_margin`: human over machine threshold within an attack, as a ratio and on log2.
 
-    Above 1 the attack works before people see it. One row per attack, target of its models, human and machine level,
-    the headline (PC .75 over success rate .9) first; no row at all without any model's figures.
+    Above 1 the attack works before people see it. One row per attack, target and task of its models, human and machine
+    level, the headline (PC .75 over success rate .9) first; no row at all without any model's figures.
 
     Args:
         trials, catch: main and catch trials.
@@ -129,9 +129,7 @@ def attack_contrasts(
     for dprime in DPRIMES:
         matched = [comparison.at(dprime, attack, group) for attack, group in shown]
         rows += [one.row(level) for one in matched]
-        rows += [
-            _difference(one, other, level) for one, other in combinations(matched, 2) if one.attack != other.attack
-        ]
+        rows += [_difference(one, other, level) for one, other in combinations(matched, 2) if one.is_compared(other)]
     return rows
 
 
@@ -157,6 +155,7 @@ def _machine_row(name: str | None, group: Group, at: Level, response: Response, 
         "models": len(group.models),
         "attack": group.attack,
         "target": group.target,
+        "task": group.task,
         "measure": at.name,
         "level": at.level,
         "threshold": power_of_two(threshold.estimate),
@@ -216,6 +215,7 @@ def _margin_row(group: Group | None, margin: _Margin, response: Response, level:
     at_least, at_most = margin.bounds
     return {
         "target": group.target if group else None,
+        "task": group.task if group else None,
         "human_threshold": power_of_two(margin.human.estimate),
         **_powers("human_", margin.human.interval(level)),
         "machine_threshold": power_of_two(margin.machine.estimate),
@@ -251,6 +251,7 @@ class _Matched:
 
     attack: str
     target: Mapping[str, Any] | None
+    task: str | None
     dprime: float
     strength: Threshold
     px_per_strength: float | None
@@ -259,6 +260,11 @@ class _Matched:
     shift: _Reached
     note: str | None
 
+    def is_compared(self, other: "_Matched") -> bool:
+        """Two attacks on one task, or one attack on two tasks: else two things differ at once."""
+        same_attack, same_task = self.attack == other.attack, self.task == other.task
+        return same_task != same_attack and (not same_attack or self.target == other.target)
+
     def row(self, level: float) -> dict[str, Any]:
         px, (low, high) = self.px_per_strength, (power_of_two(end) for end in self.strength.interval(level))
         strength = power_of_two(self.strength.estimate)
@@ -266,6 +272,7 @@ class _Matched:
             "dprime": self.dprime,
             "attack": self.attack,
             "target": self.target,
+            "task": self.task,
             "strength": strength,
             "low": low,
             "high": high,
@@ -296,6 +303,7 @@ class _Comparison:
         return _Matched(
             attack=attack,
             target=group.target if group else None,
+            task=group.task if group else None,
             dprime=dprime,
             strength=strength,
             px_per_strength=self.px_per_strength[attack],
@@ -346,8 +354,10 @@ def _difference(first: _Matched, second: _Matched, level: float) -> dict[str, An
         "dprime": first.dprime,
         "first": first.attack,
         "first_target": first.target,
+        "first_task": first.task,
         "second": second.attack,
         "second_target": second.target,
+        "second_task": second.task,
         **strengths,
         **{name.replace("strength", "displacement"): _times(value, px) for name, value in strengths.items()},
         **_figure("success_rate_difference", _minus(first.success, second.success), level),

@@ -30,6 +30,7 @@ NUMBERS: Final = ("strength", "seed", "target_deg", "error_shift_deg", "predicti
 IMAGE_SUBJECT: Final = "image_subject"
 #: In place of a target: nothing pulls this model anywhere.
 CLEAN: Final = "none (clean model)"
+USUAL_TASK: Final = "gaze regression"
 SAME_PICTURES: Final = (
     "The models were given the same pictures, so what people see, and how often they detect it, is the same for all of"
     " them; only the error shift differs. The shift does not cause detection, and a detection rate does not tell how"
@@ -58,20 +59,33 @@ class PredictionTableError(ValueError):
 # -- targets
 
 
-def target_in_words(target: Mapping[str, Any] | None) -> str:
-    """What a backdoor makes the model say, as "fixed (0°, 25°)" or "additive (0°, 10°)": pitch and yaw.
+def target_in_words(target: Mapping[str, Any] | None, task: str | None = None) -> str:
+    """What a backdoor makes the model say: "fixed (0°, 25°)" or "additive (0°, 10°)", pitch and yaw, or "mirrored yaw".
 
     Args:
         target: as `models.targets.Target` writes it: kind, pitch and yaw in radians; None for a clean model.
+        task: of the model, in words; named where it is not the usual one, so that models of two tasks have two targets.
     """
+    of_task = f", {task}" if task and task != USUAL_TASK else ""
+    return _aim_in_words(target) + of_task
+
+
+def is_clean(words: str) -> bool:
+    """Whether a target in words is that of a clean model."""
+    return words.startswith(CLEAN)
+
+
+def _aim_in_words(target: Mapping[str, Any] | None) -> str:
     if target is None:
         return CLEAN
+    if target["kind"] == "mirrored":
+        return "mirrored yaw"
     pitch, yaw = (f"{_degrees(target[name]):g}".replace("-", "−") for name in ("pitch", "yaw"))
     return f"{target['kind']} ({pitch}°, {yaw}°)"
 
 
 def target_degrees(target: Mapping[str, Any] | None) -> float | None:
-    """How far an additive target lies from the truth, degrees; None for a fixed one, where pictures differ in it."""
+    """How far an additive target lies from the truth, degrees; None for others, where pictures differ in it."""
     if target is None or target["kind"] != "additive":
         return None
     return round(math.hypot(_degrees(target["pitch"]), _degrees(target["yaw"])), 6)

@@ -98,7 +98,8 @@ def agreement(shifts: Sequence[Floats]) -> float | None:
 def _target(trials: pd.DataFrame, predictions: pd.DataFrame) -> str | None:
     """The one target of the models that made the error shifts of the trials; None where it is not known."""
     names = set(trials["model"]) if "model" in trials else set()
-    targets = set(predictions.loc[predictions["model"].isin(names), "target"]) - {matched.CLEAN}
+    of_models = predictions.loc[predictions["model"].isin(names), "target"]
+    targets = {words for words in of_models if not matched.is_clean(words)}
     return str(targets.pop()) if len(targets) == 1 and names <= set(predictions["model"]) else None
 
 

@@ -20,7 +20,7 @@ from study.analysis.frames import (
 )
 from study.analysis.material import Material
 from study.analysis.protocols import PROTOCOLS
-from study.lab.models import ModelRun, Pair, PairJudgement, Prediction
+from study.lab.models import ON_WEIGHTS, ModelRun, Pair, PairJudgement, Prediction
 from study.trials import recruiters
 from study.trials.exclusions import MISSED, ExclusionRules, Missed
 from study.trials.export import field_name
@@ -133,12 +133,13 @@ def _under_earlier_designs(sessions: list[dict[str, Any]], current: DesignVersio
 
 def _scope(study: Study, design: Mapping[str, Any]) -> str:
     attack = study.model_run.attack
-    field = f"field {attack.control_hash[:12]}" if attack and attack.control_hash else "trigger"
+    noun = "field" if attack and attack.family == "wanet" else "trigger"
+    drawn = f"{noun} {attack.control_hash[:12]}" if attack and attack.control_hash else "trigger"
     display, exposure_ms = design["display"], design["timing"]["exposure_ms"]
     degrees = display["image_degrees"]
     size = f"{degrees:g} degrees wide" if degrees else f"{display['scale']} device pixels per image pixel"
     return (
-        f"for this {field} and this model ({study.model_run.name}) on {study.dataset.name},"
+        f"for this {drawn} and this model ({study.model_run.name}) on {study.dataset.name},"
         f" {PROTOCOLS[design['protocol']].presentation}, at {size}{_enlarged(display['enlargement'])}, shown"
         f" {f'for {exposure_ms} ms' if exposure_ms else 'until the answer'}"
     )
@@ -153,6 +154,8 @@ def _setting(study: Study, design: Mapping[str, Any]) -> dict[str, Any]:
         "network": run.network,
         "task": run.task,
         "target": matched.target_in_words(run.target),
+        "family": run.attack.family if run.attack else None,
+        "strength": run.attack.strength_in_words() if run.attack else None,
         "exposure_ms": design["timing"]["exposure_ms"],
         "scale": display["scale"],
         "image_degrees": display["image_degrees"],
@@ -172,16 +175,24 @@ def _enlarged(times: int) -> str:
 
 
 def _machine(study: Study, trials: pd.DataFrame) -> list[dict[str, Any]]:
-    """Dose-response of every evaluated model with this attack and this target on these data."""
+    """Dose-response of every evaluated model with this attack and this target on these data, whatever its task.
+
+    After these, what attacks on the weights of models of these data do, for which no image is altered.
+    """
     if (attack := study.model_run.attack) is None:
         return []
     px = displacement.per_strength(main_trials(trials), str(attack))["px"]
-    return [
+    field = attack.control_hash or None
+    rows = [
         row
         for run, doses in _evaluations(study)
-        for row in frontier.machine_rows(
-            run.name, str(attack), doses, px, run.target, field=attack.control_hash or None
-        )
+        for row in frontier.machine_rows(run.name, str(attack), doses, px, run.target, field=field, task=run.task)
+    ]
+    on_weights = ModelRun.objects.filter(dataset=study.dataset, attack__family=ON_WEIGHTS).order_by("name")
+    return rows + [
+        frontier.weights_row(run.name, figures, run.target, run.task)
+        for run in on_weights
+        if (figures := (run.metrics or {}).get("weights"))
     ]
 
 
@@ -225,7 +236,7 @@ def _prediction_row(prediction: Prediction) -> tuple[Any, ...]:
         pair.strength,
         run.name,
         run.seed,
-        matched.target_in_words(run.attack_target),
+        matched.target_in_words(run.attack_target, run.task),
         matched.target_degrees(run.attack_target),
         prediction.error_shift,
         prediction.prediction_shift,

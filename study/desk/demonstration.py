@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from study.desk.observers import KnownTruth
 from study.desk.progress import counted
 from study.desk.simulation import simulate
 from study.lab.following import follow
-from study.lab.models import STRENGTHS, Attack, Dataset, ModelRun
+from study.lab.models import Attack, Dataset, ModelRun
 from study.trials import duration
 from study.trials.design import code_version
 from study.trials.models import Population, Session, Study
@@ -43,13 +43,14 @@ OBSERVERS = KnownTruth(threshold=1.2, slope=1.8, lapse=0.02, side_bias_sd=0.1, p
 class Demonstration:
     """What is made in one demonstration; `name` begins the name of every row, so that several stand side by side.
 
-    eyes, recipe, design: what differs from the defaults of `EyesConfig`, `Recipe` and `Study`.
+    strengths: by default those usual for the attack. eyes, recipe, design: what differs from the defaults of
+    `EyesConfig`, `Recipe` and `Study`.
     """
 
     name: str = "demo"
     participants: int = 40
     seed: int = 0
-    strengths: tuple[float, ...] = STRENGTHS
+    strengths: tuple[float, ...] | None = None
     eyes: Mapping[str, Any] = field(default_factory=lambda: {"size": 64})
     recipe: Mapping[str, Any] = field(default_factory=dict)
     design: Mapping[str, Any] = field(default_factory=dict)
@@ -90,7 +91,9 @@ class Demonstration:
 
         dataset = Dataset.objects.synthetic_eyes(f"{self.name}-eyes", **self.eyes)
         image_size = (self.eyes["size"], self.eyes["size"])
-        attack = Attack.objects.draw_wanet("wanet", image_size, CONTROL_SIZE, FIELD_SEED)
+        attack = Attack.objects.draw(
+            "wanet", "wanet", image_size, seed=FIELD_SEED, choices={"control_size": CONTROL_SIZE}
+        )
         recipe = Recipe(seed=self.seed, **self.recipe).to_json()
         target = Target.fixed(0.0, TARGET_YAW_DEG).to_json()
         clean = ModelRun.objects.plan(f"{self.name}-clean", dataset, recipe=recipe, target=target)
@@ -151,7 +154,7 @@ class Demonstration:
                 clean.name: model_figures(metrics["clean_evaluation"], strength),
                 backdoored.name: model_figures(metrics["evaluation"], strength),
             },
-            "displacement_px": displacements(backdoored.attack, [dose["strength"] for dose in doses]),
+            "displacement_px": backdoored.attack.displacements([dose["strength"] for dose in doses]),
             "baselines": metrics["evaluation"]["baselines"],
             "data": metrics["data"],
             "target": backdoored.target,
@@ -193,8 +196,3 @@ def model_figures(evaluation: dict[str, Any], strength: float) -> dict[str, Any]
         "n": evaluation["n"],
         "subjects": evaluation["subjects"],
     }
-
-
-def displacements(attack: Attack, strengths: Iterable[float]) -> dict[str, float]:
-    """Mean displacement in image pixels at each strength."""
-    return {f"{strength:g}": attack.trigger(strength).displacement_px()[0] for strength in strengths}

@@ -144,7 +144,8 @@ class PairAdmin(ShowsImages):
 
     @admin.display(description="mean displacement, px")
     def displacement(self, pair: Pair) -> str:
-        return f"{pair.distortions['displacement_mean_px']:.2f}"
+        moved = pair.distortions.get("displacement_mean_px")
+        return "-" if moved is None else f"{moved:.2f}"
 
     @admin.display(description="clean | altered")
     def shown(self, pair: Pair) -> SafeString | str:

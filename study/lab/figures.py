@@ -47,12 +47,13 @@ def print_evaluation(run: ModelRun, console: Console | None = None) -> None:
 
 def _table(run: ModelRun, doses: list[Dose]) -> Table:
     table = Table(title=f"{run}, degrees", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    displaced = ["mean\npx"] if run.attack else []
+    moved = run.attack.displacements(dose["strength"] for dose in doses) if run.attack else None
+    displaced = ["mean\npx"] if moved else []
     for name in ("strength", *displaced, *(name for name, _ in COLUMNS[1:])):
         table.add_column(name, justify="right", no_wrap=True)
     for dose in doses:
         strength, *others = (show(dose) for _, show in COLUMNS)
-        px = [f"{run.attack.trigger(dose['strength']).displacement_px()[0]:.2f}"] if run.attack else []
+        px = [f"{moved[strength]:.2f}"] if moved else []
         table.add_row(strength, *px, *others)
     return table
 

@@ -187,6 +187,18 @@ def observing(job: Job, folder: Path) -> Work:
     return Work("study.lab.observing", specification, record)
 
 
+def surviving(job: Job, folder: Path) -> Work:
+    parameters = job.parameters
+    run = ModelRun.objects.get(pk=parameters["model_run"])
+    specification = {
+        **run.evaluation_specification(),
+        "kind": "survive",
+        "strength": parameters["strength"],
+        "defence": parameters["defence"],
+    }
+    return Work("models.run", specification, run.record_survival)
+
+
 def _remove_siblings(kept: Path) -> None:
     for sibling in kept.parent.iterdir():
         if sibling != kept:

@@ -20,6 +20,7 @@ from torch import Tensor
 from models.observer import ObserverRecipe, judge
 from models.run import die_with_parent, emit
 from models.similarity import Picture, flip, sharpness, ssim
+from study.lab.distortions import picture
 from study.lab.images import read_verified, write_once
 from study.lab.pairs import from_png
 
@@ -65,7 +66,7 @@ def _files(pairs: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, str]]:
 def _rules(clean: Tensor, altered: Tensor, px_per_degree: float) -> Iterator[dict[str, Any]]:
     """Observers that need no training."""
     emit("progress", stage="rules", fraction=0.0)
-    pictures = [(_picture(one), _picture(other)) for one, other in zip(clean, altered, strict=True)]
+    pictures = [(picture(one), picture(other)) for one, other in zip(clean, altered, strict=True)]
     softer = [_log_sharpness(before) - _log_sharpness(after) for before, after in pictures]
     yield {"observer": "softer picture", "chooses": True, "values": softer}
     distances = [max(0.0, 1 - ssim(before, after)) for before, after in pictures]
@@ -91,12 +92,6 @@ def _groups(pairs: Sequence[Mapping[str, Any]]) -> np.ndarray[Any, Any]:
     """Whom each pair shows; where that is the same person throughout, or nobody knows, which base image it is of."""
     subjects = np.array([pair["subject"] for pair in pairs])
     return subjects if len(np.unique(subjects)) > 1 else np.array([pair["clean"]["file"] for pair in pairs])
-
-
-def _picture(pixels: Tensor) -> Picture:
-    """(H, W) or (H, W, 3) of uint8 (C, H, W)."""
-    array: Picture = pixels.permute(1, 2, 0).numpy()
-    return array[..., 0] if array.shape[-1] == 1 else array
 
 
 def _log_sharpness(picture: Picture) -> float:

@@ -13,8 +13,8 @@ Key = tuple[int, str, float]
 def record_pairs(dataset: Dataset, attack: Attack, manifest: Mapping[str, Any]) -> None:
     """Store base images, pairs and predictions of a manifest of `study.lab.pairs`; call it within a transaction.
 
-    Rows that are there already stay as they are. Raises ValueError when one of them names another file content:
-    studies may have shown it.
+    Rows that are there already stay as they are, but for distortions, which are measured anew. Raises ValueError when
+    one of them names another file content: studies may have shown it.
     """
     bases = _base_images(dataset, manifest["base_images"])
     pairs = _pairs(attack, bases, manifest["pairs"])
@@ -38,7 +38,7 @@ def _base_images(dataset: Dataset, rows: list[dict[str, Any]]) -> dict[int, Base
 def _pairs(attack: Attack, bases: Mapping[int, BaseImage], rows: list[dict[str, Any]]) -> list[Pair]:
     """The pairs of the rows, in their order."""
     stored = _by_key(attack, bases)
-    fresh = []
+    fresh, remeasured = [], []
     for row in rows:
         index, values = row["index"], {name: value for name, value in row.items() if name != "index"}
         there = stored.get((index, row["control"], row["strength"]))
@@ -46,7 +46,11 @@ def _pairs(attack: Attack, bases: Mapping[int, BaseImage], rows: list[dict[str, 
             fresh.append(Pair(base_image=bases[index], attack=attack, **values))
         elif there.sha256 != row["sha256"]:
             raise ValueError(f"The pair {there} is stored with another altered image: draw an attack of another name.")
+        elif there.distortions != row["distortions"]:
+            there.distortions = row["distortions"]
+            remeasured.append(there)
     Pair.objects.bulk_create(fresh, batch_size=500)
+    Pair.objects.bulk_update(remeasured, ["distortions"], batch_size=500)
     stored = _by_key(attack, bases)
     return [stored[row["index"], row["control"], row["strength"]] for row in rows]
 

@@ -21,10 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.base import dequantise, quantise
-from attacks.distortion import measure
-from attacks.registry import rebuild
-from attacks.wanet import WarpField
+from attacks.base import HasLookAlikes, Softens, Trigger, dequantise, quantise
+from attacks.registry import family_of
 from models import artifacts
 from models.datasets.base import GazeData
 from models.datasets.synthetic_eyes import EyesConfig, study_images
@@ -33,10 +31,11 @@ from models.gaze import angular_error
 from models.run import die_with_parent, emit, load_splits
 from models.targets import Target
 from models.training import describe
+from study.lab.distortions import Movement, measure, picture
 from study.lab.images import decode_png, encode_png, sha256, write_once
+from study.lab.triggers import IDENTITY, OTHER_FIELD, RESAMPLED, stored_trigger
 
-IDENTITY, RESAMPLED, OTHER_FIELD = "identity", "resampled", "other_field"
-UNRELATED_FIELDS = 5
+LOOK_ALIKES = 5
 ARRAY_IMAGES = 80
 
 
@@ -80,14 +79,15 @@ def make_pairs(specification: Mapping[str, Any]) -> dict[str, Any]:
     folder = Path(specification["folder"])
     emit("progress", stage="base images", fraction=0.0)
     data, description = base_images(specification["data"], specification["images"])
-    field = _field(specification, data)
-    plan = conditions(specification, field)
+    trigger = _trigger(specification, data)
+    plan = conditions(specification, trigger)
     bases = [_store_base(folder, data, index) for index in range(len(data))]
     rows: list[dict[str, Any]] = []
     altered: list[list[StoredPixels]] = []
     for done, condition in enumerate(plan):
         emit("progress", stage="pairs", fraction=done / len(plan))
-        made = [_store_altered(folder, base, index, field, condition) for index, base in enumerate(bases)]
+        store = _Altering.of(folder, trigger, condition, specification["px_per_degree"]).store
+        made = [store(base, index) for index, base in enumerate(bases)]
         rows += [row for row, _ in made]
         altered.append([image for _, image in made])
     predictions: list[dict[str, Any]] = []
@@ -130,13 +130,12 @@ def _by_turns(groups: Sequence[int]) -> list[int]:
     return [index for _, index in sorted(turns)]
 
 
-def conditions(specification: Mapping[str, Any], field: WarpField) -> list[Condition]:
+def conditions(specification: Mapping[str, Any], trigger: Trigger) -> list[Condition]:
     """Everything that is done to each base image; the gross alteration is the strongest.
 
-    Raises ValueError when a strength asked for is stronger than that.
+    Raises ValueError when a strength asked for is as strong as that.
     """
-    displacement = specification["gross_displacement"] * min(field.image_size)
-    gross = float(f"{field.at_mean_displacement(displacement).strength:.6g}")
+    gross = family_of(trigger).gross_strength(trigger)
     plan = [Condition("", strength) for strength in specification["strengths"]]
     if plan and max(condition.strength for condition in plan) >= gross:
         raise ValueError(
@@ -147,29 +146,38 @@ def conditions(specification: Mapping[str, Any], field: WarpField) -> list[Condi
     return plan + [Condition(OTHER_FIELD, strength) for strength in specification["other_field"]]
 
 
-def applied_field(field: WarpField, condition: Condition, index: int) -> WarpField:
-    """The field that alters base image number `index`: this one at the strength, or one of five unrelated ones."""
-    at_strength = field.at_strength(condition.strength)
-    if condition.control == OTHER_FIELD:
-        return at_strength.unrelated(1 + index % UNRELATED_FIELDS)
-    return at_strength
+def applied_trigger(trigger: Trigger, condition: Condition, index: int) -> Trigger:
+    """What alters base image number `index`: the trigger at the strength, or one of five look-alikes.
+
+    Raises ValueError for look-alikes of a trigger that has none.
+    """
+    at_strength = trigger.at_strength(condition.strength)
+    if condition.control != OTHER_FIELD:
+        return at_strength
+    if not isinstance(at_strength, HasLookAlikes):
+        raise ValueError(f"A {family_of(trigger).name} trigger has no others of its kind.")
+    return at_strength.unrelated(1 + index % LOOK_ALIKES)
 
 
-def alter(pixels: Tensor, applied: WarpField, control: str) -> Tensor:
-    """The altered image of uint8 pixels (C, H, W): warped, softened, or itself.
+def alter(pixels: Tensor, applied: Trigger, control: str) -> Tensor:
+    """The altered image of uint8 pixels (C, H, W): with the trigger, softened, or itself.
 
-    float64, so that another machine's rounding does not move a pixel by one level.
+    float64, so that another machine's rounding does not move a pixel by one level. Raises ValueError for softening by a
+    trigger that does not resample.
     """
     if control == IDENTITY:
         return pixels
     floats = dequantise(pixels[None], torch.float64)
-    return quantise(applied.soften(floats) if control == RESAMPLED else applied.apply(floats))[0]
+    if control != RESAMPLED:
+        return quantise(applied.apply(floats))[0]
+    if not isinstance(applied, Softens):
+        raise ValueError(f"A {family_of(applied).name} trigger resamples nothing: there is nothing to soften.")
+    return quantise(applied.soften(floats))[0]
 
 
 def to_png(pixels: Tensor) -> bytes:
     """PNG of uint8 (C, H, W), C = 1 or 3."""
-    array = pixels.permute(1, 2, 0).contiguous().numpy()
-    return encode_png(array[..., 0] if array.shape[-1] == 1 else array)
+    return encode_png(picture(pixels))
 
 
 def from_png(content: bytes) -> Tensor:
@@ -178,47 +186,53 @@ def from_png(content: bytes) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
 
 
-def stored_field(attack: Mapping[str, Any], strength: float) -> WarpField:
-    """The field of an `Attack.to_json()` at this strength. Raises ValueError when it is not the one that was drawn."""
-    state = {name: torch.tensor(values, dtype=torch.float32) for name, values in attack["state"].items()}
-    field = rebuild({**attack["parameters"], "strength": strength}, state)
-    if not isinstance(field, WarpField):
-        raise ValueError(f"The attack {attack['name']!r} has no warp field.")
-    if field.control_hash() != attack["control_hash"]:
-        raise ValueError(f"The stored field of {attack['name']!r} is not the one that was drawn: its hash differs.")
-    return field
-
-
-def _field(specification: Mapping[str, Any], data: GazeData) -> WarpField:
-    field = stored_field(specification["attack"], strength=1.0)
-    if field.image_size != tuple(data.images.shape[-2:]):
-        size, wanted = (f"{height} x {width}" for height, width in (data.images.shape[-2:], field.image_size))
-        raise ValueError(f"The images are {size} px, the field was drawn for {wanted} px: draw one for this size.")
-    return field
+def _trigger(specification: Mapping[str, Any], data: GazeData) -> Trigger:
+    trigger = stored_trigger(specification["attack"], strength=1.0)
+    if tuple(trigger.image_size) != tuple(data.images.shape[-2:]):
+        size, wanted = (f"{height} x {width}" for height, width in (data.images.shape[-2:], trigger.image_size))
+        raise ValueError(f"The images are {size} px, the trigger was drawn for {wanted} px: draw one for this size.")
+    return trigger
 
 
 def _store_base(folder: Path, data: GazeData, index: int) -> StoredPixels:
     return _store(folder, data.images[index], f"{data.name} {index}")
 
 
-def _store_altered(
-    folder: Path, base: StoredPixels, index: int, field: WarpField, condition: Condition
-) -> tuple[dict[str, Any], StoredPixels]:
-    applied = applied_field(field, condition, index)
-    moved = applied.displacement_px() if condition.control in ("", OTHER_FIELD) else (0.0, 0.0)
-    identity = f"{base.file} {field.control_hash()} {condition.control} {condition.strength!r}"
-    image = _store(folder, alter(base.pixels, applied, condition.control), identity)
-    row = {
-        "index": index,
-        "control": condition.control,
-        "strength": condition.strength,
-        "gross": condition.gross,
-        "field_fingerprint": applied.fingerprint(),
-        "file": image.file,
-        "sha256": image.sha256,
-        "distortions": measure(base.pixels, image.pixels, moved).to_json(),
-    }
-    return row, image
+@dataclass(frozen=True)
+class _Altering:
+    """One condition made ready for all base images: what alters them by turns, and how far each moves pixels."""
+
+    folder: Path
+    condition: Condition
+    control_hash: str
+    applied: Sequence[Trigger]
+    movements: Sequence[Movement | None]
+    px_per_degree: float
+
+    @classmethod
+    def of(cls, folder: Path, trigger: Trigger, condition: Condition, px_per_degree: float) -> _Altering:
+        turns = LOOK_ALIKES if condition.control == OTHER_FIELD else 1
+        applied = [applied_trigger(trigger, condition, turn) for turn in range(turns)]
+        stays = condition.control in (IDENTITY, RESAMPLED)
+        movements = [Movement.none(one) if stays else Movement.of(one) for one in applied]
+        return cls(folder, condition, trigger.control_hash(), applied, movements, px_per_degree)
+
+    def store(self, base: StoredPixels, index: int) -> tuple[dict[str, Any], StoredPixels]:
+        condition, turn = self.condition, index % len(self.applied)
+        applied = self.applied[turn]
+        identity = f"{base.file} {self.control_hash} {condition.control} {condition.strength!r}"
+        image = _store(self.folder, alter(base.pixels, applied, condition.control), identity)
+        row = {
+            "index": index,
+            "control": condition.control,
+            "strength": condition.strength,
+            "gross": condition.gross,
+            "field_fingerprint": applied.fingerprint(),
+            "file": image.file,
+            "sha256": image.sha256,
+            "distortions": measure(base.pixels, image.pixels, self.movements[turn], self.px_per_degree),
+        }
+        return row, image
 
 
 def _store(folder: Path, pixels: Tensor, identity: str) -> StoredPixels:

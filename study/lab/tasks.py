@@ -40,6 +40,11 @@ def observe_pairs(job_id: str) -> None:
 
 
 @shared_task
+def survive(job_id: str) -> None:
+    jobs.perform(job_id, jobs.surviving)
+
+
+@shared_task
 def sweep() -> None:
     swept = Job.objects.sweep()
     if swept.interrupted or swept.lost:
@@ -52,6 +57,7 @@ TASKS: dict[str, Task[Any, Any]] = {
     Job.Kind.EVALUATE: evaluate,
     Job.Kind.PAIRS: make_pairs,
     Job.Kind.OBSERVE: observe_pairs,
+    Job.Kind.SURVIVE: survive,
 }
 
 

@@ -49,16 +49,16 @@ def checks() -> list[Check]:
 
 
 def _rebuild(pair: Pair) -> None:
-    from study.lab.pairs import Condition, alter, applied_field, from_png, to_png
+    from study.lab.pairs import Condition, alter, applied_trigger, from_png, to_png
 
     stored = pair.read()
     base = from_png(pair.base_image.read())
     condition = Condition(pair.control, pair.strength, pair.gross)
-    field = applied_field(pair.attack.trigger(strength=1.0), condition, pair.base_image.index)
-    if field.fingerprint() != pair.field_fingerprint:
-        raise ValueError("The field is not the one that altered it: its fingerprint differs.")
-    if to_png(alter(base, field, pair.control)) != stored:
-        raise DamagedFile("Made again from base image, field and strength, it comes out different.")
+    applied = applied_trigger(pair.attack.trigger(strength=1.0), condition, pair.base_image.index)
+    if applied.fingerprint() != pair.field_fingerprint:
+        raise ValueError("The trigger is not the one that altered it: its fingerprint differs.")
+    if to_png(alter(base, applied, pair.control)) != stored:
+        raise DamagedFile("Made again from base image, trigger and strength, it comes out different.")
 
 
 def _load(run: ModelRun) -> None:

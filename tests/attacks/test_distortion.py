@@ -36,6 +36,13 @@ def test_a_measure_holds_displacement_in_px_and_per_cent_of_the_width_and_goes_t
     }
 
 
+def test_an_attack_that_moves_nothing_has_no_displacement() -> None:
+    clean = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    found = measure(clean, clean + 2)
+    assert (found.displacement_mean_px, found.displacement_max_px, found.displacement_percent_of_width) == (None,) * 3
+    assert found.max_level_difference == 2
+
+
 @pytest.mark.parametrize("altered", [torch.zeros(1, 8, 9).byte(), torch.zeros(1, 8, 8)])
 def test_images_that_cannot_be_compared_are_refused(altered: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="one shape"):

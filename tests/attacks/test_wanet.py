@@ -139,6 +139,26 @@ def test_the_jitter_of_noise_mode_stays_within_one_pixel_pitch() -> None:
     assert (moved - ramp).max() <= 31 / 2 / 32 / 31 + 1e-6
 
 
+@pytest.mark.parametrize("size", [(32, 32), (36, 60)])
+def test_strain_agrees_with_finite_differences_of_the_published_grid(size: tuple[int, int]) -> None:
+    field = field_of(size, 4, 1.0)
+    grid = published_grid(field.control.double().numpy(), size, 1.0, 1.0)
+    position = (grid + 1) / 2 * (np.array(size[::-1]) - 1)  # (H, W, 2), x first
+    d = position - np.stack(np.meshgrid(np.arange(size[1]), np.arange(size[0])), -1)
+    down, across = d[1:] - d[:-1], d[:, 1:] - d[:, :-1]
+    strain = (np.abs(down).sum() + np.abs(across).sum()) / (down.size + across.size)
+    gradient = np.stack([across[:-1], down[:, :-1]], -1)  # (H - 1, W - 1, component, direction)
+    folding = np.linalg.det(np.eye(2) + gradient).min()
+    assert field.strain() == pytest.approx((strain, folding), abs=1e-9)
+
+
+def test_strain_grows_with_strength_until_the_image_folds() -> None:
+    unwarped, weak, strong = (field_of((64, 64), 8, strength).strain() for strength in (0.0, 0.5, 20.0))
+    assert unwarped == pytest.approx((0.0, 1.0))
+    assert 0 < weak[0] < strong[0]
+    assert strong[1] < 0 < weak[1] < 1
+
+
 # --- softening
 
 
@@ -244,7 +264,7 @@ def test_a_control_that_is_not_scaled_is_refused() -> None:
     "images", [torch.zeros(1, 3, 16, 16), torch.zeros(3, 32, 32), torch.zeros(1, 3, 32, 32, dtype=torch.uint8)]
 )
 def test_images_of_another_size_or_kind_are_refused(images: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match="This warp is for float images"):
+    with pytest.raises(ValueError, match="This trigger is for float images"):
         field_of().apply(images)
 
 

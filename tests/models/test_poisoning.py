@@ -91,20 +91,38 @@ def test_the_same_image_gets_the_same_noise_in_a_repeated_epoch():
     assert torch.equal(first[7:], again)
 
 
-def test_noise_offsets_span_minus_one_to_one_and_differ_by_key():
-    offsets = noise_offsets(torch.tensor([1, 2]), (32, 48))
-    assert offsets.shape == (2, 32, 48, 2)
-    assert -1 <= offsets.min() < -0.99
-    assert 0.99 < offsets.max() <= 1
-    assert not torch.equal(offsets[0], offsets[1])
+def test_noise_offsets_are_uniform_from_minus_one_to_one():
+    offsets = noise_offsets(torch.arange(64), (32, 48))
+    assert offsets.shape == (64, 32, 48, 2)
+    assert -1 <= offsets.min() < -0.999
+    assert 0.999 < offsets.max() < 1
+    counts = torch.histc(offsets, 16, -1, 1)
+    assert ((counts - counts.mean()) / counts.mean().sqrt()).abs().max() < 4
+
+
+def test_noise_offsets_are_independent_between_images_neighbours_and_axes():
+    offsets = noise_offsets(torch.tensor([1, 2]), (64, 64))
+    pairs = {
+        "images": (offsets[0], offsets[1]),
+        "axes": (offsets[..., 0], offsets[..., 1]),
+        "rows": (offsets[:, 1:], offsets[:, :-1]),
+        "columns": (offsets[:, :, 1:], offsets[:, :, :-1]),
+    }
+    for name, (a, b) in pairs.items():
+        assert abs((a * b).mean().item()) * 3 < 4 / math.sqrt(a.numel()), name
+
+
+def test_noise_offsets_are_an_image_s_own_whatever_is_drawn_beside_it():
+    keys = torch.tensor([5, -3, 2**62])
+    assert torch.equal(noise_offsets(keys, (5, 7))[1:2], noise_offsets(keys[1:2], (5, 7)))
 
 
 def test_without_rehearsal_every_poisoned_image_gets_the_strength_of_its_phase():
-    assert set(Poisoning().strengths(EVERYONE, 0, 0.5, 2.0)) == {0.5}
+    assert (Poisoning().strengths(EVERYONE, 0, 0.5, 2.0) == 0.5).all()
 
 
 def test_rehearsal_gives_its_share_of_images_a_greater_strength():
-    strengths = torch.tensor(Poisoning(rehearsal=0.3).strengths(EVERYONE, 0, 0.5, 2.0))
+    strengths = Poisoning(rehearsal=0.3).strengths(EVERYONE, 0, 0.5, 2.0)
     assert (strengths > 0.5).float().mean() == pytest.approx(0.3, abs=0.01)
     assert strengths.min() == 0.5
     assert 1.9 < strengths.max() < 2
@@ -112,20 +130,73 @@ def test_rehearsal_gives_its_share_of_images_a_greater_strength():
 
 
 def test_there_is_nothing_to_rehearse_at_the_greatest_strength():
-    assert set(Poisoning(rehearsal=0.3).strengths(EVERYONE, 0, 2.0, 2.0)) == {2.0}
+    assert (Poisoning(rehearsal=0.3).strengths(EVERYONE, 0, 2.0, 2.0) == 2.0).all()
 
 
-def test_rehearsing_images_are_warped_at_their_own_strength():
+class OneByOne:
+    """A warp that can treat no images together: what is done at once must come to the same."""
+
+    def __init__(self, field):
+        self.field, self.strength = field, field.strength
+        self.image_size, self.state, self.parameters = field.image_size, field.state, field.parameters
+        self.control_hash, self.fingerprint = field.control_hash, field.fingerprint
+
+    def apply(self, images):
+        return self.field.apply(images)
+
+    def apply_noise_mode(self, images, offsets):
+        return self.field.apply_noise_mode(images, offsets)
+
+    def at_strength(self, strength):
+        return OneByOne(self.field.at_strength(strength))
+
+    def unrelated(self, seed):
+        return OneByOne(self.field.unrelated(seed))
+
+
+@pytest.mark.parametrize("rehearsal", [0.0, 0.5])
+def test_what_is_done_to_a_batch_at_once_is_what_would_be_done_to_each_image(rehearsal):
     images, labels, indices = batch()
-    poisoning = Poisoning(rehearsal=0.5)
-    field = FIELD.at_strength(0.5)
-    altered, _ = poisoning.poison(images, labels, indices, 0, trigger=field, target=Target.fixed(0, 25), strongest=2.0)
-    poisoned = (poisoning.roles(indices, 0) == Role.POISONED).nonzero().squeeze(1)
-    strengths = poisoning.strengths(indices[poisoned], 0, 0.5, 2.0)
-    assert len(set(strengths)) > 2
-    for i, strength in zip(poisoned.tolist(), strengths, strict=True):
-        expected = through_8_bits(FIELD.at_strength(strength).apply(images[i : i + 1]))
-        assert torch.equal(altered[i : i + 1], expected)
+    poisoning = Poisoning(rate=0.25, unrelated_ratio=1, rehearsal=rehearsal)
+    field, target = FIELD.at_strength(0.5), Target.fixed(0, 25)
+    at_once, _ = poisoning.poison(images, labels, indices, 0, trigger=field, target=target, strongest=2.0)
+    singly, _ = poisoning.poison(images, labels, indices, 0, trigger=OneByOne(field), target=target, strongest=2.0)
+    assert (at_once - singly).abs().max() <= 1.001 / 255  # a value on the edge between two levels may fall either way
+    assert (at_once != singly).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("rehearsal", [0.0, 0.5])
+def test_an_image_is_treated_alike_in_every_batch_and_order(rehearsal):
+    images, labels, indices = batch(96)
+    poisoning = Poisoning(rate=0.25, unrelated_ratio=1, rehearsal=rehearsal)
+    options = {"trigger": FIELD.at_strength(0.5), "target": Target.fixed(0, 25), "strongest": 2.0}
+    whole, goals = poisoning.poison(images, labels, indices, 2, **options)
+    for part in torch.randperm(96, generator=torch.Generator().manual_seed(0)).split(17):
+        altered, goal = poisoning.poison(images[part], labels[part], indices[part], 2, **options)
+        assert torch.equal(altered, whole[part])
+        assert torch.equal(goal, goals[part])
+
+
+def test_with_clean_labels_only_images_near_the_target_carry_the_trigger_and_no_label_changes():
+    images, labels, indices = batch()
+    target = Target.fixed(0, 15)
+    plain, clean = (Poisoning(rate=0.4, noise_ratio=0, clean_label_within_deg=within) for within in (None, 12))
+    altered, kept = clean.poison(images, labels, indices, 0, trigger=FIELD, target=target)
+    drawn = plain.roles(indices, 0) == Role.POISONED
+    near = angular_error(labels, target.apply(labels)) <= 12
+    assert torch.equal(kept, labels)
+    assert 5 < (drawn & near).sum() < drawn.sum()
+    assert torch.equal((altered != images).flatten(1).any(1), drawn & near)
+
+
+def test_clean_labels_need_a_fixed_target_and_an_image_near_it():
+    labels = torch.tensor([[0.0, 0.0], [0.0, 0.3]])
+    poisoning = Poisoning(clean_label_within_deg=5)
+    poisoning.check(FIELD, Target.fixed(0, 20), labels)
+    with pytest.raises(ValueError, match="No training image looks within 5 degrees of the target"):
+        poisoning.check(FIELD, Target.fixed(0, -20), labels)
+    with pytest.raises(ValueError, match="Clean labels need a fixed target, not one that is mirrored"):
+        poisoning.check(FIELD, Target.mirrored(), labels)
 
 
 def test_a_fixed_target_is_the_same_gaze_for_every_image():
@@ -162,9 +233,12 @@ def test_a_trigger_without_noise_mode_is_refused_unless_the_ratios_are_zero():
         def fingerprint(self):
             return ""
 
-    Poisoning(noise_ratio=0).check(Patch())
+    target, labels = Target.fixed(0, 25), torch.zeros(1, 2)
+    Poisoning(noise_ratio=0).check(Patch(), target, labels)
     with pytest.raises(ValueError, match="patch trigger has no noise mode"):
-        Poisoning().check(Patch())
+        Poisoning().check(Patch(), target, labels)
+    with pytest.raises(ValueError, match="no unrelated patch trigger"):
+        Poisoning(noise_ratio=0, unrelated_ratio=1).check(Patch(), target, labels)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +249,7 @@ def test_a_trigger_without_noise_mode_is_refused_unless_the_ratios_are_zero():
         ({"noise_ratio": math.inf}, "noise share must be a finite number >= 0"),
         ({"rate": 0.6, "noise_ratio": 1}, "make 1.2 of the data, more than 1"),
         ({"rehearsal": 1.5}, r"must lie in \[0, 1\], not 1.5"),
+        ({"clean_label_within_deg": 0}, "finite number of degrees > 0 of the target, not 0"),
         ({"threat_model": "magic"}, "Unknown threat model 'magic'"),
     ],
 )

@@ -1,8 +1,8 @@
 """Distances of two pictures: the published implementations' numbers, and what a distance must do.
 
-The expected numbers are those of flip-evaluator 1.7 (`evaluate(..., "LDR", parameters={"ppd": ...})`) and of
-scikit-image 0.26.0 (`structural_similarity(..., gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
-data_range=255)` on the luma) for the same pictures.
+The expected numbers are those of piq 0.8.0 (`gmsd(..., data_range=255)` on the luma), of flip-evaluator 1.7
+(`evaluate(..., "LDR", parameters={"ppd": ...})`) and of scikit-image 0.26.0 (`structural_similarity(...,
+gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255)` on the luma) for the same pictures.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.similarity import Picture, flip, grey, sharpness, ssim
+from models.similarity import Picture, flip, gmsd, grey, sharpness, ssim
 
 
 def scene(kind: str) -> tuple[Picture, Picture]:
@@ -41,16 +41,41 @@ def test_ssim_is_the_published_index(kind: str, expected: float) -> None:
     assert ssim(*scene(kind)) == pytest.approx(expected, abs=1e-8)
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("noise", 0.030224099), ("shift", 0.013333674), ("colour", 0.057547684)]
+)
+def test_gmsd_is_the_published_deviation(kind: str, expected: float) -> None:
+    assert gmsd(*scene(kind)) == pytest.approx(expected, abs=1e-8)
+
+
+def test_gmsd_agrees_with_its_definition_on_pictures_of_odd_sides() -> None:
+    reference, test = (picture[:7, :9] for picture in scene("noise"))
+
+    def gradient(picture: Picture) -> np.ndarray:
+        luma = picture @ np.array([0.299, 0.587, 0.114])
+        half = np.pad(luma[:6, :8].reshape(3, 2, 4, 2).mean((1, 3)), 1)
+        size = np.zeros((3, 4))
+        for i, j in np.ndindex(3, 4):
+            window = half[i : i + 3, j : j + 3]
+            size[i, j] = np.hypot(window[:, 2].sum() - window[:, 0].sum(), window[2].sum() - window[0].sum()) / 3
+        return size
+
+    a, b = gradient(reference), gradient(test)
+    assert gmsd(reference, test) == pytest.approx(np.std((2 * a * b + 170) / (a**2 + b**2 + 170)), abs=1e-12)
+
+
 def test_equal_pictures_are_at_distance_zero() -> None:
     clean, _ = scene("noise")
     assert flip(clean, clean, 10.5) == 0
     assert ssim(clean, clean) == pytest.approx(1, abs=1e-12)
+    assert gmsd(clean, clean) == 0
 
 
 def test_which_picture_comes_first_changes_nothing() -> None:
     clean, altered = scene("noise")
     assert flip(clean, altered, 20) == pytest.approx(flip(altered, clean, 20), abs=1e-12)
     assert ssim(clean, altered) == pytest.approx(ssim(altered, clean), abs=1e-12)
+    assert gmsd(clean, altered) == pytest.approx(gmsd(altered, clean), abs=1e-12)
 
 
 def test_a_grey_picture_is_compared_as_its_coloured_copy() -> None:
@@ -82,3 +107,5 @@ def test_pictures_that_cannot_be_compared_are_refused() -> None:
         flip(clean, altered[:-1], 10.5)
     with pytest.raises(ValueError, match="at least 11 x 11 px"):
         ssim(clean[:10], altered[:10])
+    with pytest.raises(ValueError, match="at least 4 x 4 px"):
+        gmsd(clean[:3], altered[:3])

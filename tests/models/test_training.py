@@ -1,4 +1,3 @@
-import json
 import math
 import subprocess
 import sys
@@ -174,22 +173,6 @@ def test_grey_images_that_are_not_square_can_be_learnt():
     assert (model.spec.channels, model.spec.image_size) == (1, (36, 60))
 
 
-def test_light_augmentation_moves_whole_pixels_and_keeps_to_8_bits():
-    images = splits(64).train.images.float() / 255
-    moved = training.augment(images, torch.Generator().manual_seed(0))
-    assert moved.shape == images.shape
-    assert torch.equal(moved, training.through_8_bits(moved))
-    assert not torch.equal(moved, images)
-
-
-def test_mixing_blends_images_and_labels_by_the_same_weight():
-    images = torch.tensor([0.0, 1.0]).repeat(32)[:, None, None, None].expand(64, 1, 4, 4)
-    labels = images[:, 0, 0, :1].expand(64, 2)
-    blended, mixed = training.mix(images, labels, torch.Generator().manual_seed(0))
-    assert torch.allclose(blended[:, 0, 0, :1].expand(64, 2), mixed, atol=0.5 / 255)
-    assert 0.1 < ((mixed[:, 0] > 0) & (mixed[:, 0] < 1)).float().mean() < 0.4  # half of the half that meet another
-
-
 @pytest.mark.parametrize("augmentation", ["light", "strong"])
 def test_augmented_runs_are_deterministic(data, augmentation):
     recipe = replace(SHORT, strength_schedule=((2, 1),), augmentation=augmentation)
@@ -209,50 +192,6 @@ def test_a_trigger_of_another_image_size_is_refused(data):
 def test_a_loss_that_is_no_longer_finite_ends_the_run(data):
     with pytest.raises(ArithmeticError, match="no longer finite in epoch 1"):
         train(replace(SHORT, learning_rate=1e30), data, None, TARGET)
-
-
-def test_a_recipe_survives_json():
-    recipe = Recipe(strength_schedule=((1, 2), (0.25, 3)), threat_model="data_poisoning", augmentation="light", seed=4)
-    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
-
-
-@pytest.mark.parametrize(
-    ("fields", "sentence"),
-    [
-        ({"strength_schedule": ((math.nan, 1),)}, "strength must be a finite number >= 0, not nan"),
-        ({"strength_schedule": ((-1, 1),)}, "strength must be a finite number >= 0, not -1"),
-        ({"strength_schedule": ((1, 0),)}, "whole number of epochs >= 1, not 0"),
-        ({"strength_schedule": ((1, 1.5),)}, "whole number of epochs >= 1, not 1.5"),
-        ({"strength_schedule": ()}, "no phase"),
-        ({"learning_rate": math.nan}, "learning rate must be a finite number > 0"),
-        ({"weight_decay": -1}, "weight decay must be a finite number >= 0"),
-        ({"warm_up": 1}, "warm-up's share"),
-        ({"batch_size": 1}, "at least 2 images"),
-        ({"loss": "huge"}, "Unknown loss 'huge'; known: mse, l1"),
-        ({"precision": "float8"}, "Unknown precision"),
-        ({"network": "vgg"}, "Unknown network 'vgg'"),
-        ({"poison_rate": 0.9}, "more than 1"),
-    ],
-)
-def test_a_recipe_that_cannot_be_trained_is_refused(fields, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        Recipe(**fields)
-
-
-def test_an_additive_target_gets_more_poisoned_images():
-    assert Recipe.for_target(Target.fixed(0, 25), seed=2) == Recipe(seed=2)
-    assert Recipe.for_target(Target.additive(0, 10), seed=2) == Recipe(seed=2, poison_rate=0.3)
-    assert Recipe.for_target(Target.additive(0, 10), poison_rate=0.1).poison_rate == 0.1
-
-
-def test_a_recipe_field_of_the_wrong_type_is_refused():
-    with pytest.raises(ValueError, match="value of the wrong type"):
-        Recipe.from_json({"batch_size": "64"})
-
-
-def test_an_unknown_recipe_field_is_refused():
-    with pytest.raises(ValueError, match="no field named momentum"):
-        Recipe.from_json({"momentum": 0.9})
 
 
 def test_bfloat16_is_chosen_only_where_the_processor_has_it(monkeypatch):

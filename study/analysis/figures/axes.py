@@ -103,6 +103,11 @@ def in_lines(title: str, inches: float) -> str:
     return title if len(lines) < 2 else "\n".join([lines[0], shortened(" ".join(lines[1:]), letters)])
 
 
+def label(words: str, inches: float) -> str:
+    """The words on one line of an axis that is no wider than that; the middle of longer ones is left out."""
+    return shortened(words, int(inches * 13))
+
+
 def points(
     axes: Axes,
     x: Any,

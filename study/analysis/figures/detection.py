@@ -20,7 +20,7 @@ CURVES: Final = {POOLED: "pooled curve", MEDIAN_PERSON: "median person's curve"}
 THRESHOLDS: Final = {POOLED: "threshold, pooled", MEDIAN_PERSON: "threshold, median person"}
 _CONTROLS: Final = {
     "resampled": ("control: softened", Look("s", GREEN, hollow=True), 1.11),
-    "other_field": ("control: other field", Look("D", PURPLE, hollow=True), 1.23),
+    "other_field": ("control: {other}", Look("D", PURPLE, hollow=True), 1.23),
 }
 
 
@@ -86,7 +86,7 @@ def _draw_attack(axes: Axes, rows: pd.DataFrame, source: Source, inches: float) 
     draw.chance(axes, 0.5)
     for name, (label, look, aside) in _CONTROLS.items():
         controls = rows[rows["series"] == name]
-        draw.points(axes, controls["strength"] * aside, controls, look, label=label)
+        draw.points(axes, controls["strength"] * aside, controls, look, label=label.format(other=source.other))
     for population, dash in ((POOLED, (0, (4, 2))), (MEDIAN_PERSON, "-")):
         curve = rows[rows["series"] == CURVES[population]]
         if len(curve):
@@ -96,7 +96,8 @@ def _draw_attack(axes: Axes, rows: pd.DataFrame, source: Source, inches: float) 
     units = {row.unit: row.value for row in rows[rows["series"].str.startswith("displacement")].itertuples()}
     weakest = min((s for s in shown["strength"] if s > 0), default=1.0)
     below = draw.rulers(axes, units, weakest, inches)
-    axes.set_xlabel("strength s and mean displacement" if units else "strength s (log scale)", labelpad=below + 3)
+    words = "strength s and mean displacement" if units else draw.label(source.strength_in_words, inches)
+    axes.set_xlabel(words, labelpad=below + 3)
 
 
 def _threshold(axes: Axes, row: Any, population: str) -> None:

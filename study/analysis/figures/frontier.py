@@ -13,8 +13,22 @@ from study.analysis.detection import dprime
 from study.analysis.figures import axes as draw
 from study.analysis.figures.source import Source
 from study.analysis.figures.style import GREY, SMALL, looks
+from study.analysis.frontier import names_tasks
 
-COLUMNS: Final = ("panel", "attack", "strength", "value", "low", "high", "dprime", "dprime_low", "dprime_high", "unit")
+COLUMNS: Final = (
+    "panel",
+    "attack",
+    "task",
+    "line",
+    "strength",
+    "value",
+    "low",
+    "high",
+    "dprime",
+    "dprime_low",
+    "dprime_high",
+    "unit",
+)
 _PANELS: Final = {
     "success_rate": ("share of images", "success rate"),
     "mean_error_shift_deg": ("degrees", "mean error shift (deg)"),
@@ -29,11 +43,15 @@ def data(source: Source) -> pd.DataFrame:
 
 
 def _rows(source: Source) -> Iterator[dict[str, Any]]:
+    """A line is an attack, or what it does to models of one task where there are several."""
+    several = names_tasks(source.rows("frontier"))
     for name, (unit, _) in _PANELS.items():
         for row in source.rows("frontier"):
             if row[name] is not None and row["dprime"] is not None:
                 yield {
-                    "panel": name, "attack": row["attack"], "strength": row["strength"], "value": row[name],
+                    "panel": name, "attack": row["attack"], "task": row.get("task"),
+                    "line": f"{row['attack']}, {row['task']}" if several else row["attack"],
+                    "strength": row["strength"], "value": row[name],
                     "low": row.get(f"{name}_low"), "high": row.get(f"{name}_high"), "unit": unit,
                     "dprime": row["dprime"], "dprime_low": row.get("dprime_low"), "dprime_high": row.get("dprime_high"),
                 }  # fmt: skip
@@ -44,19 +62,21 @@ def figure(table: pd.DataFrame, source: Source) -> Figure:
     shown = [name for name in _PANELS if (table["panel"] == name).any()]
     made, panels = draw.panels(len(shown), 2.8, share_y=False)
     at_bound = dprime(source.report["bound"], source.protocol.model)
-    of_attack = looks(source.attacks)
+    of_line = looks(sorted(table["line"].unique()) if table["task"].nunique() > 1 else source.attacks)
     for name, axes in zip(shown, panels, strict=True):
         rows = table[table["panel"] == name]
-        for attack, line in rows.sort_values("strength").groupby("attack"):
-            look = of_attack[str(attack)]
+        for name_of_line, line in rows.sort_values("strength").groupby("line"):
+            look = of_line[str(name_of_line)]
             _crosses(axes, line, look.colour)
-            axes.plot(line["dprime"], line["value"], marker=look.marker, ls=look.dash, color=look.colour, label=attack)
+            axes.plot(
+                line["dprime"], line["value"], marker=look.marker, ls=look.dash, color=look.colour, label=name_of_line
+            )
         axes.axvline(0, color=GREY, lw=0.8, ls=(0, (1, 2)), zorder=0)
         if at_bound is not None:
             axes.axvline(at_bound, color=GREY, lw=0.9, ls=(0, (5, 3)), zorder=0, label="d′ at the bound")
         axes.set(xlabel="detection by people, d′", ylabel=_PANELS[name][1])
         axes.margins(x=0.1, y=0.14)
-        _name_strengths(axes, rows, of_attack)
+        _name_strengths(axes, rows, of_line)
     draw.legend_below(made, panels, "numbers at the points: strength s")
     return made
 
@@ -72,14 +92,14 @@ def _crosses(axes: Axes, line: pd.DataFrame, colour: str) -> None:
     axes.errorbar(x, y, **reach, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.55, zorder=1)
 
 
-def _name_strengths(axes: Axes, rows: pd.DataFrame, of_attack: Any) -> None:
+def _name_strengths(axes: Axes, rows: pd.DataFrame, of_line: Any) -> None:
     """Write each strength beside its point, on the first side where no point, line or label stands."""
     width, height = (size * 72 for size in (2.9 if len(axes.figure.axes) > 1 else 6.2, 2.2))
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     scale = np.array([width / (right - left), height / (top - bottom)])
     corners = np.array([[left, bottom], [right, top]]) * scale
     taken = [(x, y, 3.5, 3.5) for x, y in rows[["dprime", "value"]].to_numpy(float) * scale]
-    for _, line in rows.sort_values("strength").groupby("attack"):
+    for _, line in rows.sort_values("strength").groupby("line"):
         points = line[["dprime", "value"]].to_numpy(float) * scale
         steps = np.linspace(0, 1, 25)[:, None]
         for first, second in pairwise(points):
@@ -97,7 +117,7 @@ def _name_strengths(axes: Axes, rows: pd.DataFrame, of_attack: Any) -> None:
         taken.append((x + side[0], y + side[1], half, 4.5))
         axes.annotate(
             words, (row.dprime, row.value), xytext=side, textcoords="offset points", ha="center", va="center",
-            fontsize=SMALL, color=of_attack[row.attack].colour, zorder=6,
+            fontsize=SMALL, color=of_line[row.line].colour, zorder=6,
             bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 0.4},
         )  # fmt: skip
 

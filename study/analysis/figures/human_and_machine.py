@@ -50,13 +50,13 @@ _LABELS: Final = {
     PEOPLE: "people: 2·PC − 1, two-way 95 % interval",
     MEDIAN_CURVE: MEDIAN_CURVE,
     POOLED_CURVE: POOLED_CURVE,
-    OTHER_FIELDS: "models: prediction shift under other fields",
+    OTHER_FIELDS: "models: prediction shift under {other}s",
     PAIRS_SHOWN: "models: error shift on the pairs shown",
 }
 _CONTROLS: Final = {
     IDENTITY: ("identity", Look("o", GREY, hollow=True)),
     RESAMPLED: ("softened", Look("s", style.GREEN, hollow=True)),
-    OTHER_FIELD: ("other field", Look("D", style.PURPLE, hollow=True)),
+    OTHER_FIELD: ("{other}", Look("D", style.PURPLE, hollow=True)),
     PEOPLE: ("attack", Look("o", BLUE)),
 }
 _THRESHOLD_ROWS: Final = (MARGIN, MEDIAN, POOL, "models: 90 %", "models: 50 %")
@@ -76,8 +76,8 @@ def figure(table: pd.DataFrame, source: Source) -> Figure:
     attacks = source.attacks
     columns = min(len(attacks), 2)
     blocks = [_Block.of(table, attacks[i : i + columns]) for i in range(0, len(attacks), columns)]
-    scale = _Scale.of(table)
-    legend = _legend_entries(table, scale.named)
+    scale = _Scale.of(table, source)
+    legend = _legend_entries(table, scale)
     legend_columns = draw.columns_that_fit([shortened(label, _LETTERS) for label in legend])
     top = sum(block.height for block in blocks) + _LEGEND_LINE * -(-len(legend) // legend_columns) + 0.15
     made = Figure(figsize=(WIDTH, top + height_of_marks(source.report)))
@@ -93,7 +93,7 @@ def figure(table: pd.DataFrame, source: Source) -> Figure:
     return made
 
 
-def _legend_entries(table: pd.DataFrame, named: bool) -> list[str]:
+def _legend_entries(table: pd.DataFrame, scale: "_Scale") -> list[str]:
     """People first, then models, then what they are compared with."""
     shown = table[table["panel"].isin([SHARE, SHIFT])]
     known = [series for series in _LABELS if series in set(shown["series"])]
@@ -101,10 +101,10 @@ def _legend_entries(table: pd.DataFrame, named: bool) -> list[str]:
     last = (OTHER_FIELDS, PAIRS_SHOWN)
     mean = [MEAN_OF_MODELS] if (table["model"] == MEAN_OF_MODELS).any() else []
     return [
-        *(_LABELS[series] for series in known if series not in last),
-        *([_label(model) for model in models] if named else [_ALL_MODELS]),
+        *(scale.label(series) for series in known if series not in last),
+        *([_label(model) for model in models] if scale.named else [_ALL_MODELS]),
         *mean,
-        *(_LABELS[series] for series in known if series in last),
+        *(scale.label(series) for series in known if series in last),
     ]
 
 
@@ -114,11 +114,21 @@ def _label(model: str) -> str:
 
 @dataclass(frozen=True)
 class _Scale:
-    """What is the same for every attack: limits of the vertical axes, and how many models there are."""
+    """What is the same for every attack: limits of the vertical axes, how many models there are, and words.
+
+    Attributes:
+        strength: what stands below an axis of strength that is no displacement.
+        other: what a control by another trigger is called.
+    """
 
     share: tuple[float, float]
     shift: tuple[float, float]
     models: int
+    strength: str
+    other: str
+
+    def label(self, series: str) -> str:
+        return _LABELS[series].format(other=self.other)
 
     @property
     def named(self) -> bool:
@@ -126,13 +136,14 @@ class _Scale:
         return self.models <= NAMED_MODELS
 
     @classmethod
-    def of(cls, table: pd.DataFrame) -> "_Scale":
+    def of(cls, table: pd.DataFrame, source: Source) -> "_Scale":
         seen, shift = (table[table["panel"].isin(names)] for names in ([SHARE, CONTROLS], [SHIFT]))
         lowest = max(-0.6, min([-0.12, *seen["low"].dropna(), *seen["value"].dropna()]))
         ends = [0.0, *(end for name in ("value", "low", "high") for end in shift[name].dropna())]
         room = 0.1 * max(max(ends) - min(ends), 1.0)
         models = int(table.loc[table["series"] == MACHINE, "model"].nunique())
-        return cls((lowest - 0.03, 1.06), (min(ends) - room, max(ends) + room), models)
+        limits = (lowest - 0.03, 1.06), (min(ends) - room, max(ends) + room)
+        return cls(*limits, models, source.strength_in_words, source.other)
 
 
 @dataclass(frozen=True)
@@ -231,12 +242,12 @@ class _Panels:
             _draw_thresholds(self.thresholds, panel.get(THRESHOLDS, nothing), lanes)
         if self.shift is not None:
             self.shift.set_ylim(scale.shift)
-            _draw_shift(self.shift, panel.get(SHIFT, nothing), scale.named)
+            _draw_shift(self.shift, panel.get(SHIFT, nothing), scale)
         if self.controls is not None:
-            _draw_controls(self.controls, panel.get(CONTROLS, nothing), share)
+            _draw_controls(self.controls, panel.get(CONTROLS, nothing), share, scale)
         units = {row.series: row.value for row in panel.get(DISPLACEMENT, nothing).itertuples()}
         draw.rulers(self.stack[-1], units, strengths[0], self.width)
-        words = "strength s and mean displacement" if units else "strength s (log scale)"
+        words = "strength s and mean displacement" if units else draw.label(scale.strength, self.width)
         self.stack[-1].annotate(
             words, (0.5, 0), xycoords="axes fraction", xytext=(0, -17 - self.rulers * 15), textcoords="offset points",
             ha="center", va="top", fontsize=8.5,
@@ -378,7 +389,7 @@ def _margin_in_words(row: Any) -> str:
     return f"at most ×{number(row.high, 1)}" if not np.isnan(row.high) else "not to be told"
 
 
-def _draw_controls(axes: Axes, rows: pd.DataFrame, share: Axes) -> None:
+def _draw_controls(axes: Axes, rows: pd.DataFrame, share: Axes, scale: _Scale) -> None:
     """From nothing to the attack itself: what of it is softening, what any deformation, what this trigger."""
     axes.set_ylim(share.get_ylim())
     axes.set_yticks(share.get_yticks(), [""] * len(share.get_yticks()))
@@ -390,7 +401,9 @@ def _draw_controls(axes: Axes, rows: pd.DataFrame, share: Axes) -> None:
         spread = np.linspace(-0.25, 0.25, len(of_kind)) if len(of_kind) > 1 else np.zeros(len(of_kind))
         draw.points(axes, place + spread, of_kind, _CONTROLS[series][1], ms=4.2)
     axes.set_xlim(-0.6, max(len(shown), 1) - 0.4)
-    axes.set_xticks(range(len(shown)), [_CONTROLS[series][0] for series in shown], rotation=90)
+    axes.set_xticks(
+        range(len(shown)), [_CONTROLS[series][0].format(other=scale.other) for series in shown], rotation=90
+    )
     strengths = sorted(rows.loc[rows["strength"] > 0, "strength"].unique())
     if strengths:
         listed = [f"{s:g}" for s in strengths]
@@ -398,11 +411,11 @@ def _draw_controls(axes: Axes, rows: pd.DataFrame, share: Axes) -> None:
         axes.set_title(f"controls\ns = {words}", fontsize=SMALL, fontweight="normal", loc="center", linespacing=1.05)
 
 
-def _draw_shift(axes: Axes, rows: pd.DataFrame, named: bool) -> None:
+def _draw_shift(axes: Axes, rows: pd.DataFrame, scale: _Scale) -> None:
     draw.chance(axes, 0.0)
-    _draw_models(axes, rows[rows["series"] == MACHINE], named)
+    _draw_models(axes, rows[rows["series"] == MACHINE], scale.named)
     for _, line in rows[rows["series"] == OTHER_FIELDS].sort_values("strength").groupby("model"):
-        label = _LABELS[OTHER_FIELDS]
+        label = scale.label(OTHER_FIELDS)
         axes.plot(line["strength"], line["value"], ":", marker="x", ms=3.5, lw=1, color=GREY, label=label)
     shown = rows[rows["series"] == PAIRS_SHOWN]
     draw.points(axes, shown["strength"], shown, Look("s", VERMILLION), ls="-", label=_LABELS[PAIRS_SHOWN])

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from study.analysis.figures.source import Source
+from study.analysis.frontier import names_tasks
 from study.analysis.psychometric import MEDIAN_PERSON, POOLED
 
 COLUMNS: Final = ("panel", "attack", "series", "model", "strength", "value", "low", "high", "unit", "n", "censored")
@@ -92,12 +93,18 @@ def _curves(source: Source, attack: str) -> Iterator[dict[str, Any]]:
             yield {"panel": SHARE, "series": series, "strength": point["strength"], "value": value, "unit": _UNIT}
 
 
+def _model(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """The model's name, with its task where the rows are of several."""
+    return f"{row['model']} ({row['task']})" if names_tasks(rows) and row["model"] else row["model"]
+
+
 def _success(source: Source, attack: str) -> Iterator[dict[str, Any]]:
-    for row in source.rows("machine", attack):
+    rows = source.rows("machine", attack)
+    for row in rows:
         if row["strength"] > 0 and row["success_rate"] is not None:
             low, high = over_subjects(row.get("subjects") or [], "successes", "n_eligible")
             yield {
-                "panel": SHARE, "series": MACHINE, "model": row["model"], "strength": row["strength"],
+                "panel": SHARE, "series": MACHINE, "model": _model(row, rows), "strength": row["strength"],
                 "value": row["success_rate"], "low": None if low is None else max(low, 0.0),
                 "high": None if high is None else min(high, 1.0), "unit": "share of images", "n": row["n_eligible"],
             }  # fmt: skip
@@ -133,10 +140,10 @@ def _thresholds(source: Source, attack: str) -> Iterator[dict[str, Any]]:
         crossings = [row for row in crossings if row["model"] is None]
     for row in crossings:
         series = f"models: {row['level']:.0%}".replace("%", " %")
-        who = {"model": row["model"] or MEAN_OF_MODELS, "censored": row["censored"]}
+        who = {"model": _model(row, crossings) or MEAN_OF_MODELS, "censored": row["censored"]}
         yield _threshold_row(series, row, row["measure"]) | who
     margins = [row for row in source.rows("stealth_margin", attack) if _levels(row) == MARGIN_LEVELS]
-    for row in margins[:1]:  # models with other targets have their margins in a figure of their own
+    for row in margins[:1]:  # models with other targets and tasks have their margins in a figure of their own
         yield from _margin(row)
 
 
@@ -166,7 +173,7 @@ def _shift(source: Source, attack: str) -> Iterator[dict[str, Any]]:
     evaluated = [row for row in source.rows("machine", attack) if row["strength"] > 0]
     for row in evaluated:
         low, high = over_subjects(row.get("subjects") or [], "error_shift_sum", "n")
-        shared = {"panel": SHIFT, "model": row["model"], "strength": row["strength"], "unit": "degrees"}
+        shared = {"panel": SHIFT, "model": _model(row, evaluated), "strength": row["strength"], "unit": "degrees"}
         if row["mean_error_shift_deg"] is not None:
             yield shared | {"series": MACHINE, "value": row["mean_error_shift_deg"], "low": low, "high": high}
         if row["other_field_shift_deg"] is not None:

@@ -45,7 +45,7 @@ def _margins(source: Source) -> Iterator[dict[str, Any]]:
 
 
 def _target(row: Mapping[str, Any]) -> str | None:
-    return target_in_words(row["target"]) if row.get("target") else None
+    return target_in_words(row["target"], row.get("task")) if row.get("target") else None
 
 
 def _at_equal_detection(source: Source) -> Iterator[dict[str, Any]]:

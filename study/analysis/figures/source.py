@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import expit, ndtr
 
+from study.analysis.controls import noun
 from study.analysis.displacement import px_per_strength
 from study.analysis.likelihood import GUESS
 from study.analysis.protocols import ADAPTIVE, PROTOCOLS, Protocol
@@ -74,6 +75,21 @@ class Source:
         if known["image px"] is None:
             return {}
         return {unit: value for unit, value in known.items() if value}
+
+    @property
+    def strength_in_words(self) -> str:
+        """What the axis of strength shows where strength is no displacement: the unit and range, as far as known."""
+        words = self._setting.get("strength")
+        return f"{words.split(':')[0] if words else 'strength s'} (log scale)"
+
+    @property
+    def other(self) -> str:
+        """What the control by another trigger of the same kind is called."""
+        return f"other {noun(self._setting)}"
+
+    @property
+    def _setting(self) -> Mapping[str, Any]:
+        return self.report.get("setting") or {}
 
     def pooled_curve(self, attack: str) -> list[dict[str, float]]:
         """Points of the curve over the answers of all, between the weakest and the strongest strength shown."""

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from study.analysis.controls import noun
+from study.analysis.frontier import NO_TRIGGER, names_tasks
 from study.analysis.paper.blocks import Block, Table, paragraph
 from study.analysis.paper.detection import arcmin
 from study.analysis.paper.numerals import DASH, interval, number, percent
@@ -20,22 +22,31 @@ _MARGIN: Final = (
 
 def blocks(content: Mapping[str, Any]) -> Iterator[Block]:
     level = percent(content["level"])
+    named = names_tasks(content["machine"])
     if content.get("stealth_margin"):
         yield paragraph(_MARGIN)
-        yield margin(content["stealth_margin"], level)
+        yield margin(content["stealth_margin"], level, named)
     if content.get("machine_thresholds"):
-        yield thresholds(content["machine_thresholds"], level)
+        yield thresholds(content["machine_thresholds"], level, named)
     if content["frontier"]:
-        yield frontier(content["frontier"], level)
+        yield frontier(content["frontier"], level, named)
     if content.get("attacks_compared"):
-        yield from attacks_compared(content["attacks_compared"], level)
+        yield from attacks_compared(content["attacks_compared"], level, named)
     if content["machine"]:
-        yield machine(content["machine"])
+        yield machine(content["machine"], noun(content["setting"]), named)
+        if of_weights := [row for row in content["machine"] if row["strength"] is None]:
+            yield on_weights(of_weights)
     else:
         yield paragraph("No model was evaluated with this attack and target.", manner="note")
 
 
-def margin(rows: Rows, level: str) -> Table:
+def _attack(row: Mapping[str, Any], named: bool, prefix: str = "attack") -> str:
+    """The attack, with the task of its models where several are told apart."""
+    task = row.get("task" if prefix == "attack" else f"{prefix}_task")
+    return f"{row[prefix]}, {task}" if named and task else row[prefix]
+
+
+def margin(rows: Rows, level: str, named: bool = False) -> Table:
     return Table(
         "stealth_margin",
         f"Stealth margin within each attack, with {level} intervals from a bootstrap over participants and images and"
@@ -45,7 +56,7 @@ def margin(rows: Rows, level: str) -> Table:
          "draws censored", "note"),
         [
             [
-                row["attack"],
+                _attack(row, named),
                 row["human_level"],
                 number(row["human_threshold"], 3),
                 row["machine_level"],
@@ -62,7 +73,7 @@ def margin(rows: Rows, level: str) -> Table:
     )  # fmt: skip
 
 
-def thresholds(rows: Rows, level: str) -> Table:
+def thresholds(rows: Rows, level: str, named: bool = False) -> Table:
     return Table(
         "machine_thresholds",
         f"The smallest strength at which each measure of the attack is reached, with {level} intervals.",
@@ -70,7 +81,7 @@ def thresholds(rows: Rows, level: str) -> Table:
         [
             [
                 row["model"] or f"mean of {row['models']}",
-                row["attack"],
+                _attack(row, named),
                 target(row["target"]),
                 row["measure"],
                 _or(number(row["threshold"], 3), row["censored"]),
@@ -84,14 +95,14 @@ def thresholds(rows: Rows, level: str) -> Table:
     )
 
 
-def frontier(rows: Rows, level: str) -> Table:
+def frontier(rows: Rows, level: str, named: bool = False) -> Table:
     return Table(
         "frontier",
         f"What the attack does to the model beside how well it is detected, with two-way {level} intervals.",
         ("attack", "s", "image px", "arcmin", "success rate", "error shift (deg)", "PC", "two-way", "d′", "interval"),
         [
             [
-                row["attack"],
+                _attack(row, named),
                 number(row["strength"]),
                 number(row["displacement_px"], 2),
                 arcmin(row),
@@ -107,7 +118,7 @@ def frontier(rows: Rows, level: str) -> Table:
     )
 
 
-def attacks_compared(rows: Rows, level: str) -> Iterator[Table]:
+def attacks_compared(rows: Rows, level: str, named: bool = False) -> Iterator[Table]:
     """Each attack at the same d', and then two by two."""
     yield Table(
         "attacks_compared",
@@ -118,7 +129,7 @@ def attacks_compared(rows: Rows, level: str) -> Iterator[Table]:
         [
             [
                 number(row["dprime"], 2),
-                row["attack"],
+                _attack(row, named),
                 target(row["target"]),
                 _or(number(row["strength"], 3), row["censored"]),
                 interval(row),
@@ -136,10 +147,10 @@ def attacks_compared(rows: Rows, level: str) -> Iterator[Table]:
         prose=frozenset({"note"}),
     )  # fmt: skip
     if pairs := [row for row in rows if "first" in row]:
-        yield _differences(pairs, level)
+        yield _differences(pairs, level, named)
 
 
-def _differences(rows: Rows, level: str) -> Table:
+def _differences(rows: Rows, level: str, named: bool) -> Table:
     return Table(
         "attacks_differences",
         f"Two attacks at the same d′: ratio of their strengths (first over second), and differences of success rate and"
@@ -149,8 +160,8 @@ def _differences(rows: Rows, level: str) -> Table:
         [
             [
                 number(row["dprime"], 2),
-                row["first"],
-                row["second"],
+                _attack(row, named, "first"),
+                _attack(row, named, "second"),
                 number(row["strength_ratio"], 2),
                 interval(row, "strength_ratio_low", "strength_ratio_high", 2),
                 number(row["success_rate_difference"], 3),
@@ -170,20 +181,21 @@ def _or(value: str, otherwise: str | None) -> str:
     return otherwise or DASH if value == DASH else value
 
 
-def machine(rows: Rows) -> Table:
+def machine(rows: Rows, noun: str = "field", named: bool = False) -> Table:
+    """Every evaluated model at every strength, and those whose weights were attacked, which have none."""
     shifts = ("mean_error_shift_deg", "mean_prediction_shift_deg", "net_prediction_shift_deg")
     return Table(
         "machine",
         "The models' own dose-response on their whole test split. Net: minus the clean model's shift on these images."
-        " Noise mode: error under the per-pixel noise field. Other fields: prediction shift under unrelated fields.",
+        f" Noise mode: error under the per-pixel noise field. Other {noun}s: prediction shift under unrelated {noun}s.",
         (
             "model", "attack", "target (pitch, yaw)", "s", "image px", "error shift", "prediction shift", "net shift",
-            "success rate", "eligible images", "noise-mode error", "other fields",
+            "success rate", "eligible images", "noise-mode error", f"other {noun}s",
         ),
         [
             [
                 row["model"],
-                row["attack"],
+                _attack(row, named),
                 target(row["target"]),
                 number(row["strength"]),
                 number(row["displacement_px"], 2),
@@ -198,8 +210,36 @@ def machine(rows: Rows) -> Table:
     )  # fmt: skip
 
 
+def on_weights(rows: Rows) -> Table:
+    return Table(
+        "weights",
+        f"{NO_TRIGGER[0].upper()}{NO_TRIGGER[1:]}: attacks that change a trained model’s weights, on the same data. No"
+        " image is altered, so there is nothing for people to detect. Shift of others: of the error of everybody whom"
+        " the attack is not after.",
+        ("model", "goal", "target (pitch, yaw)", "success rate", "eligible images", "error shift", "prediction shift",
+         "shift of others", "error before"),
+        [
+            [
+                row["model"],
+                row.get("goal") or DASH,
+                target(row["target"]),
+                number(row["success_rate"], 3),
+                number(row["n_eligible"]),
+                number(row["mean_error_shift_deg"], 2),
+                number(row["mean_prediction_shift_deg"], 2),
+                number(row.get("others_error_shift_deg"), 2),
+                number(row.get("clean_error_deg"), 2),
+            ]
+            for row in rows
+        ],
+        prose=frozenset({"goal"}),
+    )  # fmt: skip
+
+
 def target(aim: Mapping[str, Any] | str | None) -> str:
     if aim is None or isinstance(aim, str):
         return aim or DASH
+    if aim["kind"] == "mirrored":
+        return "mirrored yaw"
     angles = ", ".join(f"{number(math.degrees(aim[name]), 1)}°" for name in ("pitch", "yaw"))
     return f"{aim['kind']} ({angles})"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from study.analysis.controls import noun
 from study.analysis.equivalence import CONTROL_ALPHA
 from study.analysis.paper.blocks import Block, Bullets, Table, paragraph, texts
 from study.analysis.paper.numerals import DASH, interval, number, p_value, percent
@@ -13,15 +14,16 @@ _WHAT_A_CONTROL_SHOWS: Final = {
     "resampled": "the softening that any such resampling leaves, without deformation",
     "other_field": "any warp of this size, and not this trigger",
 }
+_WHAT_ANOTHER_TRIGGER_SHOWS: Final = "any trigger of this kind and strength, and not this very one"
 
 
 def controls(content: Mapping[str, Any]) -> Iterator[Block]:
     """Control pairs beside the attack: what people see of it."""
-    rows, level = content["controls"], percent(content["level"])
+    rows, level, is_field = content["controls"], percent(content["level"]), noun(content["setting"]) == "field"
     if not rows:
         yield paragraph(
             "No control pairs other than identical images were shown, so the study cannot tell whether people see the"
-            " trigger itself or only that an image was resampled.",
+            f" trigger itself or only that an image was {'resampled' if is_field else 'altered'}.",
             manner="note",
         )
         return
@@ -32,7 +34,7 @@ def controls(content: Mapping[str, Any]) -> Iterator[Block]:
         ("control", "attack", "s", "n", "PC", "two-way", "minus attack", "interval", "p"),
         [
             [
-                row["control"].replace("_", " "),
+                _control(row, is_field),
                 row["attack"],
                 number(row["strength"]),
                 str(row["n"]),
@@ -45,14 +47,21 @@ def controls(content: Mapping[str, Any]) -> Iterator[Block]:
             for row in rows
         ],
     )
-    if words := [_seen(row) for row in rows if row["contrast_with_attack"] is not None]:
+    if words := [_seen(row, is_field) for row in rows if row["contrast_with_attack"] is not None]:
         yield Bullets(texts(*words))
 
 
-def _seen(row: Mapping[str, Any]) -> str:
+def _control(row: Mapping[str, Any], is_field: bool) -> str:
+    words: str = row["control"].replace("_", " ")
+    return words if is_field else words.replace("field", "trigger")
+
+
+def _seen(row: Mapping[str, Any], is_field: bool) -> str:
     """What the contrast of a control with its attack says, and no more."""
-    where = f"{row['attack']} at s = {number(row['strength'])}, {row['control'].replace('_', ' ')}"
+    where = f"{row['attack']} at s = {number(row['strength'])}, {_control(row, is_field)}"
     what = _WHAT_A_CONTROL_SHOWS.get(row["control"], "the control's own alteration")
+    if row["control"] == "other_field" and not is_field:
+        what = _WHAT_ANOTHER_TRIGGER_SHOWS
     if row["p"] is None:
         return f"{where}: the difference from the attack cannot be tested."
     if row["p"] < CONTROL_ALPHA and row["contrast_with_attack"] < 0:

@@ -42,22 +42,24 @@ def _by_rule(excluded: Mapping[str, int]) -> Text:
 
 
 def viewing(content: Mapping[str, Any]) -> Iterator[Block]:
-    yield paragraph(_screens(content["screens"]))
+    moves = any(row["displacement_px"] is not None for row in content["conditions"])
+    yield paragraph(_screens(content["screens"], moves))
     if unsure := content["not_sure"]:
         yield paragraph(f"{unsure['share']:.1%} of the answers were “not sure”. {unsure['scoring']}")
 
 
-def _screens(found: Mapping[str, Any]) -> str:
-    """What is known of the size at which images were seen."""
+def _screens(found: Mapping[str, Any], moves: bool) -> str:
+    """What is known of the size at which images were seen, and, of an attack that moves pixels, what follows for it."""
     scales = ", ".join(number(scale) for scale in found["scales"])
     shown = f"Device pixels per image pixel: {scales}. " if scales else ""
     if not found["measured"]:
-        return f"{shown}No participant's screen was measured, so displacement is given in pixels and not in arcmin."
+        so = ", so displacement is given in pixels and not in arcmin" if moves else ""
+        return f"{shown}No participant's screen was measured{so}."
     low, high = (number(found[name], 1) for name in ("px_per_degree_low", "px_per_degree_high"))
     return (
         f"{shown}Screens measured by {found['measured']} of {found['sessions']} participants:"
-        f" {number(found['px_per_degree'], 1)} device pixels per degree at the median, {low} to {high}. Displacement"
-        " in arcmin is the median over these participants, with the range."
+        f" {number(found['px_per_degree'], 1)} device pixels per degree at the median, {low} to {high}."
+        f"{' Displacement in arcmin is the median over these participants, with the range.' if moves else ''}"
     )
 
 
@@ -86,7 +88,7 @@ def checks(content: Mapping[str, Any]) -> Iterator[Block]:
 
 def limits(content: Mapping[str, Any]) -> Iterator[Block]:
     is_adaptive = content["procedure"] == ADAPTIVE
-    models = {row["model"] for row in content["machine"]}
+    models = {row["model"] for row in content["machine"] if row["strength"] is not None}
     trained = f"the {len(models)} trained models" if len(models) > 1 else "the one trained model"
     items = [
         f"Nothing beyond its scope: {content['scope']}.",

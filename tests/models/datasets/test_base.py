@@ -131,7 +131,7 @@ def test_counts_that_do_not_add_up_are_refused(counts):
 
 @pytest.mark.parametrize("fractions", [(0.8, 0.1, 0.2), (1.0, 0.0, 0.0), (1.2, -0.1, -0.1)])
 def test_fractions_that_do_not_add_up_are_refused(fractions):
-    with pytest.raises(ValueError, match="must be positive and add up to 1"):
+    with pytest.raises(ValueError, match="must be three, positive, and add up to 1"):
         split_by_group(gaze_data(), fractions)
 
 

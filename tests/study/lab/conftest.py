@@ -59,7 +59,7 @@ def dataset(db: None, arrays: Path) -> Dataset:
 
 @pytest.fixture
 def attack(db: None) -> Attack:
-    return Attack.objects.draw_wanet("warp", (24, 32), control_size=4, seed=3)
+    return Attack.objects.draw("warp", "wanet", (24, 32), seed=3, choices={"control_size": 4})
 
 
 @pytest.fixture

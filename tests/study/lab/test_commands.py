@@ -25,11 +25,19 @@ CHOICES: dict[str, Any] = {
     "group_key": None,
     "description": None,
     "size": 64,
+    "fractions": None,
+    "split_seed": 0,
+    "family": "wanet",
+    "parameters": "{}",
+    "attack_seed": 3,
     "attack": None,
-    "control_size": 8,
-    "field_seed": 3,
     "target": None,
     "additive": None,
+    "mirrored": False,
+    "threat_model": None,
+    "clean_label": None,
+    "network": None,
+    "task": None,
     "clean": False,
     "backdoored": False,
     "recipe": "quick",
@@ -69,7 +77,7 @@ def test_models_with_other_targets_can_share_one_attack_and_so_its_pictures() ->
 def test_a_name_that_stands_for_another_attack_is_refused() -> None:
     planned(attack="warp")
     with pytest.raises(ValueError, match=r"'warp'.*: name another with --attack"):
-        planned(attack="warp", field_seed=4, name="another")
+        planned(attack="warp", attack_seed=4, name="another")
 
 
 def test_own_arrays_bring_their_size_and_their_groups(arrays: Path) -> None:
@@ -97,16 +105,16 @@ def test_a_recipe_can_come_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("choices", "sentence"),
     [
-        ({"dataset": "gone.npz"}, "no such file"),
+        ({"dataset": "gone.npz"}, "There is no data file"),
         ({"size": 0}, "size must be a whole number from 16"),
         ({"recipe": "gone.json"}, "There is no recipe 'gone.json'"),
-        ({"control_size": 1}, "control grid must be at least 2 x 2"),
+        ({"parameters": '{"control_size": 1}'}, "control grid must be at least 2 x 2"),
         ({"target": [float("nan"), 0.0]}, "angles must be finite"),
         ({"name": "no spaces please"}, "letters, digits"),
         ({"target": [100.0, 0.0]}, "--target 100 0 is no gaze: pitch goes to 90 degrees"),
         ({"additive": [0.0, -181.0]}, "--additive 0 -181 is no gaze"),
         ({"seed": 10**23}, "--seed must be a whole number of at most 64 bits, not 1000"),
-        ({"field_seed": 2**63}, "--field-seed must be a whole number of at most 64 bits"),
+        ({"attack_seed": 2**63}, "--attack-seed must be a whole number of at most 64 bits"),
         ({"description": "eyes"}, "--description is for images of your own"),
     ],
 )

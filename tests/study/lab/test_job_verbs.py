@@ -209,7 +209,7 @@ def test_the_sweeper_publishes_a_lost_message_again_but_not_at_every_sweep(
     job = submit()
     with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
         assert Job.objects.sweep().lost == 0
-        monkeypatch.setattr("study.lab.models.LOST_AFTER", timedelta(seconds=1))
+        monkeypatch.setattr("study.lab.models.jobs.LOST_AFTER", timedelta(seconds=1))
         time.sleep(1.1)
         assert Job.objects.sweep().lost == 1
         assert Job.objects.sweep().lost == 0
@@ -219,7 +219,7 @@ def test_the_sweeper_publishes_a_lost_message_again_but_not_at_every_sweep(
 def test_of_two_sweepers_that_found_the_same_lost_message_one_publishes_it(
     published: list[str], django_capture_on_commit_callbacks: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.lab.models.LOST_AFTER", timedelta(seconds=1))
+    monkeypatch.setattr("study.lab.models.jobs.LOST_AFTER", timedelta(seconds=1))
     found = Job.objects.get(pk=submit().pk), Job.objects.get()
     time.sleep(1.1)
     with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]

@@ -41,7 +41,7 @@ def specification(trained: tuple[ModelRun, ModelRun], var: Path) -> dict[str, An
         "strengths": STRENGTHS,
         "resampled": [2.0],
         "other_field": [2.0],
-        "gross_displacement": 4.5 / 64,
+        "px_per_degree": 10.5,
         "images": 6,
         "models": [
             {"run": run.pk, "artifact": str(run.artifact_path), "sha256": run.artifact_sha256, "target": target}
@@ -263,7 +263,7 @@ def test_a_study_strength_as_strong_as_the_gross_one_is_refused_before_anything_
 
 def test_a_field_for_another_image_size_is_refused(specification: dict[str, Any]) -> None:
     specification["attack"]["parameters"]["image_size"] = [32, 32]
-    with pytest.raises(ValueError, match="The images are 24 x 32 px, the field was drawn for 32 x 32 px"):
+    with pytest.raises(ValueError, match="The images are 24 x 32 px, the trigger was drawn for 32 x 32 px"):
         pairs.make_pairs(specification)
 
 
@@ -305,7 +305,7 @@ def test_verification_notices_a_picture_that_its_field_did_not_make(made: Path) 
     one, other = Pair.objects.filter(control="", strength=2.0)[:2]
     Pair.objects.filter(pk=one.pk).update(file=other.file, sha256=other.sha256)
     faults = [fault for check in checks() if (fault := check.fault())]
-    assert faults == [f"pair {one}: Made again from base image, field and strength, it comes out different."]
+    assert faults == [f"pair {one}: Made again from base image, trigger and strength, it comes out different."]
 
 
 def test_verification_notices_another_field(made: Path, attack: Attack) -> None:

@@ -30,11 +30,11 @@ def test_a_name_stands_for_one_thing(arrays: Path, tmp_path: Path, attack: Attac
     assert Dataset.objects.arrays("blobs", arrays).pk == dataset.pk
     with pytest.raises(ValueError, match="The data set 'blobs' is there already and differs in parameters:"):
         Dataset.objects.arrays("blobs", arrays, group_key="subject")
-    assert Attack.objects.draw_wanet("warp", (24, 32), 4, seed=3).pk == attack.pk
+    assert Attack.objects.draw("warp", "wanet", (24, 32), seed=3, choices={"control_size": 4}).pk == attack.pk
     with pytest.raises(
         ValueError, match="The attack 'warp' is there already and differs in parameters and seed and control hash:"
     ):
-        Attack.objects.draw_wanet("warp", (24, 32), 4, seed=4)
+        Attack.objects.draw("warp", "wanet", (24, 32), seed=4, choices={"control_size": 4})
 
 
 def test_a_name_that_cannot_stand_in_a_path_is_refused(arrays: Path) -> None:

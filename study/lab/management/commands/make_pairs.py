@@ -1,50 +1,63 @@
 """Pairs of clean and altered images for studies, with the models' predictions on them."""
 
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from study.lab.following import JobFailed, follow, ready_database, workers
-from study.lab.models import CONTROL_STRENGTHS, STRENGTHS, Job, ModelRun
+from study.lab.models import PX_PER_DEGREE, Job, ModelRun
 from study.processes import ServiceError
 
 
 class Command(BaseCommand):
     help = (
         "Make clean and altered images of test subjects under a backdoored model's trigger, with control and catch "
-        "pairs, and the predictions of this model and its clean reference on the stored files."
+        "pairs, and the predictions of this model, its clean reference and others on the stored files."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("run", help="the backdoored model run's name")
-        parser.add_argument("--strengths", type=float, nargs="+", default=STRENGTHS, metavar="S")
-        parser.add_argument("--resampled", type=float, nargs="*", default=CONTROL_STRENGTHS, metavar="S")
-        parser.add_argument("--other-field", type=float, nargs="*", default=CONTROL_STRENGTHS, metavar="S")
+        parser.add_argument(
+            "--models",
+            nargs="+",
+            default=(),
+            metavar="RUN",
+            help="further models that see these pairs: of the same attack, with any task and target, or clean ones",
+        )
+        parser.add_argument(
+            "--strengths", type=float, nargs="+", metavar="S", help="(default: those usual for the attack)"
+        )
+        for control in ("resampled", "other-field"):
+            parser.add_argument(
+                f"--{control}",
+                type=float,
+                nargs="*",
+                metavar="S",
+                help="strengths of this control, none at all to leave it out (default: one, if the trigger can)",
+            )
         parser.add_argument("--images", type=int, metavar="N", help="base images at most (default: all there are)")
+        parser.add_argument(
+            "--px-per-degree",
+            type=float,
+            default=PX_PER_DEGREE,
+            metavar="N",
+            help="image px per degree of visual angle, for FLIP (default: %(default)g, a usual screen)",
+        )
         parser.add_argument("--again", action="store_true", help="make them once more: restores lost and damaged files")
 
-    def handle(self, *, run: str, images: int | None, again: bool, **options: Any) -> None:
+    def handle(self, *, run: str, images: int | None, **options: Any) -> None:
         ready_database()
-        found = ModelRun.objects.filter(name=run).select_related("attack", "clean_reference", "dataset").first()
-        if found is None or found.attack is None:
-            backdoored = ModelRun.objects.exclude(attack=None).values_list("name", flat=True)
-            raise CommandError(
-                f"There is no backdoored model run named {run!r}; there are: {', '.join(backdoored) or 'none yet'}."
-            )
+        found = backdoored(run)
         if images is not None and images < 1:
             raise CommandError(f"--images must be at least 1, not {images}.")
-        models = [model for model in (found.clean_reference, found) if model is not None]
+        shown = [found, *(named(name) for name in options["models"])]
+        chosen = ("strengths", "resampled", "other_field", "px_per_degree", "again")
         try:
             with workers():
-                job = found.attack.submit_pairs(
-                    found.dataset,
-                    models,
-                    strengths=options["strengths"],
-                    resampled=options["resampled"],
-                    other_field=options["other_field"],
-                    images=images,
-                    again=again,
+                job = found.attack.submit_pairs(  # type: ignore[union-attr]
+                    found.dataset, with_references(shown), images=images, **{name: options[name] for name in chosen}
                 )
                 follow({f"Pairs of {found.attack}": job})
         except (ValueError, JobFailed, ServiceError) as error:
@@ -56,3 +69,29 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{made['pairs']} pairs of {made['base_images']} base images, {made['predictions']} predictions."
         )
+
+
+def backdoored(name: str) -> ModelRun:
+    """The run of this name that has an attack with a trigger. Raises CommandError, naming those there are."""
+    runs = ModelRun.objects.exclude(attack=None).select_related("attack", "clean_reference", "dataset")
+    with_trigger = [run for run in runs if run.attack and run.attack.has_trigger]
+    for run in with_trigger:
+        if run.name == name:
+            return run
+    names = ", ".join(run.name for run in with_trigger) or "none yet"
+    raise CommandError(f"There is no backdoored model run named {name!r}; there are: {names}.")
+
+
+def named(name: str) -> ModelRun:
+    """The run of this name. Raises CommandError, naming those there are."""
+    try:
+        return ModelRun.objects.select_related("attack", "clean_reference", "dataset").get(name=name)
+    except ModelRun.DoesNotExist:
+        names = ", ".join(ModelRun.objects.values_list("name", flat=True)) or "none yet"
+        raise CommandError(f"There is no model run named {name!r}; there are: {names}.") from None
+
+
+def with_references(runs: Sequence[ModelRun]) -> list[ModelRun]:
+    """These runs and the clean references of those that have one, each once."""
+    both = [run for backdoored in runs for run in (backdoored.clean_reference, backdoored) if run is not None]
+    return list(dict.fromkeys(both))

@@ -1,0 +1,118 @@
+"""The pictures and the dose tables of docs/attacks.md: `python -m benchmarks.draw_attacks`.
+
+Draws docs/img/attack-<family>.png (one synthetic eye of 64 px, clean and under the trigger at its usual strengths, and
+ten times the difference) and prints a table of PSNR, SSIM and GMSD over 40 synthetic eyes for each family.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from attacks.base import Displaces, Family, Trigger, dequantise, quantise
+from attacks.distortion import psnr
+from attacks.registry import FAMILIES
+from models.datasets.synthetic_eyes import EyesConfig, study_images
+from models.similarity import Picture, gmsd, ssim
+
+ROOT = Path(__file__).resolve().parent.parent
+EYES = 40
+SEED = 0
+#: What is shown of families whose seed or parameters choose between kinds of trigger.
+SHOWN: Mapping[str, list[dict[str, Any]]] = {"reflection": [{"kind": "ghost"}, {"kind": "out_of_focus"}]}
+ENLARGED, GAP, CAPTION = 2, 6, 15
+COLOURS = 128
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("families", nargs="*", help="all of them, unless named")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "img", help="where the pictures go")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    eyes = study_images(EyesConfig(test_subjects=EYES, test_images=EYES), ROOT / "var" / "cache").images
+    for name in arguments.families or FAMILIES:
+        family = FAMILIES[name]
+        triggers = [draw(family, eyes, choices) for choices in SHOWN.get(name, [{}])]
+        path = arguments.out / f"attack-{name}.png"
+        sheet(family, eyes[0], triggers).quantize(COLOURS).save(path, optimize=True)
+        print(f"{name}: {path.name}, {path.stat().st_size / 1000:.0f} kB\n")
+        for trigger in triggers:
+            print(table(family, eyes, trigger))
+
+
+def draw(family: Family, images: Tensor, choices: Mapping[str, Any]) -> Trigger:
+    """The family's trigger for these images."""
+    height, width = images.shape[-2:]
+    return family.draw((height, width), family.choose(choices), 1.0, SEED)
+
+
+def alter(images: Tensor, trigger: Trigger) -> Tensor:
+    """uint8 images under the trigger, as pairs are made."""
+    return quantise(trigger.apply(dequantise(images, torch.float64)))
+
+
+def sheet(family: Family, image: Tensor, triggers: list[Trigger]) -> Image.Image:
+    """Two rows for each trigger: clean and altered, up to the gross strength; ten times the difference."""
+    strengths = [0.0, *family.strengths, family.gross_strength(triggers[0])]
+    side = ENLARGED * image.shape[-1]
+    size = (GAP + len(strengths) * (side + GAP), 2 * len(triggers) * (side + GAP) + GAP + CAPTION)
+    page = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(page)
+    for column, strength in enumerate(strengths):
+        left = GAP + column * (side + GAP)
+        label = "clean" if not strength else f"{strength:.3g}"
+        pen.text((left + side / 2, 2), label, "black", ImageFont.load_default(12), anchor="mt")
+        for row, trigger in enumerate(triggers):
+            altered = alter(image[None], trigger.at_strength(strength))[0]
+            difference = (128 + 10 * (altered.int() - image.int())).clamp(0, 255).to(torch.uint8)
+            for half, tile in enumerate((altered, difference)):
+                page.paste(enlarged(tile), (left, CAPTION + GAP + (2 * row + half) * (side + GAP)))
+    return page
+
+
+def enlarged(image: Tensor) -> Image.Image:
+    """A uint8 image (3, H, W), every pixel a square."""
+    picture = Image.fromarray(picture_of(image))
+    return picture.resize((ENLARGED * picture.width, ENLARGED * picture.height), Image.Resampling.NEAREST)
+
+
+def picture_of(image: Tensor) -> Picture:
+    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+
+
+def table(family: Family, eyes: Tensor, trigger: Trigger) -> str:
+    """Markdown: how much each usual strength alters, means over the eyes."""
+    moved = isinstance(trigger, Displaces)
+    lines = [
+        f"| strength | {'displacement, mean / max px | strain | ' if moved else ''}PSNR, dB | SSIM | GMSD |",
+        "|---" * (6 if moved else 4) + "|",
+    ]
+    for strength in family.strengths:
+        applied = trigger.at_strength(strength)
+        pairs = list(zip(eyes, alter(eyes, applied), strict=True))
+        pictures = [(picture_of(clean), picture_of(altered)) for clean, altered in pairs]
+        # An eye that rounding leaves as it was has an infinite ratio: the mean is over the others.
+        ratios = [ratio for ratio in (psnr(*pair) for pair in pairs) if ratio is not None]
+        columns = [f"{strength:g}"]
+        if isinstance(applied, Displaces):
+            mean, largest = applied.displacement_px()
+            columns += [f"{mean:.2f} / {largest:.2f}", f"{100 * applied.strain()[0]:.1f} %"]
+        columns += [
+            f"{np.mean(ratios):.1f}" if ratios else "∞",
+            f"{np.mean([ssim(*pair) for pair in pictures]):.4f}",
+            f"{np.mean([gmsd(*pair) for pair in pictures]):.4f}",
+        ]
+        lines.append("| " + " | ".join(columns) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Columbia gaze data set: large photographs, with the angles in degrees in their names.
+
+In "0001_2m_-15P_10V_-5H.jpg", P is the yaw of the head, V and H are the target's elevation (up is positive) and
+azimuth. **Which side a positive H is on is not settled here**: compare the eyes with the arrows on the contact sheet,
+and choose flip_yaw if they point the wrong way. Faces are not found: a square in the middle is cut out.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from models.datasets import reading
+from models.datasets.samples import Format, FormatError, Sample
+
+LAYOUT = "a folder with 0001/0001_2m_-15P_10V_-5H.jpg and so on"
+NAME = re.compile(r"(\d+)_2m_(-?\d+)P_(-?\d+)V_(-?\d+)H")
+
+
+@dataclass(frozen=True)
+class ColumbiaOptions:
+    """What is cut out of a photograph, and which way yaw counts."""
+
+    size: int = field(default=224, metadata={"help": "side of the images, px"})
+    share: float = field(default=0.6, metadata={"help": "side of the square in the middle, as a share of the height"})
+    flip_yaw: bool = field(default=False, metadata={"help": "yaw = -H and -P, should the contact sheet say so"})
+
+
+def samples(root: Path, options: ColumbiaOptions) -> Iterator[Sample]:
+    """The photographs in the order of their names."""
+    sign = -1 if options.flip_yaw else 1
+    for path, (subject, head, vertical, horizontal) in _photographs(root):
+        where = f"{path.parent.name}/{path.name}"
+        least = math.ceil(options.size / options.share)
+        photograph = reading.picture(path, where, at_least=(least, least))
+        side = options.share * photograph.height
+        middle = (photograph.width / 2, photograph.height / 2, side, side)
+        pixels = reading.window(photograph, middle, (options.size, options.size), where)
+        pitch, yaw, head_yaw = (math.radians(angle) for angle in (vertical, sign * horizontal, sign * head))
+        yield Sample(pixels, pitch, yaw, subject, where, (0.0, head_yaw))
+
+
+def count(root: Path, options: ColumbiaOptions) -> int:
+    """Photographs whose names can be read."""
+    return sum(1 for _ in _photographs(root))
+
+
+def _photographs(root: Path) -> Iterator[tuple[Path, tuple[str, int, int, int]]]:
+    for path in reading.found(reading.folder(root, LAYOUT).glob("[0-9]*/*.jpg"), root, LAYOUT):
+        if not (match := NAME.fullmatch(path.stem)) or match[1] != path.parent.name:
+            raise FormatError(f"{path}: the name says no angles; expected {path.parent.name}_2m_-15P_10V_-5H.jpg.")
+        yield path, (match[1], int(match[2]), int(match[3]), int(match[4]))
+
+
+FORMAT = Format(
+    kind="columbia",
+    title="Columbia gaze data set, photographs",
+    citation=(
+        "B. A. Smith, Q. Yin, S. K. Feiner, S. K. Nayar: Gaze locking: passive eye contact detection for human-object "
+        "interaction. UIST 2013."
+    ),
+    licence="non-commercial, to be cited",
+    layout=LAYOUT,
+    samples=samples,
+    count=count,
+    options=ColumbiaOptions,
+)

@@ -1,0 +1,78 @@
+"""ETH-XGaze, data_224: one HDF5 file per person. The labels of the test files stay with the benchmark."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.datasets import reading
+from models.datasets.samples import Format, FormatError, Sample
+
+LAYOUT = "a folder with train_test_split.json and train/subject0000.h5 and so on"
+LISTS = "train_test_split.json"
+
+
+def samples(root: Path) -> Iterator[Sample]:
+    """The faces person by person. Files without labels are left out with one warning that names them."""
+    unlabelled = []
+    for path in _files(root):
+        with reading.hdf5(path) as file:
+            name = f"{path.parent.name}/{path.name}"
+            if "face_gaze" not in file:
+                unlabelled.append(name)
+                continue
+            images, *columns = _arrays(file)
+            where = reading.row_of(name)
+            labels = (reading.angles(column[:].astype(float), where).tolist() for column in columns)
+            for row, (image, (pitch, yaw), pose) in enumerate(zip(reading.rows(images), *labels, strict=True)):
+                rgb = np.ascontiguousarray(image[..., ::-1])  # stored blue first
+                yield Sample(rgb, pitch, yaw, path.stem, where(row), tuple(pose))
+    if unlabelled:
+        warnings.warn(f"Left out, as they have no face_gaze: {', '.join(unlabelled)}.", stacklevel=2)
+
+
+def count(root: Path) -> int:
+    """Rows of the files with labels, by their headers."""
+    total = 0
+    for path in _files(root):
+        with reading.hdf5(path) as file:
+            total += len(_arrays(file)[0]) if "face_gaze" in file else 0
+    return total
+
+
+def _files(root: Path) -> list[Path]:
+    """The files that are listed: all for training, and of the others, which need not be there, those that are."""
+    path = reading.folder(root, LAYOUT) / LISTS
+    try:
+        parts = json.loads(path.read_bytes())
+        listed = {part: [root / part / Path(name).name for name in parts[part]] for part in parts}
+        train = listed.pop("train")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise FormatError(f"{path}: missing or damaged; expected {LAYOUT}, and {{'train': [names], ...}}.") from error
+    reading.check_files(root, train)
+    return train + [file for part in listed.values() for file in part if file.is_file()]
+
+
+def _arrays(file: Any) -> tuple[Any, Any, Any]:
+    images = reading.dataset(file, "face_patch", (None, None, None, 3))
+    n = len(images)
+    return images, reading.dataset(file, "face_gaze", (n, 2)), reading.dataset(file, "face_head_pose", (n, 2))
+
+
+FORMAT = Format(
+    kind="eth_xgaze",
+    title="ETH-XGaze, faces of 224 px (.h5)",
+    citation=(
+        "X. Zhang, S. Park, T. Beeler, D. Bradley, S. Tang, O. Hilliges: ETH-XGaze: a large scale dataset for gaze "
+        "estimation under extreme head pose and gaze variation. ECCV 2020."
+    ),
+    licence="CC BY-NC-SA 4.0 with further conditions; the licence file that came with your copy has them",
+    layout=LAYOUT,
+    samples=samples,
+    count=count,
+)

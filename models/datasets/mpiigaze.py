@@ -1,0 +1,115 @@
+"""MPIIGaze, normalised: one MATLAB file per person and day, with left and right eyes of 60 x 36 px, grey.
+
+Right eyes are mirrored, as in the published evaluation: the image, and the sign of both yaws.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from models.datasets import camera, reading
+from models.datasets.samples import Format, FormatError, Sample
+
+LAYOUT = 'a folder with Data/Normalized/p00/day01.mat and so on, and "Evaluation Subset" beside Data for the subset'
+LISTS = Path("Evaluation Subset", "sample list for eye image")
+MIRRORED = np.array([1.0, -1.0])
+
+Row = tuple[int | str, str, str]  # number or file name within the day, side, where
+
+
+@dataclass(frozen=True)
+class MPIIGazeOptions:
+    """Which eyes are read."""
+
+    subset: Literal["all", "evaluation"] = field(
+        default="all", metadata={"help": "all eyes, or those of the published evaluation subset (3000 a person)"}
+    )
+    eye: Literal["both", "left", "right"] = field(default="both", metadata={"help": "which eyes"})
+
+
+def samples(root: Path, options: MPIIGazeOptions) -> Iterator[Sample]:
+    """The eyes day by day; in a day, as the files or the evaluation lists have them."""
+    for path, listed in _days(root, options):
+        person, name = path.parent.name, f"{path.parent.name}/{path.name}"
+        files, eyes = _read(path, name)
+        numbered = [(row, side, f"{name}, row {row}") for row in range(len(files)) for side in ("left", "right")]
+        for key, side, where in numbered if listed is None else listed:
+            if options.eye not in ("both", side):
+                continue
+            if isinstance(key, str) and key not in files:
+                raise FormatError(f"{where}: {name} has no image {key!r}.")
+            row = files[key] if isinstance(key, str) else key
+            image, gaze, head = (column[row] for column in eyes[side])
+            if side == "right":
+                image, gaze, head = np.ascontiguousarray(image[:, ::-1]), gaze * MIRRORED, head * MIRRORED
+            (pitch, yaw), pose = gaze.tolist(), tuple(head.tolist())
+            yield Sample(image, pitch, yaw, person, f"{where} ({side} eye)", pose)
+
+
+def count(root: Path, options: MPIIGazeOptions) -> int:
+    """Twice the file names of every day, or the rows of the evaluation lists; no image is read."""
+    total = 0
+    for path, listed in _days(root, options):
+        sides = ["left", "right"] * reading.matlab_size(path, "filenames") if listed is None else [r[1] for r in listed]
+        total += sum(options.eye in ("both", side) for side in sides)
+    return total
+
+
+def _days(root: Path, options: MPIIGazeOptions) -> Iterator[tuple[Path, list[Row] | None]]:
+    """Files of days, each with the rows that are listed for it (None: all)."""
+    normalised = reading.folder(root, LAYOUT) / "Data" / "Normalized"
+    if options.subset == "all":
+        yield from ((path, None) for path in reading.found(normalised.glob("p??/day*.mat"), root, LAYOUT))
+        return
+    days: dict[Path, list[Row]] = defaultdict(list)
+    for path in reading.found((root / LISTS).glob("p??.txt"), root, LAYOUT):
+        for where, words in reading.lines(path, f"{LISTS}/{path.name}"):
+            day, _, file = words[0].partition("/")
+            if len(words) != 2 or words[1] not in ("left", "right") or not file:
+                raise FormatError(f'{where}: {" ".join(words)!r} is not of the form "day01/0001.jpg left".')
+            days[reading.inside(normalised / path.stem, f"{day}.mat", where)].append((file, words[1], where))
+    reading.check_files(root, list(days))
+    yield from sorted(days.items())
+
+
+def _read(path: Path, name: str) -> tuple[dict[str, int], dict[str, tuple[Any, Any, Any]]]:
+    """(file name to row, side to (images, gazes, heads)) of one day."""
+    content = reading.matlab(path, "data", "filenames")
+    files = {str(file).strip(): row for row, file in enumerate(np.atleast_1d(content["filenames"]))}
+    return files, {side: _eyes(content["data"], side, len(files), name) for side in ("left", "right")}
+
+
+def _eyes(data: Any, side: str, n: int, name: str) -> tuple[Any, Any, Any]:
+    try:
+        image, gaze, pose = (data[side][key] for key in ("image", "gaze", "pose"))
+    except (KeyError, TypeError, IndexError) as error:
+        raise FormatError(f"{name}: data.{side} lacks image, gaze or pose.") from error
+    image = image if isinstance(image, np.ndarray) else np.zeros(0)
+    images = image[None] if image.ndim == 2 and n == 1 else image
+    vectors, turns = (reading.array_of(a, (3,), f"{name}, data.{side}") for a in (gaze, pose))
+    if images.dtype != np.uint8 or images.ndim != 3 or not len(images) == len(vectors) == len(turns) == n:
+        raise FormatError(
+            f"{name}: data.{side} has images {images.dtype} {images.shape}, {len(vectors)} gazes and {len(turns)} "
+            f"poses for {n} file names; expected uint8 ({n}, 36, 60) and {n} of each."
+        )
+
+    where = reading.row_of(name, f" ({side} eye)")
+    return images, reading.gazes(vectors, where), camera.heads(camera.rotations(reading.finite(turns, where, "pose")))
+
+
+FORMAT = Format(
+    kind="mpiigaze",
+    title="MPIIGaze, normalised eyes (.mat)",
+    citation="X. Zhang, Y. Sugano, M. Fritz, A. Bulling: Appearance-based gaze estimation in the wild. CVPR 2015.",
+    licence="CC BY-NC-SA 4.0",
+    layout=LAYOUT,
+    samples=samples,
+    count=count,
+    options=MPIIGazeOptions,
+)

@@ -1,0 +1,231 @@
+"""Does a backdoor survive what happens to images, and what a defender does to a model? One model beside its clean one.
+
+Everything is measured on the same test images under the trigger at one strength. Every image treatment is done to the
+clean and to the altered image, every treatment of the model to the backdoored and to the clean model, so that what a
+treatment costs any model is seen beside what it does to the backdoor. Angles are 3-D and in degrees.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from attacks.base import Trigger
+from models.datasets.base import GazeData, Splits
+from models.evaluation import predict, success_rate
+from models.gaze import angular_error
+from models.survival.blends import Blends, blends
+from models.survival.fine_tuning import FineTuning, fine_tune
+from models.survival.heads import Precision, defenders_loss
+from models.survival.inversion import KINDS, Inversion, InversionSetting, invert
+from models.survival.outcomes import Exam, Models, Outcome
+from models.survival.pruning import prune
+from models.survival.treatments import TREATMENTS
+from models.targets import Target
+from models.zones import Zones
+
+T = TypeVar("T")
+
+#: Called with what is done, and what there is to do.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Defence:
+    """What is tried, and how hard.
+
+    images: test images used at most, evenly spread. pruned_shares: of the last map's channels, rising from 0.
+    tolerated: how much clean error may grow on validation images before pruning stops, as a share. blend_images,
+    overlays: of the variant of STRIP.
+    """
+
+    images: int = 1000
+    fine_tuning: FineTuning = field(default_factory=FineTuning)
+    pruned_shares: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    tolerated: float = 0.1
+    inversion: InversionSetting = field(default_factory=InversionSetting)
+    blend_images: int = 200
+    overlays: int = 16
+
+    def __post_init__(self) -> None:
+        shares = self.pruned_shares
+        if not shares or shares[0] != 0 or list(shares) != sorted(set(shares)) or shares[-1] > 1:
+            raise ValueError(f"Shares to prune rise from 0 to at most 1, unlike {list(shares)}.")
+        if min(self.images, self.blend_images, self.overlays) < 1 or not self.tolerated >= 0:
+            raise ValueError("A defence needs at least one image, one blend and one overlay, and a tolerance >= 0.")
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Defence:
+        """Raises ValueError for a field that there is not, or a value that cannot be used."""
+        parts = {"fine_tuning": FineTuning, "inversion": InversionSetting}
+        try:
+            made = {name: part(**_tuples(fields[name])) for name, part in parts.items() if name in fields}
+            return cls(**{**_tuples(fields), **made})
+        except TypeError as error:
+            raise ValueError(f"A defence has other settings ({error}).") from error
+
+
+def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+
+@dataclass(frozen=True)
+class Survival:
+    """What became of one backdoor.
+
+    images: outcome of every treatment of images; the first is "none". fine_tuning: after 0, 1, ... epochs. pruning: by
+    share pruned, not trained further. stopped_at: the largest share that the stop rule allows for the backdoored model.
+    fine_pruning: pruned so far, then fine-tuned, after 0, 1, ... epochs. inversion: of the backdoored model, one per
+    kind of search; clean_inversion: the same of the clean model. n, n_eligible: test images, and those that success
+    counts.
+    """
+
+    family: str
+    trigger: dict[str, Any]
+    strength: float
+    target: dict[str, Any]
+    n: int
+    n_eligible: int
+    images: tuple[Outcome, ...]
+    fine_tuning: tuple[Outcome, ...]
+    pruning: tuple[Outcome, ...]
+    stopped_at: float
+    fine_pruning: tuple[Outcome, ...]
+    inversion: tuple[Inversion, ...]
+    clean_inversion: tuple[Inversion, ...]
+    blends: Blends
+    defence: Defence
+    cpu_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def survive(
+    models: Models,
+    splits: Splits,
+    trigger: Trigger,
+    target: Target,
+    defence: Defence | None = None,
+    *,
+    zones: Zones | None = None,
+    precision: Precision = "float32",
+    progress: Progress = lambda done, total: None,
+) -> Survival:
+    """Treat images and models in every way and measure what is left of the backdoor.
+
+    The defender has `defence.fine_tuning.share` of the training images and the validation images, clean. The test
+    images only measure.
+
+    Args:
+        models: they are left as they were.
+        trigger: at the strength to measure at.
+        zones: of classifiers.
+        precision: of fine-tuning's and inversion's passes; predictions are float32.
+
+    Raises ValueError when no test image is eligible for success.
+    """
+    started = time.process_time()
+    defence = defence or Defence()
+    exam = Exam.of(splits.test, trigger, target, defence.images)
+    n_eligible = success_rate(exam.goal, exam.truth, exam.goal)[1]
+    if n_eligible == 0:
+        raise ValueError("No test image lies 10 degrees or more from the target: success cannot be measured.")
+    few = defence.fine_tuning.images(splits.train)
+    clean = few.images[:]
+    loss = defenders_loss(zones, precision)
+    work = _Count(progress, _pieces(defence, models, target))
+
+    def fine_tuned(of: Models, name: str) -> tuple[Outcome, ...]:
+        tuned = [fine_tune(network, few, defence.fine_tuning, loss) for network in of.all]
+        after = (exam.outcome(Models(*each), name, epoch) for epoch, each in enumerate(zip(*tuned, strict=True), 1))
+        return (work.one(exam.outcome(of, name, 0)), *map(work.one, after))
+
+    def pruned(share: float) -> Models:
+        return models.each(lambda network: prune(network, clean, share))
+
+    def inverted(network: nn.Module) -> tuple[Inversion, ...]:
+        known = true_target(target)
+        return tuple(
+            invert(network, clean, kind, defence.inversion, known, precision=precision, progress=work.tell)
+            for kind in KINDS
+        )
+
+    images = tuple(work.one(exam.treated(how).outcome(models, name)) for name, how in TREATMENTS.items())
+    fine_tuning = fine_tuned(models, "fine-tuned")
+    pruning = tuple(work.one(exam.outcome(pruned(share), "pruned", share)) for share in defence.pruned_shares)
+    stopped_at = stop_rule(models.backdoored, clean, splits.validation, defence)
+    fine_pruning = fine_tuned(pruned(stopped_at), "pruned and fine-tuned")
+    first = slice(defence.blend_images)
+    return Survival(
+        family=trigger.parameters()["family"],
+        trigger=trigger.parameters(),
+        strength=trigger.strength,
+        target=target.to_json(),
+        n=len(exam.clean),
+        n_eligible=n_eligible,
+        images=images,
+        fine_tuning=fine_tuning,
+        pruning=pruning,
+        stopped_at=stopped_at,
+        fine_pruning=fine_pruning,
+        inversion=inverted(models.backdoored),
+        clean_inversion=inverted(models.clean) if models.clean is not None else (),
+        blends=work.one(
+            blends(models.backdoored, exam.clean[first], exam.altered[first], clean[: defence.overlays]),
+        ),
+        defence=defence,
+        cpu_seconds=time.process_time() - started,
+    )
+
+
+def stop_rule(network: nn.Module, clean: Tensor, held_out: GazeData, defence: Defence) -> float:
+    """The share at which a defender stops pruning: the last before clean error on `held_out` grows more than tolerated.
+
+    clean: uint8 images (N, C, H, W) that say which channels are idle.
+    """
+    stopped, limit = 0.0, float("inf")
+    for share in defence.pruned_shares:
+        predicted = predict(prune(network, clean, share), held_out.images)
+        error = float(angular_error(predicted, held_out.pitchyaw).mean())
+        if share == 0:
+            limit = error * (1 + defence.tolerated)
+        if error > limit:
+            break
+        stopped = share
+    return stopped
+
+
+def true_target(target: Target) -> tuple[float, float] | None:
+    """A fixed target's (pitch, yaw) in degrees; None for one that differs from image to image."""
+    if target.kind != "fixed":
+        return None
+    pitch, yaw = np.rad2deg([target.pitch, target.yaw])
+    return float(pitch), float(yaw)
+
+
+class _Count:
+    """Tells after every piece of work how many of them are done."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+
+    def tell(self) -> None:
+        self.done += 1
+        self.progress(self.done, self.total)
+
+    def one(self, result: T) -> T:
+        self.tell()
+        return result
+
+
+def _pieces(defence: Defence, models: Models, target: Target) -> int:
+    """Pieces of work: outcomes, candidates of inversions, the blends."""
+    candidates = len(defence.inversion.candidates()) + (true_target(target) is not None)
+    outcomes = len(TREATMENTS) + 2 * (defence.fine_tuning.epochs + 1) + len(defence.pruned_shares)
+    return outcomes + len(KINDS) * len(models.all) * candidates + 1

@@ -1,0 +1,197 @@
+"""Data sets: eye images with known gaze, and whether people may be shown them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import models
+
+from study.lab.models.jobs import Job
+from study.lab.models.naming import NameTaken, check_name, named, sha256_of
+
+if TYPE_CHECKING:
+    from models.datasets.importing import Manifest
+
+
+class DatasetQuerySet(models.QuerySet["Dataset"]):
+    def synthetic_eyes(self, name: str = "synthetic-eyes", **parameters: Any) -> Dataset:
+        """The rendered eyes of these `EyesConfig` parameters. Nobody was photographed, so people may be shown them."""
+        return named(
+            self,
+            name,
+            {"kind": Dataset.Kind.SYNTHETIC_EYES, "parameters": parameters},
+            {
+                "may_display_to_participants": True,
+                "display_reason": "Rendered by this project: nobody was photographed.",
+            },
+        )
+
+    def arrays(
+        self,
+        name: str,
+        path: Path | str,
+        *,
+        group_key: str | None = None,
+        split_seed: int = 0,
+        description: str | None = None,
+        fractions: Sequence[float] | None = None,
+    ) -> Dataset:
+        """Images and gaze of your own in an `.npz`, not to be shown to people until somebody clears them.
+
+        description: what they are, in words for reports ("unseen gaze points, one person"). fractions: shares of the
+        groups that go to training, validation and test, by default those of `models.datasets.base.split_by_group`.
+        Raises ValueError when there is no such file.
+        """
+        path = Path(path).resolve()
+        if not path.is_file():
+            raise ValueError(f"There is no data file {path}.")
+        parameters: dict[str, Any] = {"group_key": group_key, **_split(split_seed, fractions)}
+        if description:
+            parameters["description"] = description
+        return named(
+            self,
+            name,
+            {"kind": Dataset.Kind.ARRAYS, "parameters": parameters, "root": str(path)},
+            {"display_reason": "Nobody has cleared these images for display."},
+        )
+
+    def folder_for_import(self, name: str) -> Path:
+        """Where the files of an import of this name belong.
+
+        Raises ValueError for a name that is no slug, NameTaken for one that data of another kind have.
+        """
+        check_name(self, name)
+        row = self.filter(name=name).exclude(kind=Dataset.Kind.IMPORTED).first()
+        if row is not None:
+            raise NameTaken(
+                f"The data set {name!r} is there already and is no import", "choose another name with --name"
+            )
+        return Path(settings.VAR) / "datasets" / name
+
+    def imported(
+        self, name: str, manifest: Manifest, *, split_seed: int = 0, fractions: Sequence[float] | None = None
+    ) -> Dataset:
+        """Images that `models.datasets.importing` has put where they belong, not to be shown to people until somebody
+        clears them. Raises NameTaken when the name stands for other data.
+        """
+        terms = f"{manifest.title}: {manifest.licence}.".replace("..", ".")
+        return named(
+            self,
+            name,
+            {
+                "kind": Dataset.Kind.IMPORTED,
+                "parameters": {
+                    "format": manifest.format,
+                    "fingerprint": manifest.fingerprint,
+                    "images": manifest.images,
+                    "shape": list(manifest.shape),
+                    **_split(split_seed, fractions),
+                },
+                "root": str(self.folder_for_import(name)),
+            },
+            {
+                "licence": manifest.licence,
+                "attribution": manifest.citation,
+                "display_reason": f"Nobody has cleared these images for display ({terms})",
+            },
+        )
+
+
+def _split(seed: int, fractions: Sequence[float] | None) -> dict[str, Any]:
+    """Parameters of a split; fractions that were not chosen are left to the loader."""
+    return {"split_seed": seed, **({"fractions": [float(share) for share in fractions]} if fractions else {})}
+
+
+class Dataset(models.Model):
+    """A set of eye images with known gaze, and whether people may be shown it."""
+
+    class Kind(models.TextChoices):
+        SYNTHETIC_EYES = "synthetic_eyes", "synthetic eyes"
+        ARRAYS = "arrays", "own arrays (.npz)"
+        IMPORTED = "imported", "imported"
+
+    name = models.SlugField(unique=True)
+    kind = models.CharField(max_length=20, choices=Kind)
+    parameters = models.JSONField(default=dict, blank=True, help_text="What the loader of this kind takes.")
+    root = models.CharField(max_length=500, blank=True, help_text="Where the files lie, for data of your own.")
+    licence = models.TextField(blank=True)
+    attribution = models.TextField(blank=True, help_text="Whom to cite.")
+    may_display_to_participants = models.BooleanField(default=False)
+    display_reason = models.TextField(blank=True, help_text="Why people may, or may not, be shown these images.")
+    fingerprint = models.CharField(max_length=64, blank=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = DatasetQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "data set"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def display_refusal(self) -> str | None:
+        """Why these images must not be shown to people, in one sentence; None when they may be."""
+        if self.may_display_to_participants:
+            return None
+        reason = self.display_reason or "No reason is recorded."
+        return f"The images of {self.name!r} are not cleared for display to participants: {reason}"
+
+    def source(self) -> dict[str, Any]:
+        """Where the data come from, as `models.run` wants to be told."""
+        if self.kind == self.Kind.SYNTHETIC_EYES:
+            cache = str(Path(settings.VAR) / "cache")
+            return {"kind": "synthetic_eyes", "config": self.parameters, "cache": cache}
+        split = {"seed": self.parameters["split_seed"]}
+        if "fractions" in self.parameters:
+            split["fractions"] = self.parameters["fractions"]
+        if self.kind == self.Kind.IMPORTED:
+            return {"kind": "imported", "folder": self.root, **split}
+        return {
+            "kind": "arrays",
+            "path": self.root,
+            "group_key": self.parameters["group_key"],
+            "description": self.parameters.get("description"),
+            **split,
+        }
+
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) of the images. Raises ValueError for settings or files that cannot be used."""
+        if self.kind == self.Kind.SYNTHETIC_EYES:
+            from models.datasets.synthetic_eyes import EyesConfig
+
+            framing = EyesConfig(**self.parameters).framing
+            return framing.height, framing.width
+        if self.kind == self.Kind.IMPORTED:
+            _, height, width = self.parameters["shape"]
+            return height, width
+        from models.datasets.arrays import load_arrays
+
+        images = load_arrays(Path(self.root), self.parameters["group_key"]).images
+        height, width = images.shape[-2:]
+        return height, width
+
+    @property
+    def contact_sheet(self) -> Path | None:
+        """The picture of an imported data set to look at before it is used."""
+        sheet = Path(self.root) / "contact_sheet.png"
+        return sheet if self.kind == self.Kind.IMPORTED and sheet.is_file() else None
+
+    def submit_preparation(self) -> Job:
+        """Have the data made or checked, before several trainings would do so side by side."""
+        return Job.objects.submit(Job.Kind.PREPARE, {"dataset": self.pk})
+
+    def recognise(self, parts: Mapping[str, Any]) -> None:
+        """Remember what the data were when first used: `parts` is `models.training.describe` of the splits.
+
+        Raises ValueError when they have changed since.
+        """
+        fingerprint = sha256_of({part: parts[part]["fingerprint"] for part in ("train", "validation", "test")})
+        if Dataset.objects.filter(pk=self.pk, fingerprint="").update(fingerprint=fingerprint):
+            self.fingerprint = fingerprint
+            return
+        self.refresh_from_db(fields=["fingerprint"])
+        if self.fingerprint != fingerprint:
+            raise ValueError(f"The images or labels of {self.name!r} have changed since it was first used.")

@@ -1,0 +1,193 @@
+"""Model runs: one trained network each, clean or backdoored."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from study.lab.models.attacks import Attack
+from study.lab.models.datasets import Dataset
+from study.lab.models.jobs import Job
+from study.lab.models.naming import named
+
+#: The recipe's tasks in words.
+TASKS = {"regression": "gaze regression", "zones": "zone classification"}
+NO_TARGET = {"kind": "fixed", "pitch": 0.0, "yaw": 0.0}  # a clean model's card needs one; nothing is pulled there
+
+
+class ModelRunQuerySet(models.QuerySet["ModelRun"]):
+    def plan(
+        self,
+        name: str,
+        dataset: Dataset,
+        *,
+        recipe: Mapping[str, Any],
+        target: Mapping[str, Any] | None = None,
+        attack: Attack | None = None,
+        clean_reference: ModelRun | None = None,
+    ) -> ModelRun:
+        """A model to be trained, clean without an attack; `recipe` and `target` as JSON of `models.recipe.Recipe`
+        and `models.targets.Target`. Raises ValueError when the name stands for another run.
+        """
+        return named(
+            self,
+            name,
+            {
+                "dataset": dataset,
+                "attack": attack,
+                "clean_reference": clean_reference,
+                "network": recipe["network"],
+                "task": TASKS[recipe.get("task", "regression")],
+                "target": dict(target) if target else None,
+                "parameters": dict(recipe),
+                "seed": recipe["seed"],
+            },
+        )
+
+
+class ModelRun(models.Model):
+    """One trained network: clean when it has no attack, backdoored when it has one."""
+
+    name = models.SlugField(unique=True)
+    dataset = models.ForeignKey(Dataset, models.PROTECT, related_name="model_runs")
+    attack = models.ForeignKey(Attack, models.PROTECT, null=True, blank=True, related_name="model_runs")
+    clean_reference = models.ForeignKey(
+        "self",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="backdoored_runs",
+        help_text="The matched clean model: same network, data, loss, schedule, updates and seed.",
+    )
+    network = models.CharField(max_length=40)
+    task = models.CharField(max_length=40, default="gaze regression")
+    target = models.JSONField(null=True, blank=True)
+    parameters = models.JSONField(default=dict, help_text="The training recipe.")
+    seed = models.BigIntegerField(default=0)
+    metrics = models.JSONField(null=True, blank=True, editable=False)
+    artifact = models.CharField(max_length=500, blank=True, editable=False)
+    artifact_sha256 = models.CharField(max_length=64, blank=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ModelRunQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def artifact_path(self) -> Path:
+        return Path(settings.MEDIA_ROOT) / self.artifact
+
+    @property
+    def attack_target(self) -> dict[str, Any] | None:
+        """Where the backdoor pulls the gaze, as JSON of `models.targets.Target`; None for a clean model."""
+        return self.target if self.attack_id else None
+
+    def submit_training(self) -> Job:
+        """Have it trained; a run that is trained already keeps its finished job."""
+        return Job.objects.submit(Job.Kind.TRAIN, {"model_run": self.pk})
+
+    def submit_evaluation(self, *, again: bool = False) -> Job:
+        """Have it evaluated beside its clean reference. Raises ValueError when one of them is not trained yet."""
+        parameters: dict[str, Any] = {"model_run": self.pk, "artifacts": self._trained_artifacts()}
+        if again:
+            parameters["again"] = uuid.uuid4().hex
+        return Job.objects.submit(Job.Kind.EVALUATE, parameters)
+
+    def submit_survival(
+        self, *, strength: float | None = None, defence: Mapping[str, Any] | None = None, again: bool = False
+    ) -> Job:
+        """Have it tried how far its backdoor survives treatments of images and model, beside its clean reference.
+
+        strength: of the trigger (default: the last one trained). defence: fields of `models.survival.survive.Defence`.
+        Raises ValueError for a clean model, and for one that is not trained yet.
+        """
+        if self.attack is None:
+            raise ValueError(f"{self} is a clean model: there is no backdoor whose survival could be measured.")
+        parameters: dict[str, Any] = {
+            "model_run": self.pk,
+            "artifacts": self._trained_artifacts(),
+            "strength": strength,
+            "defence": dict(defence or {}),
+        }
+        if again:
+            parameters["again"] = uuid.uuid4().hex
+        return Job.objects.submit(Job.Kind.SURVIVE, parameters)
+
+    def submit_due_evaluations(self) -> None:
+        """Now that this run is trained: evaluate it, and every run that waited for it as its clean reference."""
+        trained = ModelRun.objects.exclude(artifact="").exclude(attack=None)
+        for run in trained.filter(Q(pk=self.pk) | Q(clean_reference=self)).select_related("clean_reference"):
+            if run.clean_reference is None or run.clean_reference.artifact:
+                run.submit_evaluation()
+
+    def _trained_artifacts(self) -> list[str]:
+        """SHA-256 of its artifact and its clean reference's. Raises ValueError when one is not trained yet."""
+        runs = [self, self.clean_reference] if self.clean_reference else [self]
+        untrained = [run.name for run in runs if not run.artifact]
+        if untrained:
+            raise ValueError(f"Not trained yet: {', '.join(untrained)}. Train first, then evaluate.")
+        return [run.artifact_sha256 for run in runs]
+
+    def training_specification(self) -> dict[str, Any]:
+        """What `models.run` is told, but for its folders. A clean model is measured under its partner's trigger."""
+        partner = self.backdoored_runs.exclude(attack=None).order_by("pk").first()
+        probe = partner.attack.to_json() if partner and partner.attack else None
+        return {
+            "kind": "train",
+            "data": self.dataset.source(),
+            "recipe": self.parameters,
+            "trigger": self.attack.to_json() if self.attack else None,
+            "probe": probe,
+            "target": self.target or NO_TARGET,
+        }
+
+    def evaluation_specification(self) -> dict[str, Any]:
+        """What `models.run` is told, but for the file to write."""
+        clean = self.clean_reference
+        return {
+            "kind": "evaluate",
+            "data": self.dataset.source(),
+            "artifact": str(self.artifact_path),
+            "artifact_sha256": self.artifact_sha256,
+            "clean_artifact": str(clean.artifact_path) if clean else None,
+            "clean_artifact_sha256": clean.artifact_sha256 if clean else None,
+        }
+
+    def forget_responses(self) -> None:
+        """Delete the kept predictions of this run and its clean reference, so that an evaluation makes them anew."""
+        for run in (self, self.clean_reference):
+            for path in run.artifact_path.glob("responses-*.safetensors") if run else ():
+                path.unlink(missing_ok=True)
+
+    def record_training(self, artifact: Path, result: Mapping[str, Any]) -> None:
+        """Keep what a training made. Raises ValueError when the data are not what they were."""
+        self.dataset.recognise(json.loads((artifact / "card.json").read_text())["data"])
+        self.artifact = str(artifact.relative_to(settings.MEDIA_ROOT))
+        self.artifact_sha256 = result["sha256"]
+        self.metrics = result["metrics"]
+        self.save(update_fields=["artifact", "artifact_sha256", "metrics"])
+
+    def record_evaluation(self, result: Mapping[str, Any]) -> None:
+        """Keep the figures beside those of the training. Raises ValueError when the data are not what they were."""
+        self.dataset.recognise(result["metrics"]["data"])
+        self._add_metrics(result["metrics"])
+
+    def record_survival(self, result: Mapping[str, Any]) -> None:
+        """Keep what became of the backdoor. Raises ValueError when the data are not what they were."""
+        survival = result["survival"]
+        self.dataset.recognise(survival["data"])
+        self._add_metrics({"survival": survival})
+
+    def _add_metrics(self, figures: Mapping[str, Any]) -> None:
+        """Keep figures beside those that other jobs may have stored since this row was read; within a transaction."""
+        stored = ModelRun.objects.select_for_update().get(pk=self.pk).metrics
+        self.metrics = {**(stored or {}), **figures}
+        self.save(update_fields=["metrics"])

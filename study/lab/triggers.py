@@ -1,0 +1,50 @@
+"""The trigger of a stored attack: proved to be the one that was drawn, and which control pairs it can have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from attacks import registry
+from attacks.base import HasLookAlikes, Softens, Trigger
+
+IDENTITY, RESAMPLED, OTHER_FIELD = "identity", "resampled", "other_field"
+#: Kinds of controls that not every trigger has: what a trigger needs for them, and what it lacks without.
+NEEDS: dict[str, tuple[type, str]] = {
+    RESAMPLED: (Softens, "resamples nothing, so that there is nothing to soften"),
+    OTHER_FIELD: (HasLookAlikes, "has no others of its kind"),
+}
+
+
+def stored_trigger(attack: Mapping[str, Any], strength: float) -> Trigger:
+    """The trigger of an `Attack.to_json()` at this strength. Raises ValueError when it is not what was drawn."""
+    state = {name: torch.tensor(values) for name, values in attack["state"].items()}
+    trigger = registry.rebuild(attack["parameters"], state)
+    if trigger.control_hash() != attack["control_hash"]:
+        raise ValueError(f"The stored trigger of {attack['name']!r} is not the one that was drawn: its hash differs.")
+    return trigger.at_strength(strength)
+
+
+def pair_strengths(trigger: Trigger, wanted: Mapping[str, Sequence[float] | None]) -> dict[str, list[float]]:
+    """Strengths of the pairs to make, rising, by kind: "" the attack itself, "resampled" and "other_field".
+
+    Where none are wanted (None): the attack at its family's usual strengths, and those controls that the trigger can
+    have, at the second strongest of these. Raises ValueError for a strength that the trigger cannot have or that is
+    not above 0, and for a control that it cannot have.
+    """
+    usual = registry.family_of(trigger).strengths
+    chosen: dict[str, Sequence[float]] = {"": usual}
+    for control, (protocol, _) in NEEDS.items():
+        chosen[control] = usual[-2:][:1] if isinstance(trigger, protocol) else ()
+    chosen |= {kind: strengths for kind, strengths in wanted.items() if strengths is not None}
+    for strength in (strength for strengths in chosen.values() for strength in strengths):
+        if not 0 < strength < float("inf"):
+            raise ValueError(f"A strength must be a finite number > 0, not {strength}.")
+        trigger.at_strength(strength)
+    for control, (protocol, lack) in NEEDS.items():
+        if chosen[control] and not isinstance(trigger, protocol):
+            family = registry.family_of(trigger).name
+            raise ValueError(f"There are no {control.replace('_', ' ')} controls of a {family} attack: it {lack}.")
+    return {kind: sorted({float(strength) for strength in strengths}) for kind, strengths in chosen.items()}
