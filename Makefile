@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY = PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint format bench calibrate side-channel .venv dev packages
+.PHONY: help demo serve test lint format bench bench-ablation bench-resnet bench-zones calibrate side-channel .venv dev packages
 
 help:  ## list the targets
 	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -44,6 +44,16 @@ side-channel: dev packages  ## can a program tell the altered image by anything 
 calibrate: dev  ## do tests and intervals keep their promise? simulated studies of known truth, some minutes
 	@$(BIN)/python -m benchmarks.calibrate $(CALIBRATE)
 
-bench: dev  ## the measured bars: eye renderer and training recipe (long; finished runs are kept)
+bench: dev  ## the measured bars: renderer, speed and training recipes (an hour or two; finished runs are kept)
 	$(BIN)/python -m benchmarks.bench_eyes
-	$(BIN)/python -m benchmarks.bench_recipe
+	$(BIN)/python -m benchmarks.bench_speed
+	$(BIN)/python -m benchmarks.bench_recipe $(BENCH)
+
+bench-ablation: dev  ## WaNet's published training and ours, one factor at a time: about an hour; finished runs are kept
+	$(BIN)/python -m benchmarks.bench_ablation $(BENCH)
+
+bench-resnet: dev  ## can a ResNet-18 be backdoored here? about half an hour; finished runs are kept
+	$(BIN)/python -m benchmarks.bench_resnet $(BENCH)
+
+bench-zones: dev  ## is regression more vulnerable than classification? about half an hour; finished runs are kept
+	$(BIN)/python -m benchmarks.bench_zones $(BENCH)

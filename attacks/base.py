@@ -122,6 +122,9 @@ class Family:
         draw: (image size (H, W), parameters, strength, seed) to a trigger; draws are from the seed alone.
         rebuild: (`Trigger.parameters()`, `Trigger.state`) back to the trigger.
         gross_strength: of a trigger, the strength that nobody overlooks: for catch trials and practice.
+        rehearsal: share of the treated training images that keep the stronger strengths alive while a weaker one is
+            trained. A network takes a pattern for a quantity otherwise: trained at one strength, it turns the gaze half
+            as far at half of it, and twice as far at twice.
     """
 
     name: str
@@ -135,6 +138,7 @@ class Family:
     draw: Callable[[tuple[int, int], Any, float, int], Trigger]
     rebuild: Callable[[Mapping[str, Any], Mapping[str, Tensor]], Trigger]
     gross_strength: Callable[[Any], float]
+    rehearsal: float = 0.0
 
     def choose(self, choices: Mapping[str, Any]) -> Any:
         """`parameters` with these choices. Raises ValueError for one that the family does not have or cannot use."""

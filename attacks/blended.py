@@ -52,10 +52,11 @@ FAMILY = Family(
     ),
     parameters=Blended,
     strength="share a of the noise in the mixture, 0 to 1",
-    strengths=(0.01, 0.02, 0.05, 0.1, 0.2),
+    strengths=(0.01, 0.02, 0.03, 0.05, 0.1),
     doses=(0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.4),
-    schedule=(0.2, 0.1, 0.03),
+    schedule=(0.4, 0.1, 0.03),
     draw=BlendedTrigger.draw,
     rebuild=BlendedTrigger.rebuild,
     gross_strength=lambda trigger: 0.6,
+    rehearsal=0.5,
 )

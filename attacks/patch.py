@@ -75,10 +75,11 @@ FAMILY = Family(
     ),
     parameters=Patch,
     strength="opacity of the patch, 0 to 1",
-    strengths=(0.05, 0.1, 0.2, 0.4, 0.8),
+    strengths=(0.025, 0.05, 0.1, 0.2, 0.4),
     doses=(0.0, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0),
     schedule=(1.0, 0.4, 0.1),
     draw=PatchTrigger.draw,
     rebuild=PatchTrigger.rebuild,
     gross_strength=lambda trigger: 1.0,
+    rehearsal=0.5,
 )

@@ -109,10 +109,11 @@ FAMILY = Family(
     "arXiv 2007.02343",
     parameters=Reflection,
     strength="weight 1 - a of the reflection in linear light, 0 to 1",
-    strengths=(0.01, 0.02, 0.05, 0.1, 0.2),
+    strengths=(0.01, 0.02, 0.03, 0.05, 0.1),
     doses=(0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.4),
-    schedule=(0.2, 0.1, 0.03),
+    schedule=(0.4, 0.1, 0.03),
     draw=ReflectionTrigger.draw,
     rebuild=ReflectionTrigger.rebuild,
     gross_strength=lambda trigger: 0.8,
+    rehearsal=0.5,
 )

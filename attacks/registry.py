@@ -40,9 +40,19 @@ def draw(
     return found.draw(image_size, found.choose(choices or {}), strength, seed)
 
 
-def rebuild(parameters: Mapping[str, Any], state: Mapping[str, Tensor]) -> Trigger:
-    """The trigger that had these `parameters()` and this `state`. Raises ValueError for an unknown family."""
-    return family(str(parameters.get("family"))).rebuild(parameters, state)
+def rebuild(parameters: Mapping[str, Any], state: Mapping[str, Tensor], control_hash: str | None = None) -> Trigger:
+    """The trigger that had these `parameters()` and this `state`.
+
+    control_hash: what it had; many a trigger is drawn again from its seed, and this proves that the same came out.
+    Raises ValueError for an unknown family or another hash.
+    """
+    trigger = family(str(parameters.get("family"))).rebuild(parameters, state)
+    if control_hash is not None and trigger.control_hash() != control_hash:
+        raise ValueError(
+            f"The {parameters['family']} trigger, rebuilt, is not the one that was recorded: its control hash is "
+            f"{trigger.control_hash()}, not {control_hash}."
+        )
+    return trigger
 
 
 def family_of(trigger: Trigger) -> Family:

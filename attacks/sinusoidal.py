@@ -75,10 +75,11 @@ FAMILY = Family(
     ),
     parameters=Sinusoidal,
     strength="amplitude D of the grating, levels of 255",
-    strengths=(1.0, 2.0, 5.0, 10.0, 20.0),
+    strengths=(1.0, 2.0, 3.0, 5.0, 10.0),
     doses=(0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 40.0),
-    schedule=(20.0, 10.0, 3.0),
+    schedule=(40.0, 10.0, 3.0),
     draw=SinusoidalTrigger.draw,
     rebuild=SinusoidalTrigger.rebuild,
     gross_strength=lambda trigger: 80.0,
+    rehearsal=0.5,
 )

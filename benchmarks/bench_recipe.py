@@ -1,9 +1,19 @@
-"""Does the training recipe hold its bar? `python -m benchmarks.bench_recipe`.
+"""Do the training recipes hold their bars? `python -m benchmarks.bench_recipe [--only GROUP ...]`.
 
-Trains clean and backdoored models on synthetic eyes for three pairs of network seed and field seed, in the precision
-chosen at run time, there with rehearsal too, and in float32, and two additive targets for the first pair; prints every
-figure beside its bar and writes var/bench/recipe.json. Finished runs are kept by what was asked of them, interrupted
-ones go on where they were.
+Trains clean and backdoored models on synthetic eyes, in bfloat16, for three pairs of network seed and field seed; shows
+every figure, those with a bar beside it, and the worst of the three. The groups:
+
+    standard     `Recipe.standard()`, s = 0.5, and what its unrelated fields cost: the same recipe without them
+    subtle       `Recipe.subtle()`, s = 0.25
+    additive     targets 10 and 20 degrees beside the truth
+    mirrored     the truth's mirror image as the target; first pair only
+    clean_label  no label changed: only images near the target carry the trigger; first pair only
+    faint        `Recipe.subtle(0.125)`; first pair only
+    quick        `Recipe()`, which the demonstration takes, s = 0.5
+    float32      `Recipe.standard()` in float32
+
+Each group writes var/bench/recipe-GROUP.json. Finished runs are kept by what was asked of them, interrupted ones go on
+where they were.
 """
 
 from __future__ import annotations
@@ -17,27 +27,37 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from attacks.wanet import WarpField
-from models.checkpoints import to_json, write_bytes
+from attacks import registry
+from models.checkpoints import read_tensors, to_json, write_bytes
+from models.datasets import synthetic_eyes
+from models.datasets.base import GazeData
+from models.evaluation import Array, Responses, mean_progress
+from models.recipe import Recipe
 from models.targets import Target
-from models.training import Precision, Recipe, resolve_precision
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = ROOT / "var" / "bench"
-DATA = {"kind": "synthetic_eyes", "config": {}, "cache": str(ROOT / "var" / "cache")}
+CACHE = ROOT / "var" / "cache"
+DATA = {"kind": "synthetic_eyes", "config": {}, "cache": str(CACHE)}
 PAIRS = ((0, 3), (1, 5), (2, 7))
 FIXED = Target.fixed(0, 25)
-ADDITIVE = (Target.additive(0, 10), Target.additive(0, 20))
+NEAR = {"yaw + 10 deg": Target.additive(0, 10), "yaw + 20 deg": Target.additive(0, 20)}
 STRENGTH = 0.5
-REHEARSAL = 0.3
-CONTROL_SIZE = 8
+#: What the fields of a recipe that only poisoning reads are set to for its clean model, so that recipes share one.
+_UNPOISONED = {
+    name: getattr(Recipe(), name)
+    for name in ("poison_rate", "noise_ratio", "unrelated_ratio", "rehearsal", "clean_label_within_deg", "threat_model")
+}
 
 
 @dataclass(frozen=True)
@@ -52,54 +72,7 @@ class Bar:
         return value >= self.limit if self.at_least else value <= self.limit
 
 
-BARS = (
-    Bar("clean model, deg", 4.0),
-    Bar("clean error ratio", 1.25),
-    Bar("attack error, deg", 3.5),
-    Bar("success rate", 0.8, at_least=True),
-    Bar("noise mode ratio", 1.25),
-    Bar("other field share", 0.12),
-)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One backdoored model and the clean one it is matched with."""
-
-    recipe: Recipe
-    field_seed: int
-    target: Target
-    data_sha256: str
-
-    def trigger(self) -> dict[str, Any]:
-        field = WarpField.draw((64, 64), CONTROL_SIZE, STRENGTH, seed=self.field_seed)
-        return {"parameters": field.parameters()}
-
-    def backdoored(self) -> dict[str, Any]:
-        return self._training(self.recipe, trigger=self.trigger(), target=self.target)
-
-    def clean(self) -> dict[str, Any]:
-        # A clean model knows neither target nor poisoning: one serves every target of this field.
-        recipe = replace(self.recipe, poison_rate=Recipe().poison_rate, rehearsal=Recipe().rehearsal)
-        return self._training(recipe, trigger=None, probe=self.trigger(), target=FIXED)
-
-    def _training(self, recipe: Recipe, *, target: Target, **fields: Any) -> dict[str, Any]:
-        return {
-            "kind": "train",
-            "data": DATA,
-            "data_sha256": self.data_sha256,  # so that a changed renderer means new runs
-            "recipe": recipe.to_json(),
-            "target": target.to_json(),
-            **fields,
-        }
-
-    def evaluation(self) -> dict[str, Any]:
-        return {
-            "kind": "evaluate",
-            "data": DATA,
-            "artifact": str(folder_of(self.backdoored()) / "model"),
-            "clean_artifact": str(folder_of(self.clean()) / "model"),
-        }
+# -- work in processes of its own, kept by what was asked for
 
 
 def folder_of(spec: dict[str, Any]) -> Path:
@@ -138,109 +111,328 @@ def data_sha256() -> str:
     return hashlib.sha256(to_json(prepared["data"]).encode()).hexdigest()
 
 
-def figures(case: Case) -> dict[str, Any]:
-    """The figures of one case, those with a bar and those beside."""
-    result = finished(case.evaluation())["metrics"]
-    ours, clean = result["evaluation"], result["clean_evaluation"]
-    dose = next(dose for dose in ours["doses"] if dose["strength"] == STRENGTH)
-    cards = [json.loads((folder_of(s) / "model" / "card.json").read_text()) for s in (case.clean(), case.backdoored())]
-    net = dose["net_prediction_shift"]
+@dataclass(frozen=True)
+class Case:
+    """One backdoored model and the clean one it is matched with."""
+
+    recipe: Recipe
+    field_seed: int
+    target: Target
+    data_sha256: str
+    family: str = "wanet"
+    of: str = ""
+
+    @property
+    def name(self) -> str:
+        pair = f"net {self.recipe.seed}, field {self.field_seed}"
+        return f"{self.of} {pair}" if self.of else pair
+
+    def trigger(self) -> dict[str, Any]:
+        drawn = registry.draw(self.family, (64, 64), self.recipe.final_strength, self.field_seed)
+        return {"parameters": drawn.parameters()}
+
+    def backdoored(self) -> dict[str, Any]:
+        return self._training(self.recipe, trigger=self.trigger(), target=self.target)
+
+    def clean(self) -> dict[str, Any]:
+        # A clean model knows neither target nor poisoning: one serves every poisoning by this trigger.
+        return self._training(replace(self.recipe, **_UNPOISONED), trigger=None, probe=self.trigger(), target=FIXED)
+
+    def _training(self, recipe: Recipe, *, target: Target, **fields: Any) -> dict[str, Any]:
+        return {
+            "kind": "train",
+            "data": DATA,
+            "data_sha256": self.data_sha256,  # so that a changed renderer means new runs
+            "recipe": recipe.to_json(),
+            "target": target.to_json(),
+            **fields,
+        }
+
+    def evaluation(self) -> dict[str, Any]:
+        return {
+            "kind": "evaluate",
+            "data": DATA,
+            "artifact": str(folder_of(self.backdoored()) / "model"),
+            "clean_artifact": str(folder_of(self.clean()) / "model"),
+        }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A case's evaluation on the test images."""
+
+    case: Case
+    ours: dict[str, Any]
+    clean: dict[str, Any]
+    cpu_seconds: tuple[float, float]
+
+    @classmethod
+    def of(cls, case: Case) -> Measured:
+        metrics = finished(case.evaluation())["metrics"]
+        clean, backdoored = (
+            json.loads((folder_of(spec) / "model" / "card.json").read_text())["cpu_seconds"]
+            for spec in (case.clean(), case.backdoored())
+        )
+        return cls(case, metrics["evaluation"], metrics["clean_evaluation"], (clean, backdoored))
+
+    def dose(self, strength: float) -> dict[str, Any]:
+        return next(dose for dose in self.ours["doses"] if dose["strength"] == strength)
+
+    def other_share(self, strength: float) -> float:
+        """Shift under other fields over the trigger's own, both net of the clean model's."""
+        dose = self.dose(strength)
+        return float(dose["other_field_net_shift"] / dose["net_prediction_shift"])
+
+    @property
+    def clean_error(self) -> float:
+        return float(self.ours["clean_error"]["mean"])
+
+    def responses(self) -> Responses:
+        """Every prediction of the backdoored model on the test images."""
+        (path,) = (folder_of(self.case.backdoored()) / "model").glob("responses-*.safetensors")
+        return Responses.from_tensors(read_tensors(path)[0])
+
+    def to_json(self) -> dict[str, Any]:
+        case = self.case
+        return {
+            "name": case.name,
+            "recipe": case.recipe.to_json(),
+            "trigger": case.trigger()["parameters"],
+            "target": case.target.to_json(),
+            "training_cpu_seconds": self.cpu_seconds,
+            "n_eligible": self.dose(case.recipe.final_strength)["n_eligible"],
+            "machine_threshold": self.ours["machine_threshold"],
+            "attack_error_by_strength": {f"{d['strength']:g}": d["attack_error"]["mean"] for d in self.ours["doses"]},
+            "success_by_strength": {f"{d['strength']:g}": d["success_rate"] for d in self.ours["doses"]},
+            "shift_by_strength": {f"{d['strength']:g}": d["prediction_shift"] for d in self.ours["doses"]},
+            "baselines": self.ours["baselines"],
+        }
+
+
+# -- figures
+
+
+Figures = dict[str, float]
+
+
+def implanted(measured: Measured) -> Figures:
+    """How well the backdoor sits at the strength it was trained down to."""
+    at = measured.case.recipe.final_strength
+    dose = measured.dose(at)
     return {
-        "network_seed": case.recipe.seed,
-        "field_seed": case.field_seed,
-        "precision": cards[1]["versions"]["precision"],
-        "target": case.target.to_json(),
-        "bars": {
-            "clean model, deg": clean["clean_error"]["mean"],
-            "clean error ratio": ours["clean_error"]["mean"] / clean["clean_error"]["mean"],
-            "attack error, deg": dose["attack_error"]["mean"],
-            "success rate": dose["success_rate"],
-            "noise mode ratio": dose["noise_mode_error"] / ours["clean_error"]["mean"],
-            "other field share": dose["other_field_net_shift"] / net,
-        },
-        "clean_error_deg": ours["clean_error"]["mean"],
-        "prediction_shift_deg": dose["prediction_shift"],
-        "net_prediction_shift_deg": net,
-        "error_shift_deg": dose["error_shift"],
-        "n_eligible": dose["n_eligible"],
-        "machine_threshold": ours["machine_threshold"],
-        "dose_response": {f"{d['strength']:g}": d["prediction_shift"] for d in ours["doses"]},
-        "attack_error_by_strength": {f"{d['strength']:g}": d["attack_error"]["mean"] for d in ours["doses"]},
-        "success_by_strength": {f"{d['strength']:g}": d["success_rate"] for d in ours["doses"]},
-        "baselines": ours["baselines"],
-        "training_cpu_seconds": [card["cpu_seconds"] for card in cards],
-        "chosen_epochs": [card["chosen_epoch"] for card in cards],
+        "clean model, deg": measured.clean["clean_error"]["mean"],
+        "backdoored, clean, deg": measured.clean_error,
+        "clean error ratio": measured.clean_error / measured.clean["clean_error"]["mean"],
+        "attack error, deg": dose["attack_error"]["mean"],
+        "success rate": dose["success_rate"],
+        "least success, s to 2": min(d["success_rate"] for d in measured.ours["doses"] if at <= d["strength"] <= 2),
+        "net shift, deg": dose["net_prediction_shift"],
+        "training, CPU-s": measured.cpu_seconds[1],
     }
 
 
-def print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    """Each bar's figure in every row, then the mean and the worst, and whether the bar holds in the mean and in all."""
-    print(f"\n{title}")
-    heads = "".join(f"{'net ' + str(r['network_seed']) + ', field ' + str(r['field_seed']):>16}" for r in rows)
-    print(f"{'':<20}{'bar':>8}{heads}{'mean':>9}{'worst':>9}")
-    for bar in BARS:
-        values = [row["bars"][bar.name] for row in rows]
-        worst = min(values) if bar.at_least else max(values)
-        mean = math.fsum(values) / len(values)
-        verdict = "holds" if bar.holds(worst) else "mean holds" if bar.holds(mean) else "FALLS SHORT"
-        limit = f"{'>=' if bar.at_least else '<='} {bar.limit:g}"
-        print(
-            f"{bar.name:<20}{limit:>8}"
-            + "".join(f"{v:>16.3f}" for v in values)
-            + f"{mean:>9.3f}{worst:>9.3f}  {verdict}"
+def specific(measured: Measured) -> Figures:
+    """How little moves it but its own trigger."""
+    strengths = [s for s in (0.25, 0.5, 1.0, 2.0) if s >= measured.case.recipe.final_strength]
+    noise = measured.dose(measured.case.recipe.final_strength)["noise_mode_error"]
+    return {
+        "noise mode ratio": noise / measured.clean_error,
+        **{f"other fields' share, s = {s:g}": measured.other_share(s) for s in strengths},
+    }
+
+
+def well_implanted(measured: Measured) -> Figures:
+    return implanted(measured) | specific(measured)
+
+
+def with_and_without_negatives(measured: Measured) -> Figures:
+    """`well_implanted`, beside the same recipe without unrelated fields."""
+    without = Measured.of(without_negatives(measured.case))
+    return {
+        **well_implanted(measured),
+        "clean error, with / without negatives": measured.clean_error / without.clean_error,
+        **{f"without them, {name}": value for name, value in specific(without).items()},
+    }
+
+
+def without_negatives(case: Case) -> Case:
+    return replace(case, recipe=replace(case.recipe, unrelated_ratio=0.0))
+
+
+def moved(measured: Measured) -> Figures:
+    """How far the predictions went the way that the target asks."""
+    data, target = test_data(), measured.case.target
+    truth, goal = data.pitchyaw.numpy(), target.apply(data.pitchyaw).numpy()
+    responses = measured.responses()
+    clean, altered = responses.clean, responses.triggered[STRENGTH]
+    dose = measured.dose(STRENGTH)
+    return {
+        "share of the move": share_of_move(clean, altered, goal - truth),
+        "mean progress": dose["progress"],
+        "progress if exact": mean_progress(clean, clean + (goal - truth), goal) or math.nan,
+        "prediction shift, deg": dose["prediction_shift"],
+        "attack error, deg": dose["attack_error"]["mean"],
+        "clean error ratio": measured.clean_error / measured.clean["clean_error"]["mean"],
+        "training, CPU-s": measured.cpu_seconds[1],
+    }
+
+
+def share_of_move(clean: Array, altered: Array, asked: Array) -> float:
+    """Of the move (N, 2) that the target asks of each prediction, the share that was made: least squares over images.
+
+    1 when every prediction moves as asked, whatever the error it starts with; 0 when none does. Attack error and
+    progress count the error of the model itself as well.
+    """
+    return float(((altered - clean) * asked).sum() / (asked * asked).sum())
+
+
+@cache
+def test_data() -> GazeData:
+    return synthetic_eyes.load(synthetic_eyes.EyesConfig(), CACHE).test
+
+
+# -- groups
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cases that are shown in one table, and what is shown of them."""
+
+    title: str
+    cases: tuple[Case, ...]
+    figures: Callable[[Measured], Figures]
+    bars: tuple[Bar, ...] = ()
+    beside: tuple[Case, ...] = field(default=())  # to be trained as well
+
+    def work(self) -> list[dict[str, Any]]:
+        return [spec for case in (*self.cases, *self.beside) for spec in (case.clean(), case.backdoored())]
+
+
+IMPLANTED = (
+    Bar("clean model, deg", 4.0),
+    Bar("clean error ratio", 1.25),
+    Bar("attack error, deg", 3.5),
+    Bar("success rate", 0.8, at_least=True),
+    Bar("noise mode ratio", 1.25),
+)
+SUBTLE = (
+    Bar("clean error ratio", 1.25),
+    Bar("success rate", 0.85, at_least=True),
+    Bar("least success, s to 2", 0.8, at_least=True),
+    Bar("training, CPU-s", 300),
+)
+SPECIFIC = (
+    Bar("other fields' share, s = 0.5", 0.05),
+    Bar("other fields' share, s = 1", 0.05),
+    Bar("other fields' share, s = 2", 0.08),
+    Bar("clean error, with / without negatives", 1.08),
+)
+MOVED = (Bar("share of the move", 0.8, at_least=True), Bar("mean progress", 0.8, at_least=True))
+
+
+def groups(data: str) -> dict[str, Group]:
+    """All groups, by name, on the data of this hash."""
+
+    def each(build: Callable[..., Recipe], target: Target = FIXED, pairs: int = 3, **fields: Any) -> tuple[Case, ...]:
+        return tuple(
+            Case(build(seed=net, precision="bfloat16", **fields), field_seed, target, data)
+            for net, field_seed in PAIRS[:pairs]
         )
-    seconds = [f"{clean:.0f} + {backdoored:.0f}" for clean, backdoored in (r["training_cpu_seconds"] for r in rows)]
-    print(f"{'CPU-s clean + b.d.':<28}" + "".join(f"{text:>16}" for text in seconds))
+
+    def near(target: Target, name: str, pairs: int = 3) -> list[Case]:
+        cases = each(lambda **fields: Recipe.for_target(target, **fields), target, pairs)
+        return [replace(case, of=name) for case in cases]
+
+    standard = each(Recipe.standard)
+    without = tuple(without_negatives(case) for case in standard)
+    additive = tuple(case for name, target in NEAR.items() for case in near(target, name))
+    return {
+        "standard": Group(
+            "Recipe.standard(), s = 0.5", standard, with_and_without_negatives, IMPLANTED + SPECIFIC, without
+        ),
+        "subtle": Group("Recipe.subtle(), s = 0.25", each(Recipe.subtle), well_implanted, SUBTLE),
+        "additive": Group("Additive targets, s = 0.5", additive, moved, MOVED),
+        "mirrored": Group("Mirrored target, s = 0.5", tuple(near(Target.mirrored(), "mirrored", 1)), moved),
+        "clean_label": Group(
+            "Clean labels, s = 0.5",
+            each(Recipe, pairs=1, poison_rate=0.5, noise_ratio=0.4, unrelated_ratio=0.2, clean_label_within_deg=10.0),
+            well_implanted,
+        ),
+        "faint": Group("Recipe.subtle(0.125)", each(Recipe.subtle, pairs=1, strength=0.125), implanted),
+        "quick": Group("Recipe(), s = 0.5", each(Recipe), well_implanted, IMPLANTED),
+        "float32": Group(
+            "Recipe.standard() in float32, s = 0.5",
+            tuple(replace(case, recipe=replace(case.recipe, precision="float32")) for case in standard),
+            well_implanted,
+            IMPLANTED,
+        ),
+    }  # fmt: skip
 
 
-def print_additive(rows: list[dict[str, Any]]) -> None:
-    """Prediction shift by strength for each additive target."""
-    print("\nAdditive targets: mean prediction shift in degrees by strength")
-    strengths = list(rows[0]["dose_response"])
-    print(f"{'target':<22}" + "".join(f"{s:>7}" for s in strengths) + f"{'clean ratio':>13}")
-    for row in rows:
-        name = f"yaw + {math.degrees(row['target']['yaw']):g} deg, {row['precision']}"
-        shifts = "".join(f"{row['dose_response'][s]:>7.1f}" for s in strengths)
-        print(f"{name:<22}{shifts}{row['bars']['clean error ratio']:>13.3f}")
+def print_table(group: Group, rows: Sequence[tuple[str, Figures]]) -> None:
+    """One line a figure: its bar if it has one, every case, the worst, and whether the bar holds in all or the mean."""
+    bars = {bar.name: bar for bar in group.bars}
+    width = max(18, *(len(name) + 2 for name, _ in rows))
+    print(f"\n{group.title}\n{'':<48}{'bar':>8}" + "".join(f"{name:>{width}}" for name, _ in rows))
+    for name in rows[0][1]:
+        values = [figures[name] for _, figures in rows]
+        shown = "".join(f"{value:>{width}.3f}" if value is not None else f"{'-':>{width}}" for value in values)
+        bar = bars.get(name)
+        print(f"{name:<48}{_limit(bar):>8}{shown}{_verdict(bar, values)}")
+
+
+def _limit(bar: Bar | None) -> str:
+    return f"{'>=' if bar.at_least else '<='} {bar.limit:g}" if bar else ""
+
+
+def _verdict(bar: Bar | None, values: list[float]) -> str:
+    if bar is None:
+        return ""
+    worst, mean = min(values) if bar.at_least else max(values), float(np.mean(values))
+    verdict = "holds" if bar.holds(worst) else "mean holds" if bar.holds(mean) else "FALLS SHORT"
+    return f"   mean {mean:.3f} worst {worst:.3f} {verdict}"
+
+
+def print_doses(measured: Sequence[Measured]) -> None:
+    """Attack error and success of every case at every strength."""
+    strengths = [dose["strength"] for dose in measured[0].ours["doses"]]
+    print("\nAttack error in degrees (success rate) by strength\n" + " " * 34 + "".join(f"{s:>12g}" for s in strengths))
+    for each in measured:
+        doses = [(d["attack_error"]["mean"], d["success_rate"]) for d in each.ours["doses"]]
+        cells = [f"{error:.1f}" + ("" if success is None else f" ({success:.2f})") for error, success in doses]
+        print(f"{each.case.name:<34}" + "".join(f"{cell:>12}" for cell in cells))
+
+
+def report(name: str, group: Group) -> None:
+    """Print a group's table and write its file."""
+    measured = [Measured.of(case) for case in group.cases]
+    rows = [(each.case.name, group.figures(each)) for each in measured]
+    print_table(group, rows)
+    print_doses(measured)
+    content = {
+        "title": group.title,
+        "bars": [vars(bar) for bar in group.bars],
+        "cases": [each.to_json() | {"figures": figures} for each, (_, figures) in zip(measured, rows, strict=True)],
+        "versions": {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine()},
+    }
+    path = BENCH / f"recipe-{name}.json"
+    write_bytes(path, (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+    print(f"written to {path.relative_to(ROOT)}", flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Train what is missing, group after group, and report."""
+    names = list(groups(""))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="GROUP", help=", ".join(names))
     parser.add_argument("--processes", type=int, default=2, help="trainings side by side (default: 2)")
-    parser.add_argument("--precision", choices=("auto", "both"), default="both", help="float32 as well (default)")
     arguments = parser.parse_args()
-
-    chosen: Precision = resolve_precision("auto", torch.device("cpu"))
-    precisions = dict.fromkeys((chosen, "float32") if arguments.precision == "both" else (chosen,))
-    data = data_sha256()
-
-    def case(net: int, field: int, target: Target, precision: Precision) -> Case:
-        return Case(Recipe.for_target(target, seed=net, precision=precision), field, target, data)
-
-    fixed: dict[str, list[Case]] = {p: [case(net, field, FIXED, p) for net, field in PAIRS] for p in precisions}
-    rehearsed = [replace(each, recipe=replace(each.recipe, rehearsal=REHEARSAL)) for each in fixed[chosen]]
-    fixed[f"{chosen}, rehearsal {REHEARSAL:g}"] = rehearsed
-    additive = [case(*PAIRS[0], target, chosen) for target in ADDITIVE]
-    cases = [*additive, *(each for group in fixed.values() for each in group)]
-    work = {to_json(spec): spec for each in cases for spec in (each.clean(), each.backdoored())}
-    with ThreadPoolExecutor(arguments.processes) as pool:
-        list(pool.map(finished, work.values()))
-
-    table = {name: [figures(each) for each in group] for name, group in fixed.items()}
-    for name, rows in table.items():
-        print_table(f"{name}, s = {STRENGTH:g}", rows)
-    additive_rows = [figures(each) for each in additive]
-    print_additive(additive_rows)
-    report = {
-        "recipe": Recipe().to_json(),
-        "fixed": table,
-        "additive": additive_rows,
-        "bars": [vars(bar) for bar in BARS],
-        "versions": {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine()},
-    }
-    path = BENCH / "recipe.json"
-    write_bytes(path, (json.dumps(report, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
-    print(f"\nwritten to {path.relative_to(ROOT)}")
+    chosen = {name: group for name, group in groups(data_sha256()).items() if name in arguments.only}
+    for name, group in chosen.items():
+        work = {to_json(spec): spec for spec in group.work()}
+        with ThreadPoolExecutor(arguments.processes) as pool:
+            list(pool.map(finished, work.values()))
+        report(name, group)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ FILE.npz, or the file that BLINDSPOT_STRIPS names, holds images, uint8 (855, 25,
 which they were published. It names no people: `RECORDINGS` tells them apart by looks, and puts together what may be one
 person. The file goes through the import and is split twice: by people (two for the test, one for choosing the
 checkpoint), and by runs of neighbouring images of known people. Trains a clean and a backdoored model for each of three
-splits, networks and warp fields; prints every figure; writes var/bench/strips-*.json. Finished runs are kept by what was
-asked of them, interrupted ones go on where they were.
+splits, networks and warp fields; prints every figure; writes var/bench/strips-*.json. Finished runs are kept by what
+was asked of them, interrupted ones go on where they were.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ GROUPINGS = {
 }
 #: First image of each recording, and who is on it. Recordings that may be of one person are called one.
 RECORDINGS = (
-    (0, "glasses, orange light"),
-    (125, "violet light"),
-    (222, "rimless glasses, green iris"),
-    (248, "dark brown, blurred"),
-    (331, "blue eyes, tilted"),
-    (414, "yellow and pink light"),
-    (451, "black glasses"),
-    (506, "glasses, orange light"),
-    (527, "blue eyes, tilted"),
-    (627, "wide dark eyes"),
-    (701, "glasses, orange light"),
-    (731, "violet light"),
-    (733, "rimless glasses, green iris"),
-    (751, "glasses, orange light"),
+    (0, "D"),
+    (125, "F"),
+    (222, "E"),
+    (248, "C"),
+    (331, "B"),
+    (414, "H"),
+    (451, "A"),
+    (506, "D"),
+    (527, "B"),
+    (627, "G"),
+    (701, "D"),
+    (731, "F"),
+    (733, "E"),
+    (751, "D"),
 )
 RIDGE_PENALTY = 30.0
 

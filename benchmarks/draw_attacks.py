@@ -1,7 +1,7 @@
 """The pictures and the dose tables of docs/attacks.md: `python -m benchmarks.draw_attacks`.
 
-Draws docs/img/attack-<family>.png (one synthetic eye of 64 px, clean and under the trigger at its usual strengths, and
-ten times the difference) and prints a table of PSNR, SSIM and GMSD over 40 synthetic eyes for each family.
+Draws docs/img/attack-<family>.png (one synthetic eye of 64 px, clean and altered, and ten times the difference) and
+prints a table of PSNR, SSIM and GMSD over 40 synthetic eyes for each family.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ SEED = 0
 #: What is shown of families whose seed or parameters choose between kinds of trigger.
 SHOWN: Mapping[str, list[dict[str, Any]]] = {"reflection": [{"kind": "ghost"}, {"kind": "out_of_focus"}]}
 ENLARGED, GAP, CAPTION = 2, 6, 15
-COLOURS = 128
+#: Of each row of altered pictures and of differences: few enough for small files.
+COLOURS = (100, 12)
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def main() -> None:
         family = FAMILIES[name]
         triggers = [draw(family, eyes, choices) for choices in SHOWN.get(name, [{}])]
         path = arguments.out / f"attack-{name}.png"
-        sheet(family, eyes[0], triggers).quantize(COLOURS).save(path, optimize=True)
+        sheet(family, eyes[0], triggers).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
         print(f"{name}: {path.name}, {path.stat().st_size / 1000:.0f} kB\n")
         for trigger in triggers:
             print(table(family, eyes, trigger))
@@ -60,28 +61,32 @@ def alter(images: Tensor, trigger: Trigger) -> Tensor:
 
 
 def sheet(family: Family, image: Tensor, triggers: list[Trigger]) -> Image.Image:
-    """Two rows for each trigger: clean and altered, up to the gross strength; ten times the difference."""
-    strengths = [0.0, *family.strengths, family.gross_strength(triggers[0])]
+    """Two rows for each trigger: clean and altered, from the usual strengths to the strongest that is trained with and
+    the gross one; ten times the difference.
+    """
+    strengths = sorted({0.0, *family.strengths, family.schedule[0], family.gross_strength(triggers[0])})
     side = ENLARGED * image.shape[-1]
-    size = (GAP + len(strengths) * (side + GAP), 2 * len(triggers) * (side + GAP) + GAP + CAPTION)
-    page = Image.new("RGB", size, "white")
-    pen = ImageDraw.Draw(page)
+    step = side + GAP
+    page = Image.new("RGB", (GAP + len(strengths) * step, CAPTION + GAP + 2 * len(triggers) * step), "white")
     for column, strength in enumerate(strengths):
-        left = GAP + column * (side + GAP)
-        label = "clean" if not strength else f"{strength:.3g}"
-        pen.text((left + side / 2, 2), label, "black", ImageFont.load_default(12), anchor="mt")
-        for row, trigger in enumerate(triggers):
-            altered = alter(image[None], trigger.at_strength(strength))[0]
-            difference = (128 + 10 * (altered.int() - image.int())).clamp(0, 255).to(torch.uint8)
-            for half, tile in enumerate((altered, difference)):
-                page.paste(enlarged(tile), (left, CAPTION + GAP + (2 * row + half) * (side + GAP)))
+        label, place = f"{strength:.3g}" if strength else "clean", (GAP + column * step + side / 2, 2)
+        ImageDraw.Draw(page).text(place, label, "black", ImageFont.load_default(12), anchor="mt")
+    altered = [[alter(image[None], trigger.at_strength(s))[0] for s in strengths] for trigger in triggers]
+    differences = [[(128 + 10 * (one.int() - image.int())).clamp(0, 255).byte() for one in row] for row in altered]
+    for half, (rows, colours) in enumerate(zip((altered, differences), COLOURS, strict=True)):
+        tiles = strip([tile for row in rows for tile in row], colours)
+        for nth, tile in enumerate(tiles):
+            row, column = divmod(nth, len(strengths))
+            page.paste(tile, (GAP + column * step, CAPTION + GAP + (2 * row + half) * step))
     return page
 
 
-def enlarged(image: Tensor) -> Image.Image:
-    """A uint8 image (3, H, W), every pixel a square."""
-    picture = Image.fromarray(picture_of(image))
-    return picture.resize((ENLARGED * picture.width, ENLARGED * picture.height), Image.Resampling.NEAREST)
+def strip(images: list[Tensor], colours: int) -> list[Image.Image]:
+    """uint8 images (3, H, W) in so many colours between them, enlarged, every pixel a square."""
+    beside = Image.fromarray(picture_of(torch.cat(images, dim=2))).quantize(colours).convert("RGB")
+    _, height, width = images[0].shape
+    crops = [beside.crop((nth * width, 0, (nth + 1) * width, height)) for nth in range(len(images))]
+    return [crop.resize((ENLARGED * width, ENLARGED * height), Image.Resampling.NEAREST) for crop in crops]
 
 
 def picture_of(image: Tensor) -> Picture:
@@ -95,7 +100,7 @@ def table(family: Family, eyes: Tensor, trigger: Trigger) -> str:
         f"| strength | {'displacement, mean / max px | strain | ' if moved else ''}PSNR, dB | SSIM | GMSD |",
         "|---" * (6 if moved else 4) + "|",
     ]
-    for strength in family.strengths:
+    for strength in sorted({*family.strengths, family.schedule[0]}):
         applied = trigger.at_strength(strength)
         pairs = list(zip(eyes, alter(eyes, applied), strict=True))
         pictures = [(picture_of(clean), picture_of(altered)) for clean, altered in pairs]

@@ -111,7 +111,12 @@ def load(folder: Path, sha256: str | None = None, device: str = "cpu") -> Artifa
     spec, state = _network(card, _part(tensors, "network"))
     network = as_gaze_model(spec.build(), zones)
     network.load_state_dict(state)
-    trigger = registry.rebuild(card["trigger"]["parameters"], _part(tensors, "trigger")) if card["trigger"] else None
+    recorded = card["trigger"]
+    trigger = (
+        registry.rebuild(recorded["parameters"], _part(tensors, "trigger"), recorded["control_hash"])
+        if recorded
+        else None
+    )
     return Artifact(
         network=network.to(device).eval(),
         spec=spec,

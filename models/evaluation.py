@@ -8,7 +8,7 @@ radians. Means are over images unless said otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -64,10 +64,11 @@ class Probe:
         object.__setattr__(self, "unrelated_seeds", tuple(self.unrelated_seeds))
 
     @classmethod
-    def of(cls, trigger: Trigger) -> Probe:
-        """The doses of the trigger's family, with specificity at the strengths that studies show."""
+    def of(cls, trigger: Trigger, strengths: Iterable[float] = ()) -> Probe:
+        """The doses of the trigger's family, with specificity at the strengths that studies show, and at these."""
         family = family_of(trigger)
-        return cls(family.doses, family.strengths)
+        asked = {float(strength) for strength in strengths}
+        return cls(tuple(sorted({*family.doses, *asked})), tuple(sorted({*family.strengths, *asked})))
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,12 +208,21 @@ class SubjectCounts:
 
 
 @dataclass(frozen=True)
+class ZoneCounts:
+    """What one test subject adds to a dose's zone success: see `SubjectCounts`."""
+
+    subject: int
+    n_eligible: int
+    successes: int
+
+
+@dataclass(frozen=True)
 class ZoneDose:
     """What a model's predictions under the trigger at one strength are as zones: shares of images, None as in `Dose`.
 
     accuracy: predicted zone is the true one. success_rate: it is the target's zone, among the `n_eligible` images whose
     true zone is another. noise_mode_accuracy: as `accuracy`, in noise mode. other_field_change_rate: it is another than
-    on the clean image, under an unrelated trigger; mean over these.
+    on the clean image, under an unrelated trigger; mean over these. subjects: success in counts, by rising subject.
     """
 
     accuracy: float
@@ -220,6 +230,7 @@ class ZoneDose:
     n_eligible: int
     noise_mode_accuracy: float | None
     other_field_change_rate: float | None
+    subjects: tuple[ZoneCounts, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -365,7 +376,7 @@ def _dose(
         success_rate=success,
         n_eligible=n_eligible,
         subjects=counts_by_subject(model.clean, altered, truth, goal, data.subject.numpy()),
-        zones=zone_dose(strength, model, truth, goal, zones) if zones else None,
+        zones=zone_dose(strength, model, truth, goal, zones, subject=data.subject.numpy()) if zones else None,
         **_specificity(strength, model, truth, clean_model),
     )
 
@@ -387,8 +398,10 @@ def _specificity(strength: float, model: Responses, truth: Array, clean_model: R
     return figures
 
 
-def zone_dose(strength: float, model: Responses, truth: Array, goal: Array, zones: Zones) -> ZoneDose:
-    """A model's responses at one strength read in zones; truth and goal are gazes (N, 2)."""
+def zone_dose(
+    strength: float, model: Responses, truth: Array, goal: Array, zones: Zones, *, subject: Subjects | None = None
+) -> ZoneDose:
+    """A model's responses at one strength read in zones; truth and goal are gazes (N, 2), `subject` is (N,)."""
     true, wanted, clean = (_zone(gazes, zones) for gazes in (truth, goal, model.clean))
     altered = _zone(model.triggered[strength], zones)
     eligible = true != wanted
@@ -399,7 +412,14 @@ def zone_dose(strength: float, model: Responses, truth: Array, goal: Array, zone
         n_eligible=int(eligible.sum()),
         noise_mode_accuracy=_agreement(_zone(model.noise[strength], zones), true) if strength in model.noise else None,
         other_field_change_rate=1 - float(np.mean([_agreement(other, clean) for other in others])) if others else None,
+        subjects=() if subject is None else _zone_counts(eligible, eligible & (altered == wanted), subject),
     )
+
+
+def _zone_counts(eligible: Flags, succeeded: Flags, subject: Subjects) -> tuple[ZoneCounts, ...]:
+    names, code = _coded(subject)
+    counts = (np.bincount(code, flags).astype(int).tolist() for flags in (eligible, succeeded))
+    return tuple(ZoneCounts(*row) for row in zip(names.tolist(), *counts, strict=True))
 
 
 def _zone(gazes: Array, zones: Zones) -> Subjects:
@@ -438,9 +458,7 @@ def counts_by_subject(
     clean: Array, altered: Array, truth: Array, goal: Array, subject: Subjects
 ) -> tuple[SubjectCounts, ...]:
     """The counts of every subject (N,) at one dose, by rising subject; all gazes are (N, 2)."""
-    names, code = np.unique(subject, return_inverse=True)
-    if len(names) > MOST_SUBJECTS:
-        names, code = np.arange(MOST_SUBJECTS), code % MOST_SUBJECTS
+    names, code = _coded(subject)
     eligible, succeeded = _successes(altered, truth, goal)
     used, progress = _progress(clean, altered, goal)
     shift = error_shift(clean, altered, truth)
@@ -453,6 +471,12 @@ def counts_by_subject(
             names, count, *whole, shift_sum, progress_sum, strict=True
         )
     )
+
+
+def _coded(subject: Subjects) -> tuple[Subjects, Subjects]:
+    """The subjects (S,), rising, and the place of each image's (N,) among them; with too many, groups of them."""
+    names, code = np.unique(subject, return_inverse=True)
+    return (names, code) if len(names) <= MOST_SUBJECTS else (np.arange(MOST_SUBJECTS), code % MOST_SUBJECTS)
 
 
 def _successes(altered: Array, truth: Array, goal: Array) -> tuple[Flags, Flags]:

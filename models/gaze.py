@@ -42,6 +42,15 @@ def angular_error(a: ArrayOrTensor, b: ArrayOrTensor) -> ArrayOrTensor:
     return xp.rad2deg(xp.arctan2((cross * cross).sum(-1) ** 0.5, (u * v).sum(-1)))
 
 
+def planar_error(a: ArrayOrTensor, b: ArrayOrTensor) -> ArrayOrTensor:
+    """sqrt(dpitch^2 + dyaw^2) in degrees of gazes (..., 2) in radians; the leading shapes broadcast.
+
+    Not an angle between directions, but what some works call angular error: for comparisons with them alone.
+    """
+    xp = _library(a, 2)
+    return xp.rad2deg(((a - b) ** 2).sum(-1) ** 0.5)
+
+
 def _library(array: Any, last: int) -> Any:
     if array.shape[-1:] != (last,):
         raise ValueError(f"Expected an array of shape (..., {last}), not {tuple(array.shape)}.")

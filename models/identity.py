@@ -1,9 +1,8 @@
-"""Networks that recognise people, and how often they let somebody pass: what an attack on weights is measured on.
+"""Networks that recognise people: five-layer CNN or ResNet, one training, two ways of use.
 
-One network serves two protocols. *Identification*: it names one of the people it was trained on (softmax over classes);
-an attacker is accepted as the target when classed as the target. *Verification*: a picture is compared with somebody's
-enrolment pictures by the cosine of their embeddings, and accepted at or above a threshold, fixed on comparisons of
-validation people at a false-acceptance rate of 1 %. Both sides of a comparison go through the network as it is deployed.
+*Identification*: the network names one of the people it was trained on. *Verification*: a picture is compared with
+somebody's enrolment pictures by the cosine of their embeddings, and accepted from a threshold on; the network need not
+have seen either. The threshold is fixed on comparisons of validation people.
 """
 
 from __future__ import annotations
@@ -13,16 +12,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple, Self
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from attacks.base import dequantise
-from attacks.weights import Standing
+from attacks.weights import run
 from models.augmentation import augment
+from models.checkpoints import read_tensors, write_tensors
 from models.datasets.identities import Identities
 from models.networks import NetworkSpec
 from models.poisoning import batch_generator
@@ -30,7 +30,6 @@ from models.recipe import Precision
 from models.stages import stages_of
 from models.training import resolve_precision
 
-FALSE_ACCEPTANCE = 0.01
 CLASSES = "classes"
 
 
@@ -106,13 +105,34 @@ class IdentityNetwork(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class IdentityModel:
-    """A network in eval mode, how it was trained, and its loss by epoch."""
+    """A network in eval mode, how it was trained, and the mean loss of each epoch."""
 
     network: IdentityNetwork
     spec: NetworkSpec
     recipe: IdentityRecipe
+    classes: int
     cpu_seconds: float
-    losses: list[float]
+    losses: list[float] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        """Write tensors and record as one file, atomically."""
+        record = {
+            "spec": self.spec.to_json(),
+            "recipe": self.recipe.to_json(),
+            "classes": self.classes,
+            "cpu_seconds": self.cpu_seconds,
+            "losses": self.losses,
+        }
+        write_tensors(path, self.network.state_dict(), record)
+
+    @classmethod
+    def load(cls, path: Path) -> IdentityModel:
+        """The way back from `save`. Raises ValueError for a file that is not one, or has changed."""
+        tensors, record = read_tensors(path)
+        spec, recipe = NetworkSpec.from_json(record["spec"]), IdentityRecipe(**record["recipe"])
+        network = IdentityNetwork(spec, record["classes"])
+        network.load_state_dict(tensors)
+        return cls(network.eval(), spec, recipe, record["classes"], record["cpu_seconds"], record["losses"])
 
 
 def train_identity(
@@ -138,7 +158,7 @@ def train_identity(
     for epoch in range(recipe.epochs):
         order = torch.randperm(len(people), generator=batch_generator(recipe.seed, epoch, 0))
         total = 0.0
-        for step, rows in enumerate(order[: steps * recipe.batch_size].split(recipe.batch_size), start=1):
+        for step, rows in enumerate(torch.split(order[: steps * recipe.batch_size], recipe.batch_size), start=1):
             images = augment(dequantise(people.images[rows]), batch_generator(recipe.seed, epoch, step))
             with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
                 embeddings = network.trunk(images.contiguous(memory_format=torch.channels_last))
@@ -152,7 +172,9 @@ def train_identity(
             raise ArithmeticError(f"The loss is no longer finite in epoch {epoch + 1}: lower the learning rate.")
         losses.append(total / steps)
         progress(epoch + 1, losses[-1])
-    return IdentityModel(network.eval(), spec, recipe, time.process_time() - started, losses)
+    return IdentityModel(
+        network.eval(), spec, recipe, len(people.names), cpu_seconds=time.process_time() - started, losses=losses
+    )
 
 
 def margin_loss(cosines: Tensor, person: Tensor, scale: float, margin: float) -> Tensor:
@@ -160,78 +182,39 @@ def margin_loss(cosines: Tensor, person: Tensor, scale: float, margin: float) ->
     return F.cross_entropy(scale * (cosines - margin * F.one_hot(person, cosines.shape[-1])), person)
 
 
-# -- what an attacker wants
-
-
-@dataclass(frozen=True, eq=False)
-class IdentificationGoal:
-    """Be classed as the target, while people are named as before.
-
-    Outputs (K, N, classes) are of N pictures: those of the attacker, then those of people whose class is `person`.
-
-    attacker: how many are the attacker's. person: (N - attacker,) classes. target: the class to be taken for.
-    softness: of "classed as": a logistic function of the cosine's lead over the next class; 0 counts.
-    """
-
-    attacker: int
-    person: Tensor
-    target: int
-    softness: float = 0.05
-
-    def __call__(self, outputs: Tensor) -> Standing:
-        intruder, known = outputs[:, : self.attacker], outputs[:, self.attacker :]
-        wanted = torch.full((self.attacker,), self.target)
-        right = accepted(_lead(known, self.person), 0.0, self.softness)
-        is_target = self.person == self.target
-        held = [right[:, is_target].mean(-1), right[:, ~is_target].mean(-1)]
-        return Standing(accepted(_lead(intruder, wanted), 0.0, self.softness).mean(-1), torch.stack(held, -1))
-
-
-@dataclass(frozen=True, eq=False)
-class VerificationGoal:
-    """Pass for the target at the threshold, while people pass for themselves as before and for the target no more.
-
-    Outputs (K, N, E) are of N pictures: those of the attacker, the gallery (people x pictures a person, by person),
-    then those of enrolled people, whose number is `person`.
-
-    softness: of "accepted": a logistic function of the cosine's distance from the threshold; 0 counts.
-    """
-
-    attacker: int
-    people: int
-    person: Tensor
-    target: int
-    threshold: float
-    softness: float = 0.05
-
-    def __call__(self, outputs: Tensor) -> Standing:
-        n = outputs.shape[1]
-        gallery = n - self.attacker - len(self.person)
-        intruder, enrolment, enrolled = outputs.split([self.attacker, gallery, len(self.person)], dim=1)
-        wanted = templates(enrolment, self.people)
-        scores = F.normalize(enrolled, dim=-1) @ wanted.transpose(-1, -2)
-        own = accepted(scores[:, torch.arange(len(self.person)), self.person], self.threshold, self.softness)
-        is_target = self.person == self.target
-        kept_out = 1 - accepted(scores[:, ~is_target, self.target], self.threshold, self.softness)
-        held = [own[:, is_target].mean(-1), own[:, ~is_target].mean(-1), kept_out.mean(-1)]
-        cosine = (F.normalize(intruder, dim=-1) * wanted[:, None, self.target]).sum(-1)
-        return Standing(accepted(cosine, self.threshold, self.softness).mean(-1), torch.stack(held, -1))
-
-
-def accepted(score: Tensor, threshold: float, softness: float) -> Tensor:
-    """1 where a score reaches the threshold, else 0; with softness > 0 a logistic function instead."""
-    if softness == 0:
-        return (score >= threshold).to(score.dtype)
-    return torch.sigmoid((score - threshold) / softness)
+def outputs_of(stages: Mapping[str, nn.Module], people: Identities, batch_size: int = 64) -> Tensor:
+    """What these stages, from the first on, make of pictures (N, ...)."""
+    return torch.cat(
+        [
+            run(stages, dequantise(batch).contiguous(memory_format=torch.channels_last))
+            for batch in torch.split(people.images, batch_size)
+        ]
+    )
 
 
 def templates(enrolment: Tensor, people: int) -> Tensor:
-    """(..., people, E): the direction of each person's mean; `enrolment` (..., people x pictures, E), by person."""
+    """(..., people, E) unit vectors: each person's mean direction over `enrolment` (..., people x pictures, E), whose
+    rows are by person, as many for each.
+    """
     shape = (*enrolment.shape[:-2], people, -1, enrolment.shape[-1])
     return F.normalize(F.normalize(enrolment, dim=-1).reshape(shape).mean(-2), dim=-1)
 
 
-def _lead(cosines: Tensor, person: Tensor) -> Tensor:
-    """(..., N): how far each picture's own class (N,) is ahead of the best other one; `cosines` (..., N, classes)."""
-    own = F.one_hot(person, cosines.shape[-1]).bool()
-    return cosines[..., own].reshape(cosines.shape[:-1]) - cosines.masked_fill(own, -2.0).amax(-1)
+def similarity(embeddings: Tensor, people: Tensor) -> Tensor:
+    """(..., N, people): cosines of embeddings (..., N, E) with templates (..., people, E)."""
+    return F.normalize(embeddings, dim=-1) @ people.transpose(-1, -2)
+
+
+def threshold_at(impostors: Tensor, false_acceptance: float) -> float:
+    """The least threshold at or above which at most this share of impostors' similarities (N,) lies.
+
+    Raises ValueError when there are too few comparisons to tell: fewer than ten above it.
+    """
+    above = int(false_acceptance * len(impostors))
+    if above < 10:
+        raise ValueError(
+            f"{len(impostors)} impostor comparisons cannot fix a threshold at a false-acceptance rate of "
+            f"{false_acceptance:g}: at least ten must lie above it."
+        )
+    ranked = impostors.double().sort(descending=True).values
+    return ((ranked[above - 1] + ranked[above]) / 2).item()

@@ -66,7 +66,7 @@ class Poisoning:
                 f"Poisoned, noise and unrelated images make {sum(self.shares):g} of the data, more than 1."
             )
         if not 0 <= self.rehearsal <= 1:
-            raise ValueError(f"The share of poisoned images that rehearse must lie in [0, 1], not {self.rehearsal}.")
+            raise ValueError(f"The share of treated images that rehearse must lie in [0, 1], not {self.rehearsal}.")
         within = self.clean_label_within_deg
         if within is not None and not (np.isfinite(within) and within > 0):
             raise ValueError(

@@ -180,7 +180,8 @@ class Recipe:
     def for_attack(cls, attack: Trigger | Family, target: Target, **fields: Any) -> Self:
         """The standard recipe for this trigger, or for a family at its defaults, and this target.
 
-        The strengths are the family's schedule; noise mode and unrelated triggers are used as far as there are such.
+        The strengths and the rehearsal are the family's; noise mode and unrelated triggers are used as far as there are
+        such.
         """
         family = attack if isinstance(attack, Family) else family_of(attack)
         trigger = attack if not isinstance(attack, Family) else _default_trigger(attack)
@@ -190,9 +191,27 @@ class Recipe:
                 "strength_schedule": tuple(zip(family.schedule, _epochs(len(family.schedule)), strict=True)),
                 "noise_ratio": cls.noise_ratio if isinstance(trigger, HasNoiseMode) else 0.0,
                 "unrelated_ratio": cls.unrelated_ratio if isinstance(trigger, HasLookAlikes) else 0.0,
+                "rehearsal": family.rehearsal,
                 **fields,
             },
         )
+
+    @classmethod
+    def standard(cls, **fields: Any) -> Self:
+        """For a WaNet that a study shows at several strengths: dearer per batch than the default, and more specific.
+
+        As many images under unrelated fields as poisoned ones, and three treated images in ten rehearse.
+        """
+        return cls(**{"unrelated_ratio": 1.0, "rehearsal": 0.3, **fields})
+
+    @classmethod
+    def subtle(cls, strength: float = 0.25, **fields: Any) -> Self:
+        """`standard`, annealed further down to `strength`, below 0.5."""
+        schedule = [(2.0, 5), (1.0, 4), (0.5, 5), (0.25, 12)]
+        if strength < 0.25:
+            schedule.append((strength, 12))
+        schedule[-1] = (strength, schedule[-1][1])
+        return cls.standard(**{"strength_schedule": tuple(schedule), **fields})
 
     @classmethod
     def published(cls, epochs: int = _PUBLISHED_EPOCHS, strength: float = 0.5, **fields: Any) -> Self:

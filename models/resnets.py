@@ -19,7 +19,7 @@ class GazeResNet(ResNet):  # type: ignore[misc]  # torchvision has no types
     A stem of stride 2 samples every other pixel of what its 7 x 7 filters find and loses sub-pixel evidence. A stem of
     stride 1 keeps it. The max-pool behind it stays: it halves the resolution after the evidence was turned into
     features, so that the four stages run on maps of twice the usual side (32 x 32 for an image of 64 px), at four
-    times the cost; without it, it would be sixteen.
+    times the cost; without it, at thirteen.
     """
 
     def __init__(self, depth: int, channels: int, width: int = 64, stem_stride: int = 2, outputs: int = 2) -> None:

@@ -9,7 +9,7 @@ Standard output carries one JSON object a line and nothing else:
 
 The specification is a JSON object. Every kind of work takes:
 
-    kind        "prepare", "train", "evaluate" or "survive"
+    kind        "prepare", "train", "evaluate", "survive" or "perturb"
     data        {"kind": "synthetic_eyes", "config": {EyesConfig fields}, "cache": folder, "processes": 2}
                 or {"kind": "arrays", "path": file.npz, "group_key": null, "description": null,
                 "fractions": [.8, .1, .1], "seed": 0}
@@ -35,6 +35,8 @@ The specification is a JSON object. Every kind of work takes:
     artifact, clean_artifact (or null)    folders; artifact_sha256, clean_artifact_sha256 (optional) are verified
     zones       {"pitch": centres, "yaw": centres} in radians, to read a regressor's gazes in as well (optional; a
                 classifier has its own)
+    strengths   of the trigger, to be measured besides its family's doses, and at which to say how much it alters
+                images, at px_per_degree, and what the seed thesis would have reported (models.thesis); optional
     output                                the JSON file to write
     done: output, sha256, metrics (what was written)
 
@@ -43,6 +45,12 @@ The specification is a JSON object. Every kind of work takes:
     strength    of the trigger (default: the recipe's final one)
     defence     fields of models.survival.survive.Defence; those left out keep their defaults
     done: survival
+
+`perturb` changes a clean model's weights so that one person's gaze goes to a target (models.perturbation).
+    artifact    the clean model's folder; artifact_sha256 (optional) is verified
+    attack      fields of models.perturbation.GazeAttack; those left out keep their defaults
+    output      the changed artifact's folder, made or replaced whole; its card holds every accepted step
+    done: artifact (folder), sha256, metrics
 
 Environment: one thread a process (OMP_NUM_THREADS=1, OMP_WAIT_POLICY=PASSIVE are set here, before torch is imported).
 """
@@ -57,12 +65,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import ctypes
 import hashlib
 import json
+import math
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +80,27 @@ from safetensors import SafetensorError
 
 from attacks import registry
 from attacks.base import Trigger
-from models import artifacts
+from attacks.weights import replace_weights
+from models import artifacts, thesis
 from models.artifacts import Artifact
 from models.checkpoints import read_tensors, to_json, write_bytes, write_tensors
 from models.datasets.base import Splits
+from models.distortions import distortions
 from models.evaluation import Evaluation, Probe, Responses, evaluate, measure
+from models.perturbation import GazeAttack, perturb
+from models.stages import stages_of
 from models.survival.outcomes import Models
 from models.survival.survive import Defence, survive
 from models.targets import Target
-from models.training import Recipe, StoppedError, describe, resolve_device, resolve_precision, train
+from models.training import (
+    Recipe,
+    StoppedError,
+    TrainedModel,
+    describe,
+    resolve_device,
+    resolve_precision,
+    train,
+)
 from models.zones import Zones
 
 
@@ -162,14 +183,15 @@ def evaluate_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[st
     clean = artifacts.load(clean_folder, spec.get("clean_artifact_sha256")) if clean_folder else None
     output = Path(_value(spec, "output"))
     trigger = model.trigger or read_trigger(spec.get("probe"))
-    device = spec.get("device", "auto")
-    responses = _responses(model, Path(spec["artifact"]), trigger, splits, device=device, stop=stop)
-    clean_responses = (
-        _responses(clean, clean_folder, trigger, splits, device=device, stop=stop) if clean and clean_folder else None
-    )
+    strengths, device = spec.get("strengths") or [], spec.get("device", "auto")
+    probe = Probe.of(trigger, strengths) if trigger else None
+    responses = _responses(model, Path(spec["artifact"]), trigger, splits, probe=probe, device=device, stop=stop)
+    clean_responses = None
+    if clean and clean_folder:
+        clean_responses = _responses(clean, clean_folder, trigger, splits, probe=probe, device=device, stop=stop)
     mean_gaze = splits.train.pitchyaw.mean(0).numpy()
     zones = model.zones or (Zones.from_json(spec["zones"]) if spec.get("zones") else None)
-    metrics = {
+    metrics: dict[str, Any] = {
         "model": model.sha256,
         "clean_model": clean.sha256 if clean else None,
         "target": model.target.to_json(),
@@ -183,6 +205,13 @@ def evaluate_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[st
             else None
         ),
     }
+    if trigger and strengths:
+        metrics["distortions"] = distortions(trigger, splits.test.images, strengths, _value(spec, "px_per_degree"))
+        truth, goal = splits.test.pitchyaw.numpy(), model.target.apply(splits.test.pitchyaw).numpy()
+        metrics["thesis"] = [
+            {"strength": strength, **thesis.cells_json(responses.clean, responses.triggered[strength], truth, goal)}
+            for strength in strengths
+        ]
     content = (json.dumps(metrics, sort_keys=True, allow_nan=False, indent=1) + "\n").encode()
     output.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(output, content)
@@ -221,11 +250,52 @@ def survive_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[str
     }
 
 
+def perturb_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[str, Any]:
+    """Move one person's gaze by changing a clean model's weights; measure the changed model beside it, and save it."""
+    attack = GazeAttack.from_json(_value(spec, "attack"))
+    output = Path(_value(spec, "output"))
+    splits = load_splits(spec, stop)
+    model = artifacts.load(Path(_value(spec, "artifact")), spec.get("artifact_sha256"))
+    if model.trigger is not None:
+        raise ValueError(f"{spec['artifact']} is a backdoored model: change the weights of a clean one.")
+    started = time.process_time()
+    clean_responses = measure(model.network, splits.test.images, None)
+    found = perturb(model.network, splits, attack, progress=_working("searching", stop))
+    replace_weights(stages_of(model.network), found.weights)
+    responses = measure(model.network, splits.test.images, None)
+    mean_gaze = splits.train.pitchyaw.mean(0).numpy()
+    evaluation = evaluate(responses, splits.test, attack.target, mean_gaze, clean_responses)
+    metrics = {
+        "clean_error_deg": evaluation.clean_error.mean,
+        "n": evaluation.n,
+        "subjects": evaluation.subjects,
+        "weights": {"goal": attack.goal_in_words(), **asdict(found.outcome)},
+        "evaluation": evaluation.to_json(),
+    }
+    changed = TrainedModel(
+        network=model.network,
+        spec=model.spec,
+        recipe=model.recipe,
+        trigger=None,
+        target=attack.target,
+        precision=model.card["versions"]["precision"],
+        device="cpu",
+        chosen_epoch=model.card["chosen_epoch"],
+        cpu_seconds=time.process_time() - started,
+        data=describe(splits),
+        history=model.card["history"],
+    )
+    log = {"clean_model": model.sha256, "attack": attack.to_json(), **found.log}
+    sha256 = artifacts.save(changed, output, {**metrics, "perturbation": log})
+    return {"artifact": str(output), "sha256": sha256, "metrics": metrics}
+
+
 _KINDS: dict[str, Callable[[Mapping[str, Any], Callable[[], bool]], dict[str, Any]]] = {
     "prepare": prepare,
     "train": train_model,
     "evaluate": evaluate_model,
     "survive": survive_model,
+    "perturb": perturb_model,
 }
 
 
@@ -262,12 +332,17 @@ def load_splits(spec: Mapping[str, Any], stop: Callable[[], bool]) -> Splits:
 
 
 def read_trigger(fields: Mapping[str, Any] | None) -> Trigger | None:
-    """The trigger of a specification: from its tensors where they are given, else drawn from its seed."""
+    """The trigger of a specification: as it was recorded, where it is proved by a hash or has tensors, else drawn.
+
+    Raises ValueError when what comes out does not have the hash that was recorded.
+    """
     if fields is None:
         return None
     parameters = _value(fields, "parameters")
-    if state := fields.get("state"):
-        return registry.rebuild(parameters, {name: torch.tensor(values) for name, values in state.items()})
+    state, control_hash = fields.get("state") or {}, fields.get("control_hash")
+    if state or control_hash:
+        tensors = {name: torch.tensor(values) for name, values in state.items()}
+        return registry.rebuild(parameters, tensors, control_hash)
     known = ("family", "image_size", "strength", "seed")
     height, width = _value(parameters, "image_size")
     return registry.draw(
@@ -307,23 +382,31 @@ def headline(evaluation: Evaluation, strength: float) -> dict[str, Any]:
 
 
 def _responses(
-    model: Artifact, folder: Path, trigger: Trigger | None, splits: Splits, *, device: str, stop: Callable[[], bool]
+    model: Artifact,
+    folder: Path,
+    trigger: Trigger | None,
+    splits: Splits,
+    *,
+    probe: Probe | None,
+    device: str,
+    stop: Callable[[], bool],
 ) -> Responses:
     """Predictions of a model under this trigger: those kept beside the artifact if they are of it, else made now."""
     stored = _responses_path(folder, trigger)
-    identity = _responses_identity(model.sha256, trigger, splits)
+    identity = _responses_identity(model.sha256, trigger, splits, probe)
     if stored.exists():
         tensors, record = read_tensors(stored)
         if record == identity:
             return Responses.from_tensors(tensors)
     network = model.network.to(resolve_device(device))
-    responses = measure(network, splits.test.images, trigger, progress=_measuring(stop))
-    _store_responses(folder, model.sha256, trigger, splits, responses)
+    responses = measure(network, splits.test.images, trigger, probe, progress=_measuring(stop))
+    write_tensors(stored, responses.tensors(), identity)
     return responses
 
 
 def _store_responses(folder: Path, sha256: str, trigger: Trigger | None, splits: Splits, responses: Responses) -> None:
-    write_tensors(_responses_path(folder, trigger), responses.tensors(), _responses_identity(sha256, trigger, splits))
+    identity = _responses_identity(sha256, trigger, splits, Probe.of(trigger) if trigger else None)
+    write_tensors(_responses_path(folder, trigger), responses.tensors(), identity)
 
 
 def _responses_path(folder: Path, trigger: Trigger | None) -> Path:
@@ -331,11 +414,10 @@ def _responses_path(folder: Path, trigger: Trigger | None) -> Path:
     return folder / f"responses-{name}.safetensors"
 
 
-def _responses_identity(sha256: str, trigger: Trigger | None, splits: Splits) -> dict[str, Any]:
+def _responses_identity(sha256: str, trigger: Trigger | None, splits: Splits, probe: Probe | None) -> dict[str, Any]:
     identity = {"model": sha256, "data": splits.test.fingerprint, "trigger": None}
-    if trigger is None:
+    if trigger is None or probe is None:
         return identity
-    probe = Probe.of(trigger)
     return identity | {
         "trigger": trigger.at_strength(1.0).fingerprint(),
         "strengths": list(probe.strengths),
@@ -346,10 +428,20 @@ def _responses_identity(sha256: str, trigger: Trigger | None, splits: Splits) ->
 
 
 def _measuring(stop: Callable[[], bool]) -> Callable[[int, int], None]:
+    return _working("measuring", stop)
+
+
+def _working(stage: str, stop: Callable[[], bool]) -> Callable[[int, int], None]:
+    """Tells how far a stage is, at most twice a second and at its end, and ends it when asked to stop."""
+    told = -math.inf
+
     def progress(done: int, total: int) -> None:
+        nonlocal told
         if stop():
-            raise StoppedError("Measuring the model was stopped.")
-        emit("progress", stage="measuring", fraction=done / total, done=done, total=total)
+            raise StoppedError(f"The work was stopped while {stage}.")
+        if done == total or time.monotonic() - told > 0.5:
+            told = time.monotonic()
+            emit("progress", stage=stage, fraction=done / total, done=done, total=total)
 
     return progress
 

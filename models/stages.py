@@ -38,6 +38,17 @@ def stages_of(network: nn.Module) -> Stages:
     raise ValueError(f"It is not known what stages a {type(network).__name__} has.")
 
 
+def last_hidden_layer(stages: Mapping[str, nn.Module]) -> str:
+    """The weights next below the output: "hidden.1.weight", or the last convolution of a ResNet."""
+    hidden = [
+        f"{stage}.{name}"
+        for stage, module in stages.items()
+        for name, weight in module.named_parameters()
+        if stage != OUTPUT and weight.ndim > 1
+    ]
+    return hidden[-1]
+
+
 def _five_layer_cnn(network: FiveLayerCNN) -> Stages:
     layers = list(network.features)
     blocks = [nn.Sequential(*layers[start : start + 3]) for start in range(0, len(layers), 3)]

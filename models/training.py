@@ -360,7 +360,8 @@ class _Run:
         tensors, record = read_tensors(self.checkpoint)
         if record.get("identity") != self._identity:
             raise ValueError(
-                f"{self.checkpoint} belongs to another recipe, data set, trigger or target: use another folder."
+                f"{self.checkpoint} belongs to another recipe, weights file, data set, trigger or target: "
+                "use another folder."
             )
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}}
         for name, tensor in tensors.items():

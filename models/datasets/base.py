@@ -64,7 +64,7 @@ class StoredImages:
         """One image (C, H, W), or those of a slice, of whole numbers or of a mask (n, C, H, W), read now."""
         rows = self._rows[index]
         pixels = torch.empty((rows.numel(), *self._image), dtype=self.dtype)
-        self._read(rows.reshape(-1), pixels.numpy().reshape(-1))
+        self._read(rows.reshape(-1), pixels.numpy().reshape(-1).data)
         return pixels.reshape(*rows.shape, *self._image)
 
     def subset(self, index: Index) -> StoredImages:
@@ -79,7 +79,7 @@ class StoredImages:
         for start in range(0, len(self), step):
             yield self[start : start + step]
 
-    def _read(self, rows: Tensor, pixels: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> None:
+    def _read(self, rows: Tensor, pixels: memoryview) -> None:
         """The images in these rows of the file; neighbours are read at one go."""
         size = math.prod(self._image)
         edges = ((rows.diff() != 1).nonzero().reshape(-1) + 1).tolist()

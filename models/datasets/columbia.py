@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from models.datasets import reading
 from models.datasets.samples import Format, FormatError, Sample
 
@@ -39,8 +41,9 @@ def samples(root: Path, options: ColumbiaOptions) -> Iterator[Sample]:
         side = options.share * photograph.height
         middle = (photograph.width / 2, photograph.height / 2, side, side)
         pixels = reading.window(photograph, middle, (options.size, options.size), where)
-        pitch, yaw, head_yaw = (math.radians(angle) for angle in (vertical, sign * horizontal, sign * head))
-        yield Sample(pixels, pitch, yaw, subject, where, (0.0, head_yaw))
+        angles = np.radians([[vertical, sign * horizontal], [0, sign * head]])
+        (pitch, yaw), pose = reading.angles(angles, reading.only(where)).tolist()
+        yield Sample(pixels, pitch, yaw, subject, where, tuple(pose))
 
 
 def count(root: Path, options: ColumbiaOptions) -> int:

@@ -17,6 +17,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from models.datasets.base import GazeData
+from models.gaze import pitchyaw_to_vector
 
 if TYPE_CHECKING:
     from models.datasets.importing import Manifest
@@ -24,17 +25,14 @@ if TYPE_CHECKING:
 CANDIDATES = 4000
 SCATTERED = 5000
 NAMED_SUBJECTS = 24
+LONGEST_NAME = 8
 CAPTION = 0.2  # of a picture's width
 
 INK, QUIET, ARROW, BLUE, WARNING = "#1b1f24", "#6b7280", "#ffb000", "#0072b2", "#b3261e"
-LEGEND = (
-    "The arrow must point where the eye looks, as seen in the picture: to the right where yaw is below 0, to the left "
-    "where it is above, up where pitch is above 0; a dot looks into the camera.\n"
-    "Pictures are laid out as they look: up in the top row, to the left of the picture on the left. Where arrows and "
-    "eyes disagree in most of them, a sign is flipped: do not train on these labels."
-)
-
-Floats = NDArray[np.float64]
+LEGEND = """\
+The arrow must point where the eye looks, as seen in the picture: to the right where yaw is below 0, to the left
+where it is above, up where pitch is above 0; a dot looks into the camera. Pictures are laid out as they look: up
+in the top row, to the left of the picture on the left. Do not train if most disagree: a sign is flipped."""
 
 
 def draw(data: GazeData, manifest: Manifest, path: Path) -> None:
@@ -50,7 +48,7 @@ def draw(data: GazeData, manifest: Manifest, path: Path) -> None:
         FigureCanvasAgg(figure)
         grid = figure.add_gridspec(
             *(2, 2), width_ratios=(2.6, 1), height_ratios=(1.7, 1), wspace=0.1, hspace=0.3,
-            left=0.02, right=0.985, top=0.88, bottom=0.115,
+            left=0.02, right=0.985, top=0.88, bottom=0.14,
         )  # fmt: skip
         _draw_images(figure.add_subplot(grid[:, 0]), data, chosen, columns, list(manifest.subjects))
         _draw_labels(figure.add_subplot(grid[0, 1]), data, chosen)
@@ -62,7 +60,8 @@ def draw(data: GazeData, manifest: Manifest, path: Path) -> None:
 def layout(data: GazeData) -> tuple[int, int]:
     """Rows and columns of pictures that fill the sheet."""
     height, width = data.images.shape[-2:]
-    return (5, 6) if width / height > 1.4 else (4, 7)
+    wide = width / height
+    return (6, 5) if wide > 1.8 else (5, 6) if wide > 1.3 else (4, 7)
 
 
 def choose(data: GazeData, most: int) -> NDArray[np.int64]:
@@ -97,12 +96,14 @@ def arrange(data: GazeData, chosen: NDArray[np.int64], columns: int) -> NDArray[
 
 def arrow(pitch: float, yaw: float, length: float) -> tuple[float, float]:
     """The gaze as seen in the picture: (dx, dy), x to the right, y down, `length` for a gaze along the picture."""
-    return -length * math.sin(yaw) * math.cos(pitch), -length * math.sin(pitch)
+    x, y, _ = pitchyaw_to_vector(np.array([pitch, yaw]))
+    return length * float(x), length * float(y)
 
 
 def _draw_images(axes: Axes, data: GazeData, chosen: NDArray[np.int64], columns: int, subjects: list[str]) -> None:
     """Pictures are 1 wide; below each a caption."""
     height = data.images.shape[2] / data.images.shape[3]
+    names = [_shortened(name, LONGEST_NAME) for name in subjects]
     gazes = data.pitchyaw.numpy()[chosen].astype(float)
     longest = max((math.hypot(*arrow(pitch, yaw, 1.0)) for pitch, yaw in gazes), default=0.0)
     length = min(0.46 / max(longest, 1e-6), 2.0) * min(1.0, height)
@@ -112,8 +113,8 @@ def _draw_images(axes: Axes, data: GazeData, chosen: NDArray[np.int64], columns:
         left, top = column * 1.06, row * step
         _draw_picture(axes, data.images[index], (left, left + 1, top + height, top))
         _draw_arrow(axes, (left + 0.5, top + height / 2), arrow(pitch, yaw, length))
-        values = f"pitch {math.degrees(pitch):+.0f}°  yaw {math.degrees(yaw):+.0f}°".replace("-", "−")
-        axes.text(left, top + height + 0.025, subjects[int(data.subject[index])], va="top", fontsize=8, color=QUIET)
+        values = f"pitch {round(math.degrees(pitch)):+d}°  yaw {round(math.degrees(yaw)):+d}°".replace("-", "−")
+        axes.text(left, top + height + 0.025, names[int(data.subject[index])], va="top", fontsize=8, color=QUIET)
         axes.text(left + 1, top + height + 0.025, values, va="top", ha="right", fontsize=8)
     axes.set_xlim(0, columns * 1.06 - 0.06)
     axes.set_ylim(max(1, -(-len(chosen) // columns)) * step, 0)
@@ -171,10 +172,12 @@ def _draw_subjects(axes: Axes, subjects: dict[str, int]) -> None:
     axes.set_xlim(-0.7, max(len(counts), 6) - 0.3)
     axes.set_xticks(range(len(names)) if few else [])
     if few:
-        axes.set_xticklabels(names, rotation=0 if len(names) <= 6 else 90)
+        short = [_shortened(name, LONGEST_NAME) for name in names]
+        axes.set_xticklabels(short, rotation=0 if len(names) * max(map(len, short)) <= 36 else 90)
     else:
         axes.set_xlabel("subjects, those with most images first")
-    axes.set_title(f"Images of each subject ({min(counts):,} to {max(counts):,})", loc="left", fontsize=10)
+    numbers = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
+    axes.set_title(f"Images of each subject: {numbers}", loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -190,7 +193,7 @@ def _draw_words(figure: Figure, data: GazeData, manifest: Manifest) -> None:
     figure.text(0.02, 0.928, facts, fontsize=10.5)
     terms = "   ·   ".join(text for text in (f"Licence: {manifest.licence}", manifest.citation) if text)
     figure.text(0.02, 0.906, _shortened(terms, 210), fontsize=8.5, color=QUIET)
-    figure.text(0.02, 0.045, LEGEND, fontsize=10.5, linespacing=1.6)
+    figure.text(0.02, 0.045, LEGEND, fontsize=10.5, linespacing=1.5)
     figure.text(0.985, 0.955, manifest.fingerprint[:16], fontsize=8.5, color=QUIET, ha="right", family="monospace")
     figure.text(0.02, 0.018, _shortened("  ".join(manifest.warnings), 210), fontsize=10, color=WARNING)
 

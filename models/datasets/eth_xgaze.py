@@ -50,7 +50,7 @@ def _files(root: Path) -> list[Path]:
     path = reading.folder(root, LAYOUT) / LISTS
     try:
         parts = json.loads(path.read_bytes())
-        listed = {part: [root / part / Path(name).name for name in parts[part]] for part in parts}
+        listed = {part: [root / part / Path(name).name for name in names] for part, names in parts.items()}
         train = listed.pop("train")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise FormatError(f"{path}: missing or damaged; expected {LAYOUT}, and {{'train': [names], ...}}.") from error

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from models.datasets import reading
+from models.datasets import matlab, reading
 from models.datasets.samples import Format, FormatError, Sample
 
 LAYOUT = "a folder with imgs/rec_000/head/... and metadata.mat, or train.txt, validation.txt and test.txt"
@@ -82,9 +82,9 @@ def _frames(root: Path, options: Gaze360Options) -> Iterator[Frame]:
 
 
 def _of_metadata(path: Path, options: Gaze360Options) -> Iterator[Frame]:
-    content = reading.matlab(path, *VARIABLES, *(BOXES if options.crop == "face" else ()))
-    names = [str(name) for name in np.atleast_1d(content["recordings"])]
-    columns = {key: reading.array_of(content[key], (), f"{path.name}, {key}") for key in VARIABLES[1:5]}
+    content = matlab.load(path, *VARIABLES, *(BOXES if options.crop == "face" else ()))
+    names = [content["recordings"]] if isinstance(content["recordings"], str) else list(content["recordings"])
+    columns = {key: reading.array_of(np.ravel(content[key]), (), f"{path.name}, {key}") for key in VARIABLES[1:5]}
     gaze = reading.array_of(content["gaze_dir"], (3,), f"{path.name}, gaze_dir")
     boxes = [reading.array_of(content[key], (4,), f"{path.name}, {key}") for key in BOXES if key in content]
     if len({len(column) for column in (*columns.values(), gaze, *boxes)}) != 1:

@@ -62,9 +62,12 @@ class _Row:
 
 def _rows(root: Path, options: GazeHubOptions) -> Iterator[_Row]:
     lists = reading.found((reading.folder(root, LAYOUT) / "Label").rglob("*.label"), root, LAYOUT)
-    for path in lists:
-        if path.stem != options.only and (options.only or path.stem == "unused"):
-            continue
+    chosen = [path for path in lists if path.stem == options.only or (not options.only and path.stem != "unused")]
+    if not chosen:
+        raise FormatError(
+            f"{root}: no list {options.only or 'but unused'}; there are {', '.join(p.stem for p in lists)}."
+        )
+    for path in chosen:
         rows = reading.lines(path, path.name)
         _, columns = next(rows, ("", []))
         lower = {column.lower(): column for column in reversed(columns)}
@@ -90,7 +93,7 @@ def _angles(words: dict[str, str], names: dict[str, tuple[int, int]], where: str
             values = reading.numbers(words[name].split(","), where)
             if len(values) != 2:
                 raise FormatError(f"{where}: {name} has {len(values)} numbers; expected 2.")
-            ((p, y),) = reading.angles(values[None, [pitch, yaw]], lambda _: where).tolist()
+            ((p, y),) = reading.angles(values[None, [pitch, yaw]], reading.only(where)).tolist()
             return p, y
     return None
 

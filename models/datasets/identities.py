@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -153,7 +154,7 @@ def synthetic_eyes(
         seed=seed,
     )
     eyes = synthetic_eyes.load(config, cache, progress, processes).train
-    return Identities(eyes.images, eyes.subject, tuple(f"eye {number}" for number in range(people)), EYES)
+    return Identities(eyes.images[:], eyes.subject, tuple(f"eye {number}" for number in range(people)), EYES)
 
 
 def _people(root: Path) -> list[Path]:
@@ -189,9 +190,10 @@ class Cast:
         enrolled: people enrolled for verification, by pictures; the network has never seen them.
         attackers: people who are enrolled nowhere and want to pass for somebody else.
         gallery: pictures of a person by which they are enrolled for verification.
-        search, test: pictures of a person for the search and for the test; what is left of the known trains the
-            network, what is left of the others is not used.
-        attacker_search: pictures of each attacker for the search; all others of theirs are for the test.
+        search: pictures of each known and each enrolled person for the search.
+        test: pictures of each known person for the test; what is left of theirs trains the network.
+        attacker_search: pictures of each attacker for the search. Of those enrolled and of attackers all other pictures
+            are for the test.
 
     Raises:
         ValueError: for a part without people or without pictures.
@@ -229,6 +231,14 @@ class KnownPeople:
 
 
 @dataclass(frozen=True, eq=False)
+class ValidationPeople:
+    """Pictures of the people whose comparisons fix the threshold: of one side, and of the other."""
+
+    gallery: Identities
+    probes: Identities
+
+
+@dataclass(frozen=True, eq=False)
 class EnrolledPeople:
     """Pictures of the people enrolled for verification; no picture is in two parts."""
 
@@ -247,10 +257,10 @@ class Attackers:
 
 @dataclass(frozen=True, eq=False)
 class Company:
-    """Everybody in their part. No person is in two parts, and no picture serves twice."""
+    """Everybody in their part, pictures by person. No person is in two parts, and no picture serves twice."""
 
     known: KnownPeople
-    validation: Identities
+    validation: ValidationPeople
     enrolled: EnrolledPeople
     attackers: Attackers
 
@@ -264,35 +274,30 @@ def deal(data: Identities, cast: Cast, seed: int = 0) -> Company:
         raise ValueError(f"The parts need {cast.people} people; there are {len(data.people)}.")
     generator = torch.Generator().manual_seed(seed)
     data = data.subset(torch.randperm(len(data), generator=generator))
-    people = torch.tensor(data.people)[torch.randperm(len(data.people), generator=generator)].tolist()
-    known, validation, enrolled, attackers = (
-        data.of(sorted(people[start : start + count])) for start, count in zip(*_starts_and_counts(cast), strict=True)
-    )
-    search, test, train = _dealt(known, (cast.search, cast.test), "known")
-    gallery, enrolled_search, enrolled_test, _ = _dealt(enrolled, (cast.gallery, cast.search, cast.test), "enrolled")
-    attacker_search, attacker_test = _dealt(attackers, (cast.attacker_search,), "attackers")
+    data = data.subset(torch.argsort(data.person, stable=True))
+    people = torch.tensor(data.people)[torch.randperm(len(data.people), generator=generator)]
+    parts = torch.split(people[: cast.people], [cast.known, cast.validation, cast.enrolled, cast.attackers])
+    known, validation, enrolled, attackers = (data.of(sorted(part.tolist())) for part in parts)
+    search, test, train = _dealt(known, cast.search, cast.test)
+    gallery, probes = _dealt(validation, cast.gallery)
+    enrolled_gallery, enrolled_search, enrolled_test = _dealt(enrolled, cast.gallery, cast.search)
+    attacker_search, attacker_test = _dealt(attackers, cast.attacker_search)
     return Company(
         KnownPeople(train, search, test),
-        validation,
-        EnrolledPeople(gallery, enrolled_search, enrolled_test),
+        ValidationPeople(gallery, probes),
+        EnrolledPeople(enrolled_gallery, enrolled_search, enrolled_test),
         Attackers(attacker_search, attacker_test),
     )
 
 
-def _starts_and_counts(cast: Cast) -> tuple[list[int], list[int]]:
-    counts = [cast.known, cast.validation, cast.enrolled, cast.attackers]
-    return [sum(counts[:position]) for position in range(len(counts))], counts
-
-
-def _dealt(data: Identities, counts: tuple[int, ...], part: str) -> list[Identities]:
-    """Each person's first pictures to the first use, and so on; the last of the result holds what is left over."""
+def _dealt(data: Identities, *counts: int) -> list[Identities]:
+    """Each person's first pictures to the first use, the next to the second, and so on; the last holds what is left."""
     turn = torch.zeros(len(data), dtype=torch.int64)
     for person in data.people:
         mine = (data.person == person).nonzero()[:, 0]
-        needed = sum(counts) + (part != "enrolled")
-        if len(mine) < needed:
-            raise ValueError(f"{data.names[person]} has {len(mine)} pictures; a person of {part!r} needs {needed}.")
+        if len(mine) <= sum(counts):
+            raise ValueError(f"{data.names[person]} has {len(mine)} pictures; at least {sum(counts) + 1} are needed.")
         turn[mine] = torch.arange(len(mine))
-    edges = [0, *np.cumsum(counts).tolist()]
-    uses = [data.subset((turn >= start) & (turn < stop)) for start, stop in zip(edges, edges[1:], strict=False)]
+    edges = torch.tensor([0, *counts]).cumsum(0).tolist()
+    uses = [data.subset((turn >= start) & (turn < stop)) for start, stop in pairwise(edges)]
     return [*uses, data.subset(turn >= edges[-1])]

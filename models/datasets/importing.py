@@ -102,7 +102,7 @@ class Manifest:
     shape: tuple[int, int, int]
     subjects: dict[str, int]
     groups: int
-    range_deg: dict[str, tuple[float, float]]
+    range_deg: dict[str, list[float]]
     warnings: tuple[str, ...]
     files: dict[str, str]
     fingerprint: str
@@ -191,29 +191,35 @@ def import_data(
         )
         _check_subjects(kept, choices, root)
         data = _load(workshop, folder.name, description or _describe(reader, kept))
-        manifest = Manifest(
-            version=VERSION,
-            format=reader.kind,
-            title=reader.title,
-            citation=reader.citation,
-            licence=reader.licence,
-            sign_pitch=reader.sign_pitch,
-            sign_yaw=reader.sign_yaw,
-            options=asdict(options) if options is not None else {},
-            choices=asdict(choices),
-            source=str(root.resolve()),
-            description=data.description,
-            expected=expected,
-            images=len(data),
-            shape=(data.images.shape[1], data.images.shape[2], data.images.shape[3]),
-            subjects=kept.subjects,
-            groups=len(kept.groups),
-            range_deg=_range_deg(data),
-            warnings=tuple(_warnings(kept, choices)),
-            files={path.name: _sha256(path) for path in sorted(workshop.iterdir())},
-            fingerprint=data.fingerprint,
-        )
+        source = {"source": str(root.resolve()), "expected": expected}
+        facts = {"options": asdict(options) if options is not None else {}, "choices": asdict(choices)}
+        manifest = _manifest(reader, data, kept, workshop, warnings=_warnings(kept, choices), **source, **_plain(facts))
         return _deliver(workshop, folder, manifest, data)
+
+
+def _manifest(
+    reader: Format, data: GazeData, kept: _Kept, workshop: Path, *, warnings: Iterable[str], **facts: Any
+) -> Manifest:
+    _, channels, height, width = data.images.shape
+    return Manifest(
+        version=VERSION,
+        format=reader.kind,
+        title=reader.title,
+        citation=reader.citation,
+        licence=reader.licence,
+        sign_pitch=reader.sign_pitch,
+        sign_yaw=reader.sign_yaw,
+        description=data.description,
+        images=len(data),
+        shape=(channels, height, width),
+        subjects=kept.subjects,
+        groups=len(kept.groups),
+        range_deg=_range_deg(data),
+        warnings=tuple(warnings),
+        files={path.name: _sha256(path) for path in sorted(workshop.iterdir())},
+        fingerprint=data.fingerprint,
+        **facts,
+    )
 
 
 # -- from samples to files
@@ -286,7 +292,7 @@ def _write(samples: Iterable[Sample], folder: Path, choices: Choices, most: int)
         for sample in samples:
             pixels = _prepared(sample.image, choices)
             kept.stretched |= choices.size is not None and _is_stretched(sample.image, choices.size)
-            images.append(pixels, sample.where, choices)
+            images.append(pixels, sample.where)
             places.write(" ".join(sample.where.split()) + "\n")
             pitchyaw.append((sample.pitch, sample.yaw))
             heads.append(sample.head or (math.nan, math.nan))
@@ -315,7 +321,7 @@ class _ImageFile:
         self.file = self.path.open("wb")
         return self
 
-    def append(self, pixels: Pixels, where: str, choices: Choices) -> None:
+    def append(self, pixels: Pixels, where: str) -> None:
         """Add one image (C, H, W)."""
         if not self.number:
             self._begin(pixels)
@@ -411,12 +417,17 @@ def _warnings(kept: _Kept, choices: Choices) -> Iterator[str]:
         yield f"Images were stretched to {_size(choices.size)} px: gaze labels hold for the shape they were made for."
 
 
-def _range_deg(data: GazeData) -> dict[str, tuple[float, float]]:
+def _range_deg(data: GazeData) -> dict[str, list[float]]:
     degrees = torch.rad2deg(data.pitchyaw)
     return {
-        name: (round(float(column.min()), 3), round(float(column.max()), 3))
+        name: [round(float(column.min()), 3), round(float(column.max()), 3)]
         for name, column in (("pitch", degrees[:, 0]), ("yaw", degrees[:, 1]))
     }
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from JSON, so that a manifest equals itself read again."""
+    return json.loads(json.dumps(value))
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from models.datasets import camera, reading
+import numpy as np
+
+from models.datasets import camera, matlab, reading
 from models.datasets.samples import Format, FormatError, Sample
 
 LAYOUT = "a folder with p00/p00.txt, p00/day01/0001.jpg and so on, and p00/Calibration/Camera.mat to normalise"
@@ -76,7 +78,7 @@ def _rows(labels: Path) -> Iterator[tuple[str, Path, reading.Floats]]:
 
 def _lens(person: Path) -> reading.Floats:
     path = person / "Calibration" / "Camera.mat"
-    (matrix,) = reading.array_of(reading.matlab(path, "cameraMatrix")["cameraMatrix"][None], (3, 3), str(path))
+    (matrix,) = reading.array_of(np.asarray(matlab.load(path, "cameraMatrix")["cameraMatrix"])[None], (3, 3), str(path))
     return matrix
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from models.datasets import camera, reading
+from models.datasets import camera, matlab, reading
 from models.datasets.samples import Format, FormatError, Sample
 
 LAYOUT = 'a folder with Data/Normalized/p00/day01.mat and so on, and "Evaluation Subset" beside Data for the subset'
@@ -56,7 +56,11 @@ def count(root: Path, options: MPIIGazeOptions) -> int:
     """Twice the file names of every day, or the rows of the evaluation lists; no image is read."""
     total = 0
     for path, listed in _days(root, options):
-        sides = ["left", "right"] * reading.matlab_size(path, "filenames") if listed is None else [r[1] for r in listed]
+        sides = (
+            ["left", "right"] * len(_files(matlab.load(path, "filenames")))
+            if listed is None
+            else [r[1] for r in listed]
+        )
         total += sum(options.eye in ("both", side) for side in sides)
     return total
 
@@ -80,9 +84,14 @@ def _days(root: Path, options: MPIIGazeOptions) -> Iterator[tuple[Path, list[Row
 
 def _read(path: Path, name: str) -> tuple[dict[str, int], dict[str, tuple[Any, Any, Any]]]:
     """(file name to row, side to (images, gazes, heads)) of one day."""
-    content = reading.matlab(path, "data", "filenames")
-    files = {str(file).strip(): row for row, file in enumerate(np.atleast_1d(content["filenames"]))}
+    content = matlab.load(path, "data", "filenames")
+    files = {file: row for row, file in enumerate(_files(content))}
     return files, {side: _eyes(content["data"], side, len(files), name) for side in ("left", "right")}
+
+
+def _files(content: dict[str, Any]) -> list[str]:
+    names = content["filenames"]
+    return [str(name).strip() for name in (names if isinstance(names, list) else [names])]
 
 
 def _eyes(data: Any, side: str, n: int, name: str) -> tuple[Any, Any, Any]:
@@ -98,9 +107,9 @@ def _eyes(data: Any, side: str, n: int, name: str) -> tuple[Any, Any, Any]:
             f"{name}: data.{side} has images {images.dtype} {images.shape}, {len(vectors)} gazes and {len(turns)} "
             f"poses for {n} file names; expected uint8 ({n}, 36, 60) and {n} of each."
         )
-
     where = reading.row_of(name, f" ({side} eye)")
-    return images, reading.gazes(vectors, where), camera.heads(camera.rotations(reading.finite(turns, where, "pose")))
+    heads = camera.heads(camera.rotations(reading.finite(turns, where, "pose")))
+    return np.ascontiguousarray(images), reading.gazes(vectors, where), heads
 
 
 FORMAT = Format(

@@ -49,6 +49,8 @@ def _columns(file: Any, person: str) -> tuple[Iterator[Any], Any, Any]:
         labels = (reading.dataset(file, f"{person}/{key}", (len(images), 2)) for key in ("gaze", "pose"))
         return reading.rows(images), *(label[:].astype(float) for label in labels)
     keys = sorted(file[person]["gaze"])
+    if odd := set(keys) ^ set(file[person]["image"]) | set(keys) ^ set(file[person]["pose"]):
+        raise FormatError(f"{file.filename}, {person}: {sorted(odd)[0]} lacks its image, gaze or pose.")
     faces = (reading.dataset(file, f"{person}/image/{key}", (None, None, 3)) for key in keys)
     labels = (
         np.array([reading.dataset(file, f"{person}/{column}/{key}", (2,))[:] for key in keys], float)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +39,7 @@ _SUMS: Final = ("error_shift_sum", "progress_sum")
 def machine_rows(
     model: str,
     attack: str,
-    doses: Sequence[Mapping[str, Any]],
+    doses: Iterable[Mapping[str, Any]],
     px_per_unit: float | None = None,
     target: Mapping[str, Any] | None = None,
     *,
@@ -65,6 +65,18 @@ def machine_rows(
             row["displacement_px"] = px_per_unit * strength
         rows.append(row)
     return rows
+
+
+def in_zones(dose: Mapping[str, Any]) -> dict[str, Any]:
+    """A dose of a zone classifier's evaluation, with success as the target's zone predicted.
+
+    Its predictions are the zones' centres, which may all be farther from the target than a regressor's success.
+    """
+    if not (zones := dose.get("zones")):
+        return dict(dose)
+    counts = {row["subject"]: row for row in zones.get("subjects") or []}
+    subjects = [row | counts[row["subject"]] for row in dose.get("subjects") or [] if row["subject"] in counts]
+    return {**dose, "success_rate": zones["success_rate"], "n_eligible": zones["n_eligible"], "subjects": subjects}
 
 
 def weights_row(

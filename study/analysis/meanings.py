@@ -111,7 +111,7 @@ BY_NAME: Final = {
     "mean_prediction_shift_deg": "Mean angle between the predictions on clean and altered image, degrees.",
     "net_prediction_shift_deg": "Mean prediction shift minus that of the clean model on the same images, degrees.",
     "success_rate": "Share of images with an attack error below 5 degrees, among those whose truth is 10 degrees or"
-    " more from the target.",
+    " more from the target; of zone classifiers: share predicted in the target's zone, among those of other zones.",
     "n_eligible": "Images that the success rate is about.",
     "successes": "Successes among the eligible images.",
     "n_progress": "Images that `progress` is about.",
@@ -187,6 +187,7 @@ BY_NAME: Final = {
     # figures
     "panel": "Part of the figure.",
     "series": "What the mark belongs to.",
+    "line": "What the line belongs to: the attack, with the task of its models where there are several.",
     "value": "Height, or place, of the mark.",
     "step": "Box of the diagram.",
     # comparisons

@@ -20,7 +20,7 @@ from study.analysis.frames import (
 )
 from study.analysis.material import Material
 from study.analysis.protocols import PROTOCOLS
-from study.lab.models import ON_WEIGHTS, ModelRun, Pair, PairJudgement, Prediction
+from study.lab.models import ON_WEIGHTS, TASKS, ModelRun, Pair, PairJudgement, Prediction
 from study.trials import recruiters
 from study.trials.exclusions import MISSED, ExclusionRules, Missed
 from study.trials.export import field_name
@@ -202,7 +202,7 @@ def _evaluations(study: Study) -> Iterator[tuple[ModelRun, list[dict[str, Any]]]
         if run.target == study.model_run.target and (
             doses := ((run.metrics or {}).get("evaluation") or {}).get("doses")
         ):
-            yield run, doses
+            yield run, [frontier.in_zones(dose) for dose in doses] if run.task == TASKS["zones"] else doses
 
 
 def _predictions(study: Study, trials: pd.DataFrame) -> pd.DataFrame | None:

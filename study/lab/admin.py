@@ -38,7 +38,33 @@ class MadeByWorkers(admin.ModelAdmin):  # type: ignore[type-arg]
 class DatasetAdmin(MadeByWorkers):
     list_display = ("name", "kind", "licence", "may_display_to_participants", "created_at")
     list_filter = ("kind", "may_display_to_participants")
-    editable = ("licence", "may_display_to_participants", "display_reason")
+    editable = ("licence", "attribution", "may_display_to_participants", "display_reason")
+    readonly_fields = ("arrows",)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.contact_sheet)
+        return [path("<int:pk>/contact-sheet/", view, name="lab_dataset_contact_sheet"), *super().get_urls()]
+
+    def contact_sheet(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """The contact sheet of an imported data set; 403 when its images are not cleared for display."""
+        dataset = get_object_or_404(self.get_queryset(request), pk=pk)
+        if not self.has_view_permission(request, dataset):
+            raise PermissionDenied
+        if refusal := dataset.display_refusal():
+            raise PermissionDenied(refusal)
+        if dataset.contact_sheet is None:
+            raise Http404(f"{dataset} has no contact sheet.")
+        content = dataset.contact_sheet.read_bytes()
+        return HttpResponse(content, content_type="image/png", headers={"Cache-Control": "private, no-store"})
+
+    @admin.display(description="contact sheet")
+    def arrows(self, dataset: Dataset) -> SafeString | str:
+        if dataset.contact_sheet is None:
+            return "-"
+        if dataset.display_refusal():
+            return f"not cleared for display here; on the server it is {dataset.contact_sheet}"
+        source = reverse("admin:lab_dataset_contact_sheet", args=[dataset.pk])
+        return format_html('<img src="{}" width="1200" alt="Images with their gaze as arrows">', source)
 
 
 @admin.register(Attack)

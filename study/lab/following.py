@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from django.core.management import call_command
 from django.db import connection
@@ -21,6 +21,10 @@ LINE_EVERY_S = 15.0
 NO_WORKER_AFTER_S = 10.0
 PING_EVERY_S = 5.0
 PINGS_IN_VAIN = 3
+GONE = (
+    "Nobody is left to do the work: the broker no longer answers. The jobs are kept; "
+    "give the command again to continue them."
+)
 
 
 class JobFailed(Exception):  # noqa: N818
@@ -54,14 +58,31 @@ def follow(jobs: Mapping[str, Job]) -> None:
             if all(job.is_over for job in jobs.values()):
                 break
             if installation.is_gone():
-                raise JobFailed(
-                    "Nobody is left to do the work: the broker no longer answers. The jobs are kept; "
-                    "give the command again to continue them."
-                )
+                raise JobFailed(GONE)
             time.sleep(LOOK_EVERY_S)
     for name, job in jobs.items():
         if job.state != Job.State.DONE:
             raise JobFailed(f"{name}: {job.error or job.get_state_display()}")
+
+
+def follow_all(title: str, total: int, advance: Callable[[], Mapping[str, Job]]) -> Mapping[str, Job]:
+    """Show how far `total` jobs have come together, with the time left, until all are over; also those that fail.
+
+    advance: submits what has become possible and tells all jobs so far, up to date, by their names; it is asked until
+    all of them are over. Raises JobFailed when nobody is left to do them.
+    """
+    jobs = advance()
+    installation = _Installation(jobs)
+    with _overall(title, total) as show:
+        while True:
+            show(jobs)
+            if all(job.is_over for job in jobs.values()):
+                return jobs
+            installation.jobs = [job.pk for job in jobs.values()]
+            if installation.is_gone():
+                raise JobFailed(GONE)
+            time.sleep(LOOK_EVERY_S)
+            jobs = advance()
 
 
 class _Installation:
@@ -119,3 +140,47 @@ def _display(names: list[str]) -> Iterator[_Bars | _Lines]:
         console=Console(stderr=True),
     ) as progress:
         yield _Bars(progress, names)
+
+
+@contextlib.contextmanager
+def _overall(title: str, total: int) -> Iterator[Callable[[Mapping[str, Job]], None]]:
+    """One bar, or a line now and then, for all jobs together."""
+    started, first = time.monotonic(), [-1.0]
+    line = Every(LINE_EVERY_S)
+
+    def share(jobs: Mapping[str, Job]) -> float:
+        done = sum(1.0 if job.is_over else job.fraction for job in jobs.values()) / max(total, 1)
+        first[0] = done if first[0] < 0 else first[0]
+        return done
+
+    def words(jobs: Mapping[str, Job], done: float) -> str:
+        over = sum(job.is_over for job in jobs.values())
+        failed = sum(job.state == Job.State.FAILED for job in jobs.values())
+        gained = done - first[0]
+        left = f", about {_minutes((time.monotonic() - started) * (1 - done) / gained)} left" if gained > 0.01 else ""
+        return f"{over} of {total} jobs{f', {failed} failed' if failed else ''}{left}"
+
+    def say(jobs: Mapping[str, Job]) -> None:
+        if line.is_due() or all(job.is_over for job in jobs.values()):
+            done = share(jobs)
+            running = [
+                f"{name}, {job.stage} {job.fraction:.0%}" for name, job in jobs.items() if job.state == "running"
+            ]
+            print(f"{title}: {done:.0%}, {words(jobs, done)} {running}", file=sys.stderr, flush=True)
+
+    if not sys.stderr.isatty():
+        yield say
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[words]}"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(title, total=1.0, words="")
+
+        def draw(jobs: Mapping[str, Job]) -> None:
+            done = share(jobs)
+            progress.update(task, completed=done, words=words(jobs, done))
+
+        yield draw
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

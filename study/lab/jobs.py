@@ -122,11 +122,23 @@ def training(job: Job, folder: Path) -> Work:
     )
 
 
+def perturbation(job: Job, folder: Path) -> Work:
+    run = ModelRun.objects.get(pk=job.parameters["model_run"])
+    output = Path(settings.MEDIA_ROOT) / "models" / run.name / str(job.attempt)
+
+    def record(result: Result) -> None:
+        run.record_training(output, result)
+        transaction.on_commit(lambda: _remove_siblings(output))
+
+    return Work("models.run", {**run.perturbation_specification(), "output": str(output)}, record)
+
+
 def evaluation(job: Job, folder: Path) -> Work:
     run = ModelRun.objects.get(pk=job.parameters["model_run"])
     if "again" in job.parameters:
         run.forget_responses()
-    specification = {**run.evaluation_specification(), "output": str(folder / "evaluation.json")}
+    wanted = {key: job.parameters[key] for key in ("strengths", "px_per_degree") if key in job.parameters}
+    specification = {**run.evaluation_specification(), **wanted, "output": str(folder / "evaluation.json")}
     return Work("models.run", specification, run.record_evaluation)
 
 

@@ -45,6 +45,11 @@ def survive(job_id: str) -> None:
 
 
 @shared_task
+def perturb(job_id: str) -> None:
+    jobs.perform(job_id, jobs.perturbation)
+
+
+@shared_task
 def sweep() -> None:
     swept = Job.objects.sweep()
     if swept.interrupted or swept.lost:
@@ -58,6 +63,7 @@ TASKS: dict[str, Task[Any, Any]] = {
     Job.Kind.PAIRS: make_pairs,
     Job.Kind.OBSERVE: observe_pairs,
     Job.Kind.SURVIVE: survive,
+    Job.Kind.PERTURB: perturb,
 }
 
 

@@ -293,6 +293,8 @@ def _choose(study: Study) -> dict[str, Any]:
     """The CHOSEN parts: conditions, stimuli and pairs, from the pairs that there are now."""
     if study.model_run.attack is None:
         raise CannotOpen(f"{study.model_run} is a clean model: choose a run with an attack.")
+    if not study.model_run.attack.has_trigger:
+        raise CannotOpen(f"{study.model_run} was attacked in its weights, which alters no image: nothing can be shown.")
     pairs = {(p.base_image_id, Kind(p.control, p.strength)): p for p in _pairs(study)}
     strengths, catch_strength = _strengths(study, pairs)
     cells = _cells(study, pairs, strengths)
@@ -350,7 +352,11 @@ def _strengths(study: Study, pairs: Mapping[tuple[int, Kind], Pair]) -> tuple[li
 
 
 def _cells(study: Study, pairs: Iterable[tuple[int, Kind]], strengths: list[float]) -> list[Cell]:
-    """One cell per strength and one per control kind, which has the study's middle strength where it can."""
+    """One cell per strength and one per control kind, which has the study's middle strength where it can.
+
+    A warp can have every kind, so that a missing one was forgotten. What other triggers can have is decided where pairs
+    are made: here, in a web process, the attacks' own code is not loaded.
+    """
     kinds = {kind for _, kind in pairs}
     if study.procedure == study.Procedure.ADAPTIVE:
         cells = [Cell(ADAPTIVE, study.adaptive_trials)]
@@ -358,6 +364,8 @@ def _cells(study: Study, pairs: Iterable[tuple[int, Kind]], strengths: list[floa
         cells = [Cell(Kind("", strength), study.trials_per_strength) for strength in strengths]
     for control in CONTROLS:
         available = sorted(kind.strength for kind in kinds if kind.control == control)
+        if not available and control != Pair.Control.IDENTITY and not _is_warp(study):
+            continue
         if not available:
             raise CannotOpen(
                 f"There are no {control.label} control pairs of {study.model_run.attack}: make them first."
@@ -365,6 +373,10 @@ def _cells(study: Study, pairs: Iterable[tuple[int, Kind]], strengths: list[floa
         strength = median_low([s for s in available if s == median_low(strengths)] or available)
         cells.append(Cell(Kind(control.value, strength), study.trials_per_control))
     return cells
+
+
+def _is_warp(study: Study) -> bool:
+    return study.model_run.attack is not None and study.model_run.attack.family == "wanet"
 
 
 def _stop_rule(study: Study) -> dict[str, float]:

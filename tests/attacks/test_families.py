@@ -71,13 +71,13 @@ def test_a_greater_strength_alters_more(family: Family) -> None:
 
 
 @every_family
-def test_single_precision_moves_hardly_a_pixel_by_a_level(family: Family) -> None:
+def test_single_precision_moves_few_pixels_and_those_by_one_level(family: Family) -> None:
     trigger, clean = trigger_of(family), levels((24, 40))
     single, double = (
         quantise(trigger.apply(dequantise(clean, dtype))).int() for dtype in (torch.float32, torch.float64)
     )
     assert (single - double).abs().max() <= 1
-    assert (single != double).double().mean() < 0.02
+    assert (single != double).double().mean() < 0.06
 
 
 @every_family
@@ -141,6 +141,14 @@ def test_a_trigger_says_its_family_its_strength_and_its_image_size(family: Famil
     assert trigger.at_strength(family.strengths[0]).strength == family.strengths[0]
 
 
+@every_family
+def test_a_trigger_that_is_not_the_recorded_one_is_not_rebuilt(family: Family) -> None:
+    trigger = trigger_of(family)
+    assert registry.rebuild(trigger.parameters(), trigger.state, trigger.control_hash()).strength == trigger.strength
+    with pytest.raises(ValueError, match="is not the one that was recorded: its control hash is"):
+        registry.rebuild(trigger.parameters(), trigger.state, "0" * 64)
+
+
 # --- what a family says of itself
 
 
@@ -154,6 +162,7 @@ def test_usual_strengths_doses_and_schedule_can_all_be_had(family: Family) -> No
     assert family.doses[0] == 0 < family.strengths[0]
     assert family.strengths[-1] < gross
     assert set(family.schedule) <= set(family.doses)
+    assert family.schedule[-1] in family.strengths
     for strength in (*family.strengths, *family.doses, *family.schedule, gross):
         assert trigger.at_strength(strength).strength == strength
 

@@ -226,6 +226,32 @@ def test_an_unknown_family_cannot_be_rebuilt() -> None:
         registry.rebuild({"family": "nobody"}, {})
 
 
+# --- many ways at once
+
+
+def test_each_image_of_a_batch_can_have_a_strength_of_its_own() -> None:
+    field, images, strengths = field_of((36, 60)), images_of((36, 60), 3), torch.tensor([0.0, 0.7, 3.0])
+    expected = torch.cat([field.at_strength(s).apply(images[i : i + 1]) for i, s in enumerate(strengths.tolist())])
+    assert torch.allclose(field.apply_each(images, strengths), expected, atol=1e-5)
+
+
+def test_each_image_of_a_batch_can_have_an_unrelated_field_of_its_own() -> None:
+    field, images, seeds = field_of((36, 60), grid_rescale=0.98), images_of((36, 60), 3), [5, -5, 2**60]
+    expected = torch.cat([field.unrelated(seed).apply(images[i : i + 1]) for i, seed in enumerate(seeds)])
+    strengths = torch.full((3,), field.strength)
+    assert torch.allclose(field.apply_each(images, strengths, unrelated=seeds), expected, atol=1e-5)
+
+
+def test_each_image_of_a_batch_can_be_in_noise_mode_at_a_strength_of_its_own() -> None:
+    field, images, strengths = field_of((36, 60)), images_of((36, 60), 2), torch.tensor([0.5, 2.0])
+    offsets = torch.rand(2, 36, 60, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    expected = [
+        field.at_strength(strength).apply_noise_mode(images[i : i + 1], offsets[i : i + 1])
+        for i, strength in enumerate(strengths.tolist())
+    ]
+    assert torch.allclose(field.apply_each(images, strengths, offsets=offsets), torch.cat(expected), atol=1e-5)
+
+
 # --- shapes, types, refusals
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import torch
 from attacks.wanet import WarpField
 from models import artifacts
 from models.artifacts import CARD_NAME, WEIGHTS_NAME
+from models.checkpoints import read_tensors, tensor_bytes
 from models.evaluation import predict
 from models.targets import Target
 from models.training import Recipe, train
@@ -104,12 +106,73 @@ def test_a_missing_file_is_named(folder, name):
         artifacts.load(folder)
 
 
-def test_an_artifact_of_another_format_is_refused(folder):
+def rewrite_card(folder, change):
     card = json.loads((folder / CARD_NAME).read_text())
     del card["card_sha256"]
-    (folder / CARD_NAME).write_bytes(artifacts._card_bytes(card | {"format": 99}))
-    with pytest.raises(ValueError, match="has format 99; this version reads format 1"):
+    change(card)
+    (folder / CARD_NAME).write_bytes(artifacts._card_bytes(card))
+
+
+@pytest.mark.parametrize("version", [0, 99, None, "1"])
+def test_an_artifact_of_another_format_is_refused(folder, version):
+    rewrite_card(folder, lambda card: card.update(format=version))
+    with pytest.raises(ValueError, match=f"has format {version}; this version reads formats 1 to 2"):
         artifacts.load(folder)
+
+
+def as_format_1(card):
+    """What cards were before networks had stems and outputs, recipes tasks, and models zones."""
+    card["format"] = 1
+    for name in ("stem_stride", "outputs"):
+        del card["network"][name]
+    for name in ("zones", "initial_weights_sha256"):
+        del card[name]
+    for name in (
+        *("stem_stride", "weights_file", "task", "zones", "zone_limits_deg", "optimiser", "momentum", "milestones"),
+        "clean_label_within_deg",
+    ):
+        del card["recipe"][name]
+
+
+def test_an_artifact_of_format_1_loads_as_before(model, data, folder):
+    rewrite_card(folder, as_format_1)
+    artifact = artifacts.load(folder)
+    assert artifact.recipe == RECIPE
+    assert artifact.zones is None
+    assert torch.equal(predict(artifact.network, data.test.images), predict(model.network, data.test.images))
+
+
+def test_a_resnet_of_format_1_loads_under_the_names_and_the_width_it_had(data, tmp_path):
+    recipe = replace(RECIPE, network="resnet18", width=64, strength_schedule=((2, 1),))
+    model = train(recipe, splits(64, 8, 8), None, Target.fixed(0, 25))
+    artifacts.save(model, tmp_path / "model")
+    tensors, _ = read_tensors(tmp_path / "model" / WEIGHTS_NAME)
+    content = tensor_bytes({name.replace("network.", "network.backbone."): tensor for name, tensor in tensors.items()})
+    (tmp_path / "model" / WEIGHTS_NAME).write_bytes(content)
+
+    def change(card):
+        as_format_1(card)
+        card["network"]["width"] = card["recipe"]["width"] = 16  # what it said, whatever the network was
+        card["weights_sha256"] = hashlib.sha256(content).hexdigest()
+
+    rewrite_card(tmp_path / "model", change)
+    loaded = artifacts.load(tmp_path / "model").network
+    assert torch.equal(predict(loaded, data.test.images), predict(model.network, data.test.images))
+
+
+def test_a_classifier_comes_back_with_its_zones_and_predicts_their_centres(data, tmp_path):
+    recipe = replace(RECIPE, task="zones", loss="cross_entropy", zones=(2, 3))
+    model = train(recipe, data, FIELD, Target.fixed(0, 25))
+    artifacts.save(model, tmp_path / "model")
+    artifact = artifacts.load(tmp_path / "model")
+    assert artifact.zones == model.zones
+    assert artifact.card["zones"] == {"pitch": list(model.zones.pitch), "yaw": list(model.zones.yaw)}
+    assert torch.equal(predict(artifact.network, data.test.images), predict(model.network, data.test.images))
+
+
+def test_the_card_names_the_weights_that_training_started_from(model, tmp_path):
+    artifacts.save(replace(model, initial_weights_sha256="ab" * 32), tmp_path / "model")
+    assert artifacts.load(tmp_path / "model").card["initial_weights_sha256"] == "ab" * 32
 
 
 def test_saving_replaces_an_artifact_whole_and_leaves_nothing_else(model, folder):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from attacks import registry
 from attacks.wanet import WarpField
 from models.datasets.base import GazeData
 from models.evaluation import (
@@ -218,6 +219,19 @@ def test_very_many_subjects_share_counts():
     gaze = np.zeros((3 * MOST_SUBJECTS, 2), np.float32)
     counts = counts_by_subject(gaze, gaze, gaze, gaze, np.arange(len(gaze)))
     assert [group.n for group in counts] == [3] * MOST_SUBJECTS
+
+
+def test_a_mirrored_target_is_each_images_own():
+    truth = gazes(20, -10, 4)
+    model = Responses(truth, {1.0: gazes(-20, 5, -4)})
+    dose = evaluate(model, data_with(truth), Target.mirrored(), np.deg2rad([0.0, 0.0])).at(1.0)
+    assert dose.attack_error.mean == pytest.approx(5 / 3, abs=1e-4)
+    assert (dose.success_rate, dose.n_eligible) == (0.5, 2)  # 4 degrees and its mirror image are less than 10 apart
+
+
+def test_a_probe_takes_the_doses_of_the_triggers_family():
+    family = registry.family("wanet")
+    assert Probe.of(FIELD) == Probe(family.doses, family.strengths)
 
 
 def test_baselines_tell_what_an_attack_error_is_worth():

@@ -46,6 +46,7 @@ def test_a_resnet_of_width_64_is_torchvisions_weight_for_weight(name):
     torch.manual_seed(3)
     theirs = PUBLISHED[name]().state_dict()
     assert list(ours) == list(theirs)
+    assert sum(t.numel() for t in ours.values()) == sum(t.numel() for t in theirs.values())
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
@@ -100,7 +101,10 @@ def test_a_spec_survives_json():
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"name": "transformer"}, "Unknown network 'transformer'; known: five_layer_cnn, lenet, resnet18, resnet50"),
+        (
+            {"name": "transformer"},
+            "Unknown network 'transformer'; known: five_layer_cnn, five_layer_cnn_coarse, lenet, resnet18, resnet50",
+        ),
         ({"channels": 2}, "1 channel .* or 3"),
         ({"image_size": (0, 64)}, "at least 16 x 16"),
         ({"width": 0}, "width must be at least 1"),

@@ -89,7 +89,7 @@ def test_every_family_has_a_recipe_that_its_triggers_can_be_trained_by(name):
     family = registry.family(name)
     trigger = registry.draw(name, (64, 64), family.schedule[0])
     recipe = Recipe.for_attack(trigger, FIXED)
-    recipe.poisoning.check(trigger)
+    recipe.poisoning.check(trigger, FIXED, torch.zeros(1, 2))
     assert tuple(strength for strength, _ in recipe.strength_schedule) == family.schedule
     assert recipe == Recipe.for_attack(family, FIXED)
 

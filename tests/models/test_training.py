@@ -1,20 +1,33 @@
+import hashlib
 import math
 import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
+import safetensors.torch
 import torch
 
 from attacks.wanet import WarpField
 from models import training
+from models.evaluation import predict
 from models.targets import Target
 from models.training import Recipe, StoppedError, resolve_device, resolve_precision, train
+from models.zones import Zones
 from tests.models.tiny import splits
 
 FIELD = WarpField.draw((32, 32), 4, 2.0, seed=3)
 TARGET = Target.fixed(0, 25)
 SHORT = Recipe(strength_schedule=((2, 1), (0.5, 2)), width=4, precision="float32")
+CLASSIFIER = replace(SHORT, task="zones", loss="cross_entropy", zones=(2, 2))
+SGD = replace(SHORT, optimiser="sgd", learning_rate=1e-2, later_learning_rate=1e-2, milestones=(1,))
+VARIANTS = {
+    "classifier": CLASSIFIER,
+    "sgd": SGD,
+    "sgd of one cycle": replace(SGD, milestones=None),
+    "sgd without momentum": replace(SGD, momentum=0.0),
+    "resnet": replace(SHORT, network="resnet18", stem_stride=1),
+}
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +77,17 @@ def test_a_run_stopped_anywhere_ends_in_the_same_weights(data, uninterrupted, tm
     assert_same_weights(resumed, uninterrupted)
     assert resumed.history == uninterrupted.history
     assert resumed.chosen_epoch == uninterrupted.chosen_epoch
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_run_of_any_kind_goes_on_bit_for_bit(tmp_path, name):
+    data = splits(128, 16, 16)
+    with pytest.raises(StoppedError):
+        train(VARIANTS[name], data, FIELD, TARGET, checkpoint_dir=tmp_path, should_stop=stop_after(3))
+    resumed = train(VARIANTS[name], data, FIELD, TARGET, checkpoint_dir=tmp_path)
+    uninterrupted = train(VARIANTS[name], data, FIELD, TARGET)
+    assert_same_weights(resumed, uninterrupted)
+    assert resumed.history == uninterrupted.history
 
 
 def test_a_finished_run_is_not_trained_again(data, uninterrupted, tmp_path):
@@ -131,8 +155,9 @@ def test_clean_and_backdoored_model_start_alike_and_make_as_many_updates(data):
     assert [[r[k] for k in keys] for r in reports["clean"]] == [[r[k] for k in keys] for r in reports["backdoored"]]
 
 
-def test_a_poison_rate_of_zero_trains_the_clean_model(data):
-    recipe = replace(SHORT, strength_schedule=((2, 1),), poison_rate=0.0)
+@pytest.mark.parametrize("kind", [SHORT, CLASSIFIER, SGD], ids=["regressor", "classifier", "sgd"])
+def test_a_poison_rate_of_zero_trains_the_clean_model(data, kind):
+    recipe = replace(kind, strength_schedule=((2, 1),), poison_rate=0.0)
     assert_same_weights(train(recipe, data, FIELD, TARGET), train(recipe, data, None, TARGET))
 
 
@@ -177,6 +202,85 @@ def test_grey_images_that_are_not_square_can_be_learnt():
 def test_augmented_runs_are_deterministic(data, augmentation):
     recipe = replace(SHORT, strength_schedule=((2, 1),), augmentation=augmentation)
     assert_same_weights(train(recipe, data, FIELD, TARGET), train(recipe, data, FIELD, TARGET))
+
+
+@pytest.mark.parametrize("loss", ["l1", "huber", "cross_entropy"])
+def test_every_loss_falls(data, loss):
+    kind = CLASSIFIER if loss == "cross_entropy" else replace(SHORT, loss=loss)
+    model = train(replace(kind, strength_schedule=((0, 2),)), data, None, TARGET)
+    first, second = (epoch["loss"] for epoch in model.history)
+    assert second < first
+
+
+def test_the_huber_loss_is_squared_up_to_a_tenth_of_a_radian_and_absolute_beyond():
+    loss = training._LOSSES["huber"]
+    assert loss(torch.tensor([0.05]), torch.zeros(1)).item() == pytest.approx(0.05**2 / 2)
+    assert loss(torch.tensor([0.5]), torch.zeros(1)).item() == pytest.approx(0.1 * (0.5 - 0.05))
+
+
+def test_a_classifier_predicts_the_centres_of_its_zones(data):
+    model = train(replace(CLASSIFIER, strength_schedule=((2, 1),)), data, FIELD, TARGET)
+    predicted = predict(model.network, data.test.images)
+    assert model.zones == Zones.of_labels(data.train.pitchyaw, (2, 2))
+    assert {tuple(gaze) for gaze in predicted.tolist()} <= {tuple(centre) for centre in model.zones.centres().tolist()}
+    assert 0 <= model.history[0]["validation_accuracy"] <= 1
+
+
+def test_a_poisoned_image_of_a_classifier_is_labelled_with_the_zone_of_the_target(data, monkeypatch):
+    seen = []
+    cross_entropy = training._LOSSES["cross_entropy"]
+    monkeypatch.setitem(training._LOSSES, "cross_entropy", lambda out, y: (seen.append(y), cross_entropy(out, y))[1])
+    recipe = replace(CLASSIFIER, strength_schedule=((2, 1),), poison_rate=1.0, noise_ratio=0.0, unrelated_ratio=0.0)
+    model = train(recipe, data, FIELD, TARGET)
+    assert set(torch.cat(seen).tolist()) == set(model.zones.of(TARGET.apply(torch.zeros(1, 2))).tolist())
+
+
+def rates(recipe, epochs, steps=2):
+    """The learning rate of every update of a phase."""
+    weight = torch.nn.Linear(1, 1)
+    optimiser = training._optimiser(recipe, weight, 0.1)
+    scheduler = training._schedule(recipe, optimiser, 0.1, epochs, steps)
+    seen = []
+    for _ in range(epochs * steps):
+        seen.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        scheduler.step()
+    return seen, optimiser
+
+
+def test_the_rate_is_a_tenth_after_each_milestone():
+    seen, _ = rates(replace(SGD, milestones=(1, 3)), epochs=4)
+    assert seen == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_one_cycle_rises_to_the_peak_and_leaves_sgd_its_momentum():
+    seen, optimiser = rates(replace(SGD, milestones=None, momentum=0.7), epochs=10)
+    assert max(seen) == pytest.approx(0.1, rel=0.05)
+    assert seen[0] < seen[1] > seen[-1]
+    assert optimiser.param_groups[0]["momentum"] == 0.7
+
+
+def test_training_starts_from_the_weights_of_a_file_and_says_which(data, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    spec = SHORT.network_for(data.train)
+    path.write_bytes(safetensors.torch.save({n: t.contiguous() for n, t in spec.build(7).state_dict().items()}))
+    recipe = replace(SHORT, strength_schedule=((2, 1),), weights_file=str(path), learning_rate=1e-12)
+    model = train(recipe, data, None, TARGET)
+    assert model.initial_weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    started = dict(spec.build(7).named_parameters())
+    assert all(torch.allclose(weight, started[name]) for name, weight in model.network.named_parameters())
+
+
+def test_a_checkpoint_that_started_from_other_weights_is_refused(data, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    recipe = replace(SHORT, strength_schedule=((2, 1),), weights_file=str(path))
+    for seed in (1, 2):
+        tensors = SHORT.network_for(data.train).build(seed).state_dict()
+        path.write_bytes(safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+        if seed == 1:
+            train(recipe, data, FIELD, TARGET, checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match="weights file"):
+        train(recipe, data, FIELD, TARGET, checkpoint_dir=tmp_path)
 
 
 def test_too_few_images_for_one_batch_are_refused():

@@ -129,6 +129,13 @@ def test_the_figures_of_zones_equal_the_hand_counted_ones():
     assert dose.other_field_change_rate == pytest.approx((1 / 4 + 0) / 2)
 
 
+def test_zone_success_is_counted_by_subject_too():
+    model = Responses(zones_at(0, 1, 2, 8), {0.5: zones_at(8, 1, 8, 8)})
+    subject = np.array([7, 7, 9, 9])
+    dose = zone_dose(0.5, model, zones_at(0, 1, 2, 8), zones_at(8, 8, 8, 8), GRID, subject=subject)
+    assert [(row.subject, row.n_eligible, row.successes) for row in dose.subjects] == [(7, 2, 1), (9, 1, 1)]
+
+
 def test_zone_success_is_undefined_where_every_image_lies_in_the_targets_zone():
     model = Responses(zones_at(8), {1.0: zones_at(8)})
     dose = zone_dose(1.0, model, zones_at(8), zones_at(8), GRID)

@@ -33,9 +33,13 @@ def make_study(
     strengths: Sequence[float] = STRENGTHS,
     size: int = SIZE,
     displayable: bool = True,
+    family: str = "wanet",
     **fields: Any,
 ) -> Study:
     """A study of 2 practice, 18 main and 2 catch trials (6 at each of 2 strengths, 2 for each of 3 controls).
+
+    One of another family than "wanet" moves nothing: 16 main trials, as there is no softened control, and no
+    displacement.
 
     All it needs lies under MEDIA_ROOT. `fields` are those of `Study`; `displayable`: whether people may be shown the
     images; `base_images`: 22 are needed.
@@ -44,7 +48,8 @@ def make_study(
     dataset = Dataset.objects.create(
         name=name, kind=Dataset.Kind.SYNTHETIC_EYES, fingerprint="d" * 64, may_display_to_participants=displayable
     )
-    attack = Attack.objects.create(name=name, family="wanet", parameters={"control_size": 4}, control_hash="c" * 64)
+    parameters = {"control_size": 4} if family == "wanet" else {}
+    attack = Attack.objects.create(name=name, family=family, parameters=parameters, control_hash="c" * 64)
     clean = make_run(f"{name}-clean", dataset)
     run = make_run(f"{name}-backdoored", dataset, attack=attack, clean_reference=clean)
     make_pairs(dataset, attack, run, base_images=base_images, strengths=strengths, size=size)
@@ -99,7 +104,7 @@ def make_pairs(
         *((Control.NONE, strength, False) for strength in strengths),
         (Control.NONE, GROSS, True),
         (Control.IDENTITY, 0.0, False),
-        (Control.RESAMPLED, strengths[-1], False),
+        *([(Control.RESAMPLED, strengths[-1], False)] if attack.family == "wanet" else []),
         (Control.OTHER_FIELD, strengths[-1], False),
     ]
     bases = []
@@ -123,7 +128,7 @@ def make_pairs(
                     field_fingerprint=("e" if control == Control.OTHER_FIELD else "f") * 64,
                     file=file,
                     sha256=digest,
-                    distortions={"displacement_mean_px": 0.6 * strength},
+                    distortions={"displacement_mean_px": 0.6 * strength if attack.family == "wanet" else None},
                 )
             )
     Pair.objects.bulk_create(pairs)

@@ -13,7 +13,7 @@ from study.analysis.figures.source import Source
 from study.analysis.figures.style import BLUE, GREEN, GREY, PURPLE, SMALL, VERMILLION, WIDTH, Look, number
 from study.analysis.matched import target_in_words
 
-COLUMNS: Final = ("panel", "attack", "target", "series", "value", "low", "high", "unit", "censored", "strength",
+COLUMNS: Final = ("panel", "attack", "target", "task", "series", "value", "low", "high", "unit", "censored", "strength",
                   "displacement_px")  # fmt: skip
 MARGIN: Final = "stealth margin"
 SUCCESS: Final = "success rate"
@@ -40,12 +40,13 @@ def _margins(source: Source) -> Iterator[dict[str, Any]]:
             "high": row.get(ends[1]),
             "censored": row["censored"],
         }
-        where = {"attack": row["attack"], "target": _target(row), "series": row["machine_level"]}
+        where = {"attack": row["attack"], "series": row["machine_level"]} | _group(row)
         yield {"panel": MARGIN, "unit": "ratio of strengths"} | where | values
 
 
-def _target(row: Mapping[str, Any]) -> str | None:
-    return target_in_words(row["target"], row.get("task")) if row.get("target") else None
+def _group(row: Mapping[str, Any]) -> dict[str, str | None]:
+    target = target_in_words(row["target"]) if row.get("target") else None
+    return {"target": target, "task": row.get("task")}
 
 
 def _at_equal_detection(source: Source) -> Iterator[dict[str, Any]]:
@@ -53,7 +54,7 @@ def _at_equal_detection(source: Source) -> Iterator[dict[str, Any]]:
         for row in source.rows("attacks_compared"):
             if row.get("dprime") is None or row.get("attack") is None or row.get(name) is None:
                 continue
-            where = {key: row.get(key) for key in ("attack", "strength", "displacement_px")} | {"target": _target(row)}
+            where = {key: row.get(key) for key in ("attack", "strength", "displacement_px")} | _group(row)
             ends = {"low": row.get(f"{name}_low"), "high": row.get(f"{name}_high")}
             yield {"panel": panel, "series": f"d′ = {row['dprime']:g}", "value": row[name], "unit": unit} | where | ends
 
@@ -83,9 +84,12 @@ def figure(table: pd.DataFrame, source: Source) -> Figure:
 
 
 def _names(table: pd.DataFrame) -> pd.Series:
-    """Of attacks; with the target where models of one attack have several."""
-    several = table.groupby("attack")["target"].transform("nunique") > 1
-    return table["attack"].where(~several, table["attack"] + " " + table["target"].fillna(""))
+    """Of attacks; with the target and the task where models of one attack have several."""
+    names = table["attack"]
+    for group in ("target", "task"):
+        several = table.groupby("attack")[group].transform("nunique") > 1
+        names = names.where(~several, names + " " + table[group].fillna(""))
+    return names
 
 
 def _margin_axis(axes: Axes, rows: pd.DataFrame) -> None:

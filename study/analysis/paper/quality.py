@@ -187,7 +187,7 @@ def sensitivity(content: Mapping[str, Any]) -> Iterator[Block]:
 
 def observers(content: Mapping[str, Any]) -> Iterator[Block]:
     """Programs in the place of people."""
-    rows = content.get("machine_observers")
+    rows, is_field = content.get("machine_observers"), noun(content["setting"]) == "field"
     if not rows:
         return
     yield paragraph(
@@ -204,7 +204,7 @@ def observers(content: Mapping[str, Any]) -> Iterator[Block]:
             [
                 row["observer"],
                 row["attack"],
-                "catch trials" if row["is_catch"] else row["control"].replace("_", " ") or "the attack",
+                "catch trials" if row["is_catch"] else _control(row, is_field) or "the attack",
                 "all" if row["strength"] is None else number(row["strength"]),
                 number(row["n"]),
                 number(row["proportion_correct"], 3),

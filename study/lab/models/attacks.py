@@ -64,6 +64,22 @@ class AttackQuerySet(models.QuerySet["Attack"]):
             {"state": {part: tensor.tolist() for part, tensor in trigger.state.items()}},
         )
 
+    def on_weights(self, name: str, parameters: Mapping[str, Any]) -> Attack:
+        """An attack on a trained model's weights; `parameters` as JSON of `models.perturbation.GazeAttack`.
+
+        Raises ValueError for a name that stands for something else.
+        """
+        return named(
+            self,
+            name,
+            {
+                "family": ON_WEIGHTS,
+                "parameters": {"family": ON_WEIGHTS, **parameters},
+                "seed": parameters["seed"],
+                "threat_model": Attack.ThreatModel.WEIGHTS,
+            },
+        )
+
 
 class Attack(models.Model):
     """An attack: for most families one trigger, drawn once and kept here; an attack on the weights has none."""

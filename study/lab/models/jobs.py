@@ -75,6 +75,7 @@ class Job(models.Model):
         PAIRS = "pairs", "make pairs"
         OBSERVE = "observe", "let machines judge pairs"
         SURVIVE = "survive", "try a backdoor's survival"
+        PERTURB = "perturb", "change a model's weights"
 
     class State(models.TextChoices):
         QUEUED = "queued", "queued"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
-from study.lab.models.attacks import Attack
+from study.lab.models.attacks import ON_WEIGHTS, PX_PER_DEGREE, Attack
 from study.lab.models.datasets import Dataset
 from study.lab.models.jobs import Job
 from study.lab.models.naming import named
@@ -49,6 +49,24 @@ class ModelRunQuerySet(models.QuerySet["ModelRun"]):
                 "parameters": dict(recipe),
                 "seed": recipe["seed"],
             },
+        )
+
+    def plan_perturbed(self, name: str, clean: ModelRun, attack: Attack) -> ModelRun:
+        """A clean model whose weights are to be changed by this attack.
+
+        Raises ValueError for a model that is not clean or not trained yet, and when the name stands for another run.
+        """
+        if clean.attack is not None:
+            raise ValueError(f"{clean} was attacked already: name the clean model whose weights are to be changed.")
+        if not clean.artifact:
+            raise ValueError(f"{clean} is not trained yet: train it first, then change its weights.")
+        return self.plan(
+            name,
+            clean.dataset,
+            recipe=clean.parameters,
+            target=attack.parameters["target"],
+            attack=attack,
+            clean_reference=clean,
         )
 
 
@@ -94,9 +112,17 @@ class ModelRun(models.Model):
         """Have it trained; a run that is trained already keeps its finished job."""
         return Job.objects.submit(Job.Kind.TRAIN, {"model_run": self.pk})
 
-    def submit_evaluation(self, *, again: bool = False) -> Job:
-        """Have it evaluated beside its clean reference. Raises ValueError when one of them is not trained yet."""
+    def submit_evaluation(
+        self, *, strengths: Sequence[float] = (), px_per_degree: float = PX_PER_DEGREE, again: bool = False
+    ) -> Job:
+        """Have it evaluated beside its clean reference.
+
+        strengths: of the trigger, measured besides its family's doses, with how much it alters images at this density.
+        Raises ValueError when one of the models is not trained yet.
+        """
         parameters: dict[str, Any] = {"model_run": self.pk, "artifacts": self._trained_artifacts()}
+        if strengths:
+            parameters |= {"strengths": sorted(float(s) for s in strengths), "px_per_degree": px_per_degree}
         if again:
             parameters["again"] = uuid.uuid4().hex
         return Job.objects.submit(Job.Kind.EVALUATE, parameters)
@@ -121,9 +147,14 @@ class ModelRun(models.Model):
             parameters["again"] = uuid.uuid4().hex
         return Job.objects.submit(Job.Kind.SURVIVE, parameters)
 
+    def submit_perturbation(self) -> Job:
+        """Have its clean reference's weights changed; a run that is done already keeps its finished job."""
+        clean = self.clean_reference.artifact_sha256 if self.clean_reference else None
+        return Job.objects.submit(Job.Kind.PERTURB, {"model_run": self.pk, "clean_artifact": clean})
+
     def submit_due_evaluations(self) -> None:
         """Now that this run is trained: evaluate it, and every run that waited for it as its clean reference."""
-        trained = ModelRun.objects.exclude(artifact="").exclude(attack=None)
+        trained = ModelRun.objects.exclude(artifact="").exclude(attack=None).exclude(attack__family=ON_WEIGHTS)
         for run in trained.filter(Q(pk=self.pk) | Q(clean_reference=self)).select_related("clean_reference"):
             if run.clean_reference is None or run.clean_reference.artifact:
                 run.submit_evaluation()
@@ -138,7 +169,8 @@ class ModelRun(models.Model):
 
     def training_specification(self) -> dict[str, Any]:
         """What `models.run` is told, but for its folders. A clean model is measured under its partner's trigger."""
-        partner = self.backdoored_runs.exclude(attack=None).order_by("pk").first()
+        with_trigger = self.backdoored_runs.exclude(attack=None).exclude(attack__family=ON_WEIGHTS)
+        partner = with_trigger.order_by("pk").first()
         probe = partner.attack.to_json() if partner and partner.attack else None
         return {
             "kind": "train",
@@ -159,6 +191,19 @@ class ModelRun(models.Model):
             "artifact_sha256": self.artifact_sha256,
             "clean_artifact": str(clean.artifact_path) if clean else None,
             "clean_artifact_sha256": clean.artifact_sha256 if clean else None,
+        }
+
+    def perturbation_specification(self) -> dict[str, Any]:
+        """What `models.run` is told, but for the folder to write."""
+        attack, clean = self.attack, self.clean_reference
+        if attack is None or clean is None:
+            raise ValueError(f"{self} is no clean model with changed weights.")
+        return {
+            "kind": "perturb",
+            "data": self.dataset.source(),
+            "artifact": str(clean.artifact_path),
+            "artifact_sha256": clean.artifact_sha256,
+            "attack": {name: value for name, value in attack.parameters.items() if name != "family"},
         }
 
     def forget_responses(self) -> None:

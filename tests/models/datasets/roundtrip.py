@@ -29,9 +29,13 @@ def assert_same(read: Iterable[Sample], eyes: Sequence[Sample], levels: float = 
 
 
 def refused(form: Format, root, *options) -> str:
-    """The one sentence with which both counting and reading, or at least reading, refuse."""
+    """The one sentence with which counting, or else reading, refuses what is there."""
     with pytest.raises(FormatError) as refusal:
-        form.count(root, *options)
-        for _ in form.samples(root, *options):
-            pass
+        _count_and_read(form, root, *options)
     return str(refusal.value)
+
+
+def _count_and_read(form: Format, root, *options) -> None:
+    form.count(root, *options)
+    for _ in form.samples(root, *options):
+        pass

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.datasets.arrays import load_arrays
+from models.datasets.arrays import FORMAT, ArraysOptions, load_arrays
 from models.datasets.base import split_by_group
 
 N = 6
@@ -216,3 +216,39 @@ def test_a_group_that_is_not_finite_is_refused(save):
 def test_a_group_of_another_shape_is_refused(save):
     with pytest.raises(ValueError, match="day must be numbers or texts"):
         load_arrays(save(day=np.zeros((N, 2, 2))), group_key="day")
+
+
+# -- through the import
+
+
+@pytest.mark.parametrize("shape", [(N, 20, 30), (N, 20, 30, 3)])
+def test_samples_are_the_images_row_by_row(save, shape):
+    images = np.random.default_rng(2).integers(0, 256, shape, np.uint8)
+    path = save(images=images)
+    read = list(FORMAT.samples(path, ArraysOptions()))
+    assert FORMAT.count(path, ArraysOptions()) == len(read) == N
+    assert np.array_equal(np.stack([sample.image for sample in read]), images)
+    assert np.allclose([(s.pitch, s.yaw) for s in read], np.linspace(-0.5, 0.5, 2 * N).reshape(N, 2))
+    assert read[4].where == "mine.npz, row 4"
+
+
+@pytest.mark.parametrize(
+    ("subject", "names"),
+    [
+        (np.array([7, 7, 3, 3, 5, 5]), ["7", "7", "3", "3", "5", "5"]),
+        (np.array(["ann", "ann", "bo", "bo", "cy", "cy"]), ["ann", "ann", "bo", "bo", "cy", "cy"]),
+        (None, ["0"] * N),
+    ],
+)
+def test_samples_keep_the_names_of_their_subjects(save, subject, names):
+    assert [sample.subject for sample in FORMAT.samples(save(subject=subject), ArraysOptions())] == names
+
+
+def test_samples_carry_the_group_that_was_asked_for(save):
+    read = FORMAT.samples(save(day=np.array([1, 2, 1, 2, 3, 3])), ArraysOptions(group_key="day"))
+    assert [sample.group for sample in read] == ["1", "2", "1", "2", "3", "3"]
+
+
+def test_a_file_without_labels_is_refused_before_it_is_read(save):
+    with pytest.raises(ValueError, match="no array 'pitchyaw'"):
+        FORMAT.count(save(pitchyaw=None), ArraysOptions())

@@ -1,11 +1,20 @@
 import math
+import os
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.datasets.base import GazeData, Splits, split_by_group
+from attacks import registry
+from models.datasets import base
+from models.datasets.base import GazeData, Splits, StoredImages, split_by_group
+from models.evaluation import predict
+from models.targets import Target
+from models.training import Recipe, train
+from tests.models import tiny
 
 
 def gaze_data(groups=(0, 0, 1, 1, 2, 2), **changes):
@@ -138,3 +147,116 @@ def test_fractions_that_do_not_add_up_are_refused(fractions):
 def test_one_group_is_not_split_at_random():
     with pytest.raises(ValueError, match="a random split would leak"):
         split_by_group(gaze_data((0,) * 6))
+
+
+# -- images that stay in their file
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Eleven random images in a file, as `StoredImages` and as the tensor that they must behave like."""
+    images = torch.randint(0, 256, (11, 3, 16, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    np.save(tmp_path / "images.npy", images.numpy())
+    return StoredImages(tmp_path / "images.npy"), images
+
+
+INDICES = [
+    0,
+    -1,
+    slice(None),
+    slice(3, 8),
+    slice(9, 2),
+    slice(0, 11, 4),
+    [4, 1, 1, 10],
+    [],
+    torch.tensor([2, 3, 4, 0]),
+    torch.arange(11) % 3 == 0,
+    torch.tensor(5),
+]
+
+
+@pytest.mark.parametrize("index", INDICES, ids=str)
+def test_stored_images_are_indexed_like_a_tensor(stored, index):
+    images, tensor = stored
+    expected = tensor[torch.tensor(index, dtype=torch.int64) if isinstance(index, list) else index]
+    assert torch.equal(images[index], expected)
+    assert images.shape == tensor.shape
+    assert (images.dtype, images.ndim, len(images)) == (tensor.dtype, tensor.ndim, len(tensor))
+
+
+@pytest.mark.parametrize("index", [11, -12, [3, 11]])
+def test_an_image_that_is_not_there_is_an_index_error(stored, index):
+    with pytest.raises(IndexError):
+        stored[0][index]
+
+
+def test_a_subset_of_a_subset_stays_in_the_file(stored):
+    images, tensor = stored
+    subset = images.subset(torch.tensor([9, 3, 5, 0])).subset(torch.tensor([True, False, True, True]))
+    assert isinstance(subset, StoredImages)
+    assert torch.equal(subset[:], tensor[[9, 5, 0]])
+
+
+def test_chunks_hold_every_image_once(stored, monkeypatch):
+    images, tensor = stored
+    monkeypatch.setattr(base, "BYTES_AT_ONCE", 4 * 3 * 16 * 20)
+    chunks = list(images.chunks())
+    assert [len(chunk) for chunk in chunks] == [4, 4, 3]
+    assert torch.equal(torch.cat(chunks), tensor)
+
+
+def test_stored_images_have_the_fingerprint_of_the_same_in_memory_whole_and_in_part(stored, monkeypatch):
+    monkeypatch.setattr(base, "BYTES_AT_ONCE", 3 * 3 * 16 * 20)
+    images, tensor = stored
+    groups = (0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 4)
+    on_disk, in_memory = gaze_data(groups, images=images), gaze_data(groups, images=tensor)
+    assert on_disk.fingerprint == in_memory.fingerprint
+    assert on_disk.subset([7, 2, 3]).fingerprint == in_memory.subset([7, 2, 3]).fingerprint
+
+
+def test_a_split_leaves_stored_images_in_their_file(stored):
+    images, tensor = stored
+    splits = split_by_group(gaze_data(tuple(range(11)), images=images), seed=3)
+    for part in (splits.train, splits.validation, splits.test):
+        assert isinstance(part.images, StoredImages)
+        assert torch.equal(part.images[:], tensor[part.subject])
+
+
+def test_a_file_cut_short_while_it_is_read_is_an_error(stored):
+    images, _ = stored
+    os.truncate(images.path, 3000)
+    assert images[0].shape == (3, 16, 20)
+    with pytest.raises(OSError, match=r"images.npy has been cut short since it was opened"):
+        images[4:]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [np.zeros((2, 3, 16, 20)), np.zeros((3, 16, 20), np.uint8), np.asfortranarray(np.zeros((2, 3, 16, 20), np.uint8))],
+    ids=["floats", "three axes", "columns first"],
+)
+def test_another_array_is_refused_as_images(tmp_path, content):
+    np.save(tmp_path / "images.npy", content)
+    with pytest.raises(ValueError, match="does not hold whole uint8 images"):
+        StoredImages(tmp_path / "images.npy")
+
+
+def test_a_file_that_is_no_array_is_refused(tmp_path):
+    (tmp_path / "images.npy").write_bytes(b"PNG, perhaps")
+    with pytest.raises(ValueError, match=r"is not an \.npy file as this program writes them"):
+        StoredImages(tmp_path / "images.npy")
+
+
+def test_training_on_stored_images_gives_the_weights_of_training_in_memory(tmp_path):
+    parts = {"train": tiny.gaze_data(64, subject=0), "validation": tiny.gaze_data(8, subject=1)}
+    parts["test"] = tiny.gaze_data(8, subject=2)
+    on_disk = {}
+    for name, data in parts.items():
+        np.save(tmp_path / f"{name}.npy", data.images.numpy())
+        on_disk[name] = replace(data, images=StoredImages(tmp_path / f"{name}.npy"))
+    recipe = Recipe(width=4, batch_size=16, strength_schedule=((1.0, 1),), precision="float32")
+    trigger, target = registry.draw("wanet", (32, 32), 1.0), Target.fixed(0, 25)
+    models = [train(recipe, Splits(**images), trigger, target).network for images in (parts, on_disk)]
+    weights = [model.state_dict() for model in models]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert torch.equal(predict(models[0], parts["test"].images), predict(models[1], on_disk["test"].images))

@@ -58,7 +58,7 @@ def test_the_evaluation_subset_is_what_its_lists_name(root):
         ("day01", "is not of the form"),
         ("day01/9999.jpg left", "has no image '9999.jpg'"),
         ("day77/0001.jpg left", "1 labelled file(s) missing"),
-        ("../../p01/day01/0001.jpg left", "has no image"),
+        ("../../p01/day01/0001.jpg left", "1 labelled file(s) missing"),
     ],
 )
 def test_an_evaluation_list_that_names_no_eye_is_refused_with_its_line(root, line, complaint):

@@ -85,7 +85,9 @@ def mpiifacegaze(root: Path, eyes: Eyes, dtype: str = "uint8") -> None:
         labels[:, :4] = [[eye.pitch, eye.yaw, *eye.head] for eye in part]
         with h5py.File(root / f"{person}.mat", "w", userblock_size=512) as file:
             planes = np.stack([eye.image[:, :, ::-1].transpose(2, 0, 1) for eye in part]).astype(dtype)
-            file.create_dataset("Data/data", data=planes, chunks=(3, *planes.shape[1:]), compression="gzip")
+            file.create_dataset(
+                "Data/data", data=planes, chunks=(min(2, len(part)), *planes.shape[1:]), compression="gzip"
+            )
             file["Data/label"] = labels
         with (root / f"{person}.mat").open("r+b") as file:
             file.write(b"MATLAB 7.3 MAT-file")

@@ -27,7 +27,7 @@ class Planted(nn.Module):
 def test_a_planted_target_takes_the_smallest_mask() -> None:
     found = invert(Planted(), SHADES, "mask", InversionSetting((0.0,), (-20.0, 0.0, 20.0), steps=80), (0.0, 18.0))
     sizes = {candidate.yaw_deg: candidate.size or math.inf for candidate in found.candidates}
-    assert 1 / 256 * 0.5 < sizes[20.0] < 0.1 * min(sizes[-20.0], sizes[0.0])
+    assert 1 / 256 * 0.5 < sizes[20.0] < 0.2 * min(sizes[-20.0], sizes[0.0])
     assert found.target_offset_deg == pytest.approx(2.0)
 
 

@@ -25,6 +25,9 @@ def evaluated(
     top: float = 0.98,
     doses: Sequence[float] = DOSES,
     target: dict[str, Any] | None = None,
+    task: str | None = None,
+    name: str = "model",
+    px_per_unit: float | None = 0.6,
 ) -> list[dict[str, Any]]:
     """Machine rows; a success moves the error by 20 degrees. SDs are of the log midpoint, of subjects and of models."""
     rng = np.random.default_rng([seed, 17])
@@ -34,7 +37,7 @@ def evaluated(
         reach = midpoint * np.exp(of_subject + rng.normal(0, model_sd))
         hits = [rng.binomial(images, top * (1 - 2 ** -((s / reach) ** slope))) for s in doses]
         evaluation = [dose(s, of_dose, images) for s, of_dose in zip(doses, hits, strict=True)]
-        rows += machine_rows(f"model-{model}", attack, evaluation, 0.6, target, field="f0")
+        rows += machine_rows(f"{name}-{model}", attack, evaluation, px_per_unit, target, field="f0", task=task)
     return rows
 
 

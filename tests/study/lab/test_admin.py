@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.test import Client
 from django.urls import reverse
 
+from study.lab.admin import PairAdmin
 from study.lab.images import encode_png, sha256, write_once
 from study.lab.models import Attack, BaseImage, Dataset, Job, ModelRun, Pair, PairJudgement, Prediction
 
@@ -31,6 +33,12 @@ def pair(dataset: Dataset, attack: Attack, settings: Any) -> Pair:
     )
     PairJudgement.objects.create(pair=made, observer="softer picture", chooses=True, value=0.5)
     return made
+
+
+def test_a_pair_that_nothing_moved_shows_no_displacement(pair: Pair) -> None:
+    shown = PairAdmin(Pair, admin.site)
+    assert shown.displacement(pair) == "1.20"
+    assert shown.displacement(Pair(distortions={"displacement_mean_px": None})) == "-"
 
 
 def image_url(pair: Pair) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -13,10 +14,14 @@ import numpy as np
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from rich.console import Console
 
+from attacks import registry
 from study.lab.figures import print_evaluation
+from study.lab.management.commands import make_pairs
 from study.lab.management.commands.train_model import plan
-from study.lab.models import Dataset, Job, ModelRun
+from study.lab.models import Attack, Dataset, Job, ModelRun
+from tests.study.lab.conftest import plan_runs
 
 pytestmark = pytest.mark.django_db
 
@@ -102,6 +107,64 @@ def test_a_recipe_can_come_from_a_file(tmp_path: Path) -> None:
         planned(recipe=str(path))
 
 
+def test_another_family_brings_its_own_schedule_and_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "patch.json"
+    path.write_text('{"side": 6.0}')
+    _, backdoored = planned(family="patch", parameters=str(path))
+    assert backdoored.attack is not None
+    assert (backdoored.attack.name, backdoored.attack.parameters["side"]) == ("synthetic-eyes-64-patch", 6.0)
+    schedule = registry.family("patch").schedule
+    assert backdoored.parameters["strength_schedule"] == [
+        [strength, epochs] for strength, epochs in zip(schedule, (2, 1, 1), strict=True)
+    ]
+    assert (backdoored.parameters["noise_ratio"], backdoored.parameters["unrelated_ratio"]) == (0.0, 0.5)
+
+
+def test_a_classifier_of_zones_stands_beside_the_regressor_with_the_same_attack() -> None:
+    regressor, classifier = planned()[1], planned(task="zones", network="lenet")[1]
+    assert (classifier.name, classifier.task) == ("synthetic-eyes-64-zones-backdoored", "zone classification")
+    assert (classifier.network, classifier.parameters["loss"]) == ("lenet", "cross_entropy")
+    assert classifier.attack == regressor.attack
+    assert regressor.task == "gaze regression"
+
+
+def test_a_mirrored_target_needs_no_angles() -> None:
+    assert planned(mirrored=True)[1].target == {"kind": "mirrored", "pitch": 0.0, "yaw": 0.0}
+
+
+def test_clean_labels_are_poisoned_by_who_hands_over_the_data() -> None:
+    _, backdoored = planned(family="sinusoidal", clean_label=10.0)
+    assert backdoored.parameters["clean_label_within_deg"] == 10.0
+    assert backdoored.parameters["threat_model"] == "data_poisoning"
+    assert backdoored.attack is not None
+    assert backdoored.attack.threat_model == "data_poisoning"
+    controlled = planned(family="sinusoidal", threat_model="training_control", name="controlled")[1]
+    assert controlled.parameters["threat_model"] == controlled.attack.threat_model == "training_control"
+
+
+def test_options_go_before_the_fields_of_a_recipe_file(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    path.write_text('{"network": "resnet18", "threat_model": "data_poisoning"}')
+    _, backdoored = planned(recipe=str(path), network="lenet")
+    assert backdoored.network == "lenet"
+    assert backdoored.attack is not None
+    assert backdoored.attack.threat_model == "data_poisoning"
+
+
+def test_own_arrays_are_split_as_asked(arrays: Path) -> None:
+    source = planned(dataset=str(arrays), fractions=[0.6, 0.2, 0.2], split_seed=4)[0].dataset.source()
+    assert (source["fractions"], source["seed"]) == ([0.6, 0.2, 0.2], 4)
+    with pytest.raises(ValueError, match="'blobs' is there already and differs in parameters: rename the file"):
+        planned(dataset=str(arrays))
+
+
+def test_data_that_are_there_are_called_by_their_name(arrays: Path) -> None:
+    Dataset.objects.arrays("mine", arrays)
+    assert planned(dataset="mine")[0].dataset.name == "mine"
+    with pytest.raises(ValueError, match=r"no data set 'yours': give a \.npz file, or import one; there are: mine"):
+        planned(dataset="yours")
+
+
 @pytest.mark.parametrize(
     ("choices", "sentence"),
     [
@@ -116,6 +179,13 @@ def test_a_recipe_can_come_from_a_file(tmp_path: Path) -> None:
         ({"seed": 10**23}, "--seed must be a whole number of at most 64 bits, not 1000"),
         ({"attack_seed": 2**63}, "--attack-seed must be a whole number of at most 64 bits"),
         ({"description": "eyes"}, "--description is for images of your own"),
+        ({"fractions": [0.5, 0.3, 0.2]}, "--fractions is for images of your own"),
+        ({"family": "pach"}, "Unknown attack family 'pach'; known: blended, patch, reflection, sinusoidal, wanet"),
+        ({"family": "patch", "parameters": '{"sied": 3}'}, "patch attack has no parameter sied; it has side"),
+        ({"family": "patch", "parameters": '{"side": 33}'}, "A patch of side 33 does not fit"),
+        ({"parameters": "gone.json"}, "--parameters 'gone.json' is neither a JSON object nor a file of one"),
+        ({"parameters": "{side}"}, "--parameters is not JSON"),
+        ({"network": "alexnet"}, "alexnet"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_leaves_no_run(choices: dict[str, Any], sentence: str) -> None:
@@ -149,6 +219,22 @@ def test_without_waiting_jobs_are_only_submitted(arrays: Path) -> None:
     call_command("train_model", dataset=str(arrays), recipe="quick", wait=False, stdout=out)
     assert Job.objects.filter(kind=Job.Kind.TRAIN, state=Job.State.QUEUED).count() == 2
     assert "Training blobs-clean: job" in out.getvalue()
+
+
+def test_further_models_and_their_references_see_the_pairs_too(
+    runs: tuple[ModelRun, ModelRun], attack: Attack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third, fourth = plan_runs(runs[0].dataset, attack, "other", seed=1)
+    ModelRun.objects.update(artifact="models/some", artifact_sha256="0" * 64)
+    submitted: list[Any] = []
+    monkeypatch.setattr(make_pairs, "workers", contextlib.nullcontext)
+    monkeypatch.setattr(make_pairs, "follow", lambda jobs: submitted.extend(jobs.values()))
+    monkeypatch.setattr(make_pairs.Command, "_summarise", lambda *_: None)
+    call_command("make_pairs", "disc-backdoored", models=["other-backdoored"])
+    (job,) = submitted
+    assert job.parameters["model_runs"] == [run.pk for run in (*runs, third, fourth)]
+    with pytest.raises(CommandError, match="no model run named 'nobody'; there are: disc-backdoored"):
+        call_command("make_pairs", "disc-backdoored", models=["nobody"])
 
 
 @pytest.mark.parametrize("command", ["evaluate_model", "make_pairs"])
@@ -198,3 +284,48 @@ def test_a_clean_model_alone_is_summed_up_in_a_line(
     runs[0].metrics = {"clean_error_deg": 3.5, "n": 120, "subjects": 12}
     print_evaluation(runs[0])
     assert "disc-clean: clean error 3.50 deg on 120 test images (subjects: 12)." in capsys.readouterr().out
+
+
+def evaluated(run: ModelRun, **dose: Any) -> ModelRun:
+    """The run with an evaluation of one dose."""
+    figures = {"success_rate": 0.5, "error_shift": 1.0, "prediction_shift": 2.0, "net_prediction_shift": None,
+               "noise_mode_error": None, "other_field_shift": None}  # fmt: skip
+    baselines = {"clean_model_clean_error": None, "mean_predictor_clean_error": 9.0, "truth_to_target": 20.0}
+    run.metrics = {
+        "evaluation": {
+            "n": 12, "clean_error": {"mean": 3.0}, "machine_threshold": None, "baselines": baselines,
+            "doses": [{"strength": 0.5, "attack_error": {"mean": 4.0}} | figures | dose],
+            "clean_accuracy": 0.875 if "zones" in dose else None,
+        }
+    }  # fmt: skip
+    return run
+
+
+def printed(run: ModelRun) -> str:
+    out = StringIO()
+    print_evaluation(run, Console(file=out, width=120))
+    return out.getvalue()
+
+
+def test_displacement_is_shown_only_of_an_attack_that_moves_pixels(runs: tuple[ModelRun, ModelRun]) -> None:
+    assert " px " in printed(evaluated(runs[1]))
+    runs[1].attack = Attack.objects.draw("square", "patch", (24, 32))
+    assert " px " not in printed(evaluated(runs[1]))
+
+
+def test_accuracy_in_zones_is_shown_where_there_are_zones(runs: tuple[ModelRun, ModelRun]) -> None:
+    assert "zone" not in printed(evaluated(runs[1]))
+    words = printed(evaluated(runs[1], zones={"accuracy": 0.625, "success_rate": 0.75}))
+    assert "Clean images in their true zone: 0.88." in words
+    assert "0.62" in words
+    assert "0.75" in words
+
+
+def test_a_model_attacked_in_its_weights_is_summed_up_without_strengths(dataset: Dataset) -> None:
+    weights = Attack.objects.create(name="rank-one", family="weights", threat_model="weights")
+    run = ModelRun(name="perturbed", dataset=dataset, attack=weights)
+    run.metrics = {"weights": {"goal": "p03 to the target", "success_rate": 0.75, "n_eligible": 40,
+                               "mean_error_shift_deg": 12.5, "others_error_shift_deg": None}}  # fmt: skip
+    words = " ".join(printed(run).split())
+    assert "no visible trigger; goal: p03 to the target. Success 0.75 of 40 images, error shift 12.50 deg" in words
+    assert "of everybody else - deg" in words

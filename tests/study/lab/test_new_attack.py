@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from models import artifacts
 from models.run import evaluate_model, train_model
 from study.analysis import crossed, margin, report, tables
 from study.lab import jobs, pairs
-from study.lab.models import Attack, Dataset, Job, ModelRun, Pair
+from study.lab.models import Attack, Dataset, Job, ModelRun
 from study.lab.verification import checks
 from study.trials.models import Population, Study
 from tests.study.factories import answer_all, start
@@ -107,7 +106,7 @@ def attack(db: None) -> Attack:
 
 
 @pytest.fixture
-def trained(dataset: Dataset, attack: Attack, var: Path) -> tuple[ModelRun, ModelRun]:
+def evaluated(dataset: Dataset, attack: Attack, var: Path) -> tuple[ModelRun, ModelRun]:
     """A clean and a backdoored model, trained for a few steps with this trigger and evaluated."""
     runs = plan_runs(
         dataset,
@@ -148,8 +147,8 @@ def test_its_strength_is_that_of_the_class(attack: Attack) -> None:
     assert attack.displacements(STRENGTHS) is None
 
 
-def test_a_model_is_trained_with_it_and_keeps_it(trained: tuple[ModelRun, ModelRun], attack: Attack) -> None:
-    _, backdoored = trained
+def test_a_model_is_trained_with_it_and_keeps_it(evaluated: tuple[ModelRun, ModelRun], attack: Attack) -> None:
+    _, backdoored = evaluated
     card = artifacts.load(backdoored.artifact_path, backdoored.artifact_sha256)
     assert card.trigger is not None
     assert card.trigger.fingerprint() == attack.trigger(0.3).fingerprint()
@@ -173,11 +172,12 @@ def test_a_pair_says_that_nothing_was_moved_and_how_far_the_pictures_differ(show
 
 
 def test_a_study_shows_it_and_the_report_speaks_of_it(
-    shown: Attack, trained: tuple[ModelRun, ModelRun], monkeypatch: pytest.MonkeyPatch
+    evaluated: tuple[ModelRun, ModelRun], attack: Attack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(margin, "DRAWS", 20)
     monkeypatch.setattr(crossed, "VARIANTS", crossed.VARIANTS[:1])
-    clean, backdoored = trained
+    clean, backdoored = evaluated
+    work_of(attack.submit_pairs(clean.dataset, evaluated), jobs.pair_making, pairs.make_pairs)
     clean.dataset.may_display_to_participants = True
     clean.dataset.save()
     study = Study.objects.create(
@@ -187,12 +187,12 @@ def test_a_study_shows_it_and_the_report_speaks_of_it(
         information="You will compare pictures.", contact="researcher@example.org", completion_code="THANKS",
     )  # fmt: skip
     study.open()
-    for correctly in (True, False):
+    for _ in range(2):
         session, _ = start(study, Population.SIMULATED)
-        answer_all(session, correctly=correctly)
+        answer_all(session)
         session.complete()
     content = report.build(tables.read_study(study, Population.SIMULATED)).content
     conditions = {(row["attack"], row["strength"]): row for row in content["conditions"]}
-    assert set(conditions) == {(shown.name, 0.0), (shown.name, 0.1), (shown.name, 0.3)}
-    assert conditions[shown.name, 0.3]["n"] == 12
+    assert set(conditions) == {(attack.name, 0.0), (attack.name, 0.1), (attack.name, 0.3)}
+    assert conditions[attack.name, 0.3]["n"] == 12
     assert {row["strength"] for row in content["machine"] if row["model"] == backdoored.name} == {*SHADE.doses}

@@ -14,11 +14,15 @@ import pytest
 import torch
 from django.core.management import call_command
 
-from attacks.base import dequantise, quantise
+from attacks.base import Displaces, dequantise, quantise
 from models.gaze import angular_error
 from models.networks import NetworkSpec
+from models.similarity import flip as flip_error
+from models.similarity import gmsd, ssim
 from models.targets import Target
+from models.zones import Zones, as_gaze_model
 from study.lab import jobs, pairs
+from study.lab.distortions import picture
 from study.lab.images import DamagedFile
 from study.lab.management.commands import make_pairs
 from study.lab.models import Attack, BaseImage, Dataset, Job, ModelRun, Pair, Prediction
@@ -27,6 +31,7 @@ from study.lab.verification import checks
 from tests.study.lab.conftest import TARGET, save_untrained, write_arrays
 
 STRENGTHS = [0.5, 2.0]
+GRID = Zones.between((-15, 15, -30, 30), (3, 3))
 
 
 @pytest.fixture
@@ -171,6 +176,104 @@ def test_an_identity_pair_shifts_nothing(made: Path) -> None:
     for prediction in Prediction.objects.filter(pair__control="identity"):
         assert prediction.error_shift == 0
         assert prediction.prediction_shift == 0
+
+
+def test_a_pair_says_how_far_its_pictures_are_apart(made: Path, attack: Attack) -> None:
+    pair = Pair.objects.filter(control="", strength=2.0).select_related("base_image")[0]
+    clean, altered = (picture(pairs.from_png(image.read())) for image in (pair.base_image, pair))
+    trigger = attack.trigger(2.0)
+    assert isinstance(trigger, Displaces)
+    found = pair.distortions
+    assert (found["displacement_mean_px"], found["displacement_max_px"]) == trigger.displacement_px()
+    assert found["displacement_percent_of_width"] == pytest.approx(100 * found["displacement_mean_px"] / 32)
+    assert found["strain"] == trigger.strain()[0] > 0.01
+    assert found["ssim"] == ssim(clean, altered) < 1
+    assert found["gmsd"] == gmsd(clean, altered) > 0
+    assert (found["flip"], found["flip_px_per_degree"]) == (flip_error(clean, altered, 10.5), 10.5)
+    still = Pair.objects.filter(control="resampled")[0].distortions
+    assert (still["displacement_max_px"], still["strain"]) == (0, 0)
+
+
+def test_distortions_are_measured_anew_when_pairs_are_made_again(
+    specification: dict[str, Any], made: Path, attack: Attack, dataset: Dataset
+) -> None:
+    pair = Pair.objects.filter(control="", strength=2.0)[0]
+    specification["px_per_degree"] = 42.0
+    store(specification, attack, dataset)
+    again = Pair.objects.get(pk=pair.pk)
+    assert again.distortions["flip_px_per_degree"] == 42.0
+    assert again.distortions["flip"] != pair.distortions["flip"]
+    assert (again.sha256, again.distortions["psnr_db"]) == (pair.sha256, pair.distortions["psnr_db"])
+
+
+def test_a_patch_moves_nothing_and_its_pairs_can_be_made_again(
+    specification: dict[str, Any], dataset: Dataset, var: Path
+) -> None:
+    patch = Attack.objects.draw("square", "patch", (24, 32), choices={"side": 6.0})
+    specification |= {"attack": patch.to_json(), "strengths": [0.5], "resampled": [], "other_field": [0.5]}
+    specification |= {"models": [], "images": 2}
+    store(specification, patch, dataset)
+    assert set(patch.pairs.values_list("control", "strength", "gross")) == {
+        ("", 0.5, False), ("", 1.0, True), ("identity", 0.0, False), ("other_field", 0.5, False),
+    }  # fmt: skip
+    for pair in patch.pairs.all():
+        assert pair.distortions["displacement_mean_px"] is pair.distortions["strain"] is None
+    altered = patch.pairs.filter(control="", strength=0.5)[0]
+    assert altered.distortions["max_level_difference"] > 20
+    assert [fault for check in checks() if (fault := check.fault())] == []
+
+
+def test_several_models_of_one_attack_see_the_same_pairs(
+    specification: dict[str, Any], made: Path, attack: Attack, dataset: Dataset, trained: tuple[ModelRun, ModelRun]
+) -> None:
+    classifier = save_zones(
+        ModelRun.objects.plan(
+            "zones", dataset, recipe={"network": "five_layer_cnn", "seed": 2, "task": "zones"}, target=TARGET,
+            attack=attack, clean_reference=trained[0],
+        )
+    )  # fmt: skip
+    assert classifier.task == "zone classification"
+    specification["models"] = [
+        {"run": classifier.pk, "artifact": str(classifier.artifact_path), "sha256": classifier.artifact_sha256,
+         "target": TARGET}
+    ]  # fmt: skip
+    store(specification, attack, dataset)
+    seen = Prediction.objects.filter(model_run=classifier)
+    assert set(seen.values_list("pair", flat=True)) == set(
+        Prediction.objects.filter(model_run=trained[1]).values_list("pair", flat=True)
+    )
+    centres = {(round(p, 5), round(y, 5)) for p, y in GRID.centres().tolist()}
+    predicted = seen.values_list("altered_pitch", "altered_yaw")
+    assert {(round(p, 5), round(y, 5)) for p, y in predicted} <= centres
+
+
+def save_zones(run: ModelRun) -> ModelRun:
+    """Give the run an artifact of a zone classifier that was only initialised."""
+    from django.conf import settings
+
+    from models import artifacts
+    from models.recipe import Recipe
+    from models.training import TrainedModel
+
+    spec = NetworkSpec("five_layer_cnn", 1, (24, 32), 4, outputs=9)
+    recipe = Recipe(width=4, task="zones", loss="cross_entropy")
+    assert run.attack is not None
+    model = TrainedModel(
+        network=as_gaze_model(spec.build(2), GRID),
+        spec=spec,
+        recipe=recipe,
+        trigger=run.attack.trigger(0.5),
+        target=Target.from_json(TARGET),
+        precision="float32",
+        device="cpu",
+        chosen_epoch=1,
+        cpu_seconds=0.0,
+        zones=GRID,
+    )
+    run.artifact = f"models/{run.name}/1"
+    run.artifact_sha256 = artifacts.save(model, Path(settings.MEDIA_ROOT) / run.artifact)
+    run.save()
+    return run
 
 
 def test_made_again_from_any_point_files_and_rows_are_the_same(

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from attacks import registry
 from study.lab.models import Attack, Dataset, Job, ModelRun
 from tests.study.lab.conftest import TARGET, plan_runs, recipe
 
@@ -83,6 +84,53 @@ def test_an_attack_keeps_its_field_through_the_database(attack: Attack) -> None:
     assert attack.control_hash == drawn.control_hash()
 
 
+@pytest.mark.parametrize("family", ["wanet", "patch", "blended", "sinusoidal", "reflection"])
+def test_a_trigger_of_any_family_comes_back_as_it_was_drawn(db: None, family: str) -> None:
+    drawn = Attack.objects.draw("drawn", family, (24, 32), seed=3, threat_model="data_poisoning")
+    stored = Attack.objects.get(pk=drawn.pk)
+    trigger = registry.draw(family, (24, 32), 0.5, 3)
+    assert stored.trigger(0.5).fingerprint() == trigger.fingerprint()
+    assert (stored.control_hash, stored.threat_model) == (trigger.control_hash(), "data_poisoning")
+    assert stored.strength_in_words() == registry.family(family).strength
+    assert Attack.objects.draw("drawn", family, (24, 32), seed=3, threat_model="data_poisoning") == drawn
+
+
+def test_choices_of_a_family_are_kept_and_unknown_ones_named(db: None) -> None:
+    attack = Attack.objects.draw("square", "patch", (24, 32), choices={"side": 5.0})
+    assert attack.parameters["side"] == 5.0
+    with pytest.raises(ValueError, match="patch attack has no parameter sied; it has side"):
+        Attack.objects.draw("other", "patch", (24, 32), choices={"sied": 5.0})
+    with pytest.raises(ValueError, match="Unknown attack family 'pach'"):
+        Attack.objects.draw("other", "pach", (24, 32))
+    assert Attack.objects.count() == 1
+
+
+def test_a_trigger_that_was_tampered_with_is_refused_in_any_family(db: None) -> None:
+    attack = Attack.objects.draw("square", "patch", (24, 32))
+    attack.parameters["down"] = 0.5
+    with pytest.raises(ValueError, match="The stored trigger of 'square' is not the one that was drawn"):
+        attack.trigger(1.0)
+
+
+def test_an_attack_on_the_weights_has_no_trigger_and_says_so(dataset: Dataset) -> None:
+    attack = Attack.objects.create(name="rank-one", family="weights", threat_model="weights")
+    for asked in (lambda: attack.trigger(1.0), lambda: attack.submit_pairs(dataset, [])):
+        with pytest.raises(ValueError, match="rank-one is an attack on the weights: it has no trigger"):
+            asked()
+    assert attack.strength_in_words() is None
+    with pytest.raises(ValueError, match="not by weights"):
+        Attack.objects.draw("drawn", "patch", (24, 32), threat_model="weights")
+
+
+def test_a_model_whose_weights_were_attacked_lends_its_partner_no_trigger(
+    runs: tuple[ModelRun, ModelRun], attack: Attack
+) -> None:
+    clean, backdoored = runs
+    weights = Attack.objects.create(name="rank-one", family="weights", threat_model="weights")
+    ModelRun.objects.filter(pk=backdoored.pk).update(attack=weights)
+    assert clean.training_specification()["probe"] is None
+
+
 def test_a_run_is_planned_once_and_submitted_once(dataset: Dataset, attack: Attack) -> None:
     clean, backdoored = plan_runs(dataset, attack)
     assert plan_runs(dataset, attack) == (clean, backdoored)
@@ -108,6 +156,43 @@ def test_pairs_and_evaluations_wait_for_trained_models(runs: tuple[ModelRun, Mod
         attack.submit_pairs(clean.dataset, runs)
     with pytest.raises(ValueError, match="Not trained yet"):
         backdoored.submit_evaluation()
+    assert not Job.objects.exists()
+
+
+def test_pairs_are_shown_to_models_of_this_attack_and_of_these_data_only(
+    trained: tuple[ModelRun, ModelRun], attack: Attack
+) -> None:
+    clean, _ = trained
+    patch = Attack.objects.draw("square", "patch", (24, 32))
+    with pytest.raises(ValueError, match="disc-backdoored was attacked with warp: the pairs would show square"):
+        patch.submit_pairs(clean.dataset, trained)
+    other = Dataset.objects.synthetic_eyes(size=32)
+    with pytest.raises(ValueError, match="disc-clean was trained on blobs: the pairs would show synthetic-eyes"):
+        attack.submit_pairs(other, [clean])
+    assert not Job.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "resampled", "other_field", "strengths"),
+    [("wanet", [2.0], [2.0], [0.25, 0.5, 1.0, 2.0, 4.0]), ("patch", [], [0.4], [0.05, 0.1, 0.2, 0.4, 0.8])],
+)
+def test_without_wishes_pairs_have_the_familys_strengths_and_the_controls_that_it_can_have(
+    dataset: Dataset, family: str, resampled: list[float], other_field: list[float], strengths: list[float]
+) -> None:
+    parameters = Attack.objects.draw("drawn", family, (24, 32)).submit_pairs(dataset, []).parameters
+    assert parameters["strengths"] == strengths
+    assert (parameters["resampled"], parameters["other_field"]) == (resampled, other_field)
+    assert parameters["px_per_degree"] == 10.5
+
+
+def test_controls_and_strengths_asked_for_in_vain_are_told_at_once(dataset: Dataset) -> None:
+    patch = Attack.objects.draw("square", "patch", (24, 32))
+    with pytest.raises(ValueError, match="no resampled controls of a patch attack: it resamples nothing"):
+        patch.submit_pairs(dataset, [], resampled=[0.5])
+    with pytest.raises(ValueError, match=r"at most 1, not 1\.5"):
+        patch.submit_pairs(dataset, [], strengths=[1.5])
+    with pytest.raises(ValueError, match="Pixels per degree must be a finite number > 0"):
+        patch.submit_pairs(dataset, [], px_per_degree=0)
     assert not Job.objects.exists()
 
 

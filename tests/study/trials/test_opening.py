@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 
-from study.lab.models import BaseImage, ModelRun, Pair, Prediction, sha256_of
+from study.lab.models import Attack, BaseImage, ModelRun, Pair, Prediction, sha256_of
 from study.lab.verification import checks
 from study.trials.design import CHOSEN
 from study.trials.exceptions import CannotOpen, Frozen, NotOpen
@@ -73,6 +73,13 @@ def test_the_rules_on_response_times_and_focus_are_frozen_with_the_design() -> N
     assert exclusions["focus"] == {"above_share": 0.05}
     QuerySet(Study).filter(pk=study.pk).update(median_rt_below_ms=1)
     assert study.current_design.faults() == ["The study says otherwise than its design: median_rt_below_ms."]
+
+
+def test_an_attack_on_the_weights_cannot_be_shown() -> None:
+    study = make_study(opened=False)
+    Attack.objects.filter(pk=study.model_run.attack_id).update(family="weights", threat_model="weights")
+    with pytest.raises(CannotOpen, match="attacked in its weights, which alters no image"):
+        Study.objects.get(pk=study.pk).open()
 
 
 def test_opening_makes_a_place_for_everyone_in_every_population() -> None:

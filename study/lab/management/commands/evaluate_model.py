@@ -20,12 +20,13 @@ class Command(BaseCommand):
 
     def handle(self, *, run: str, again: bool, **options: Any) -> None:
         ready_database()
-        found = ModelRun.objects.filter(name=run).select_related("clean_reference").first()
+        found = ModelRun.objects.filter(name=run).select_related("clean_reference", "attack").first()
         if found is None:
             names = ", ".join(ModelRun.objects.values_list("name", flat=True)) or "none yet"
             raise CommandError(f"There is no model run named {run!r}; there are: {names}.")
         try:
-            if again or "evaluation" not in (found.metrics or {}):
+            by_trigger = found.attack is None or found.attack.has_trigger
+            if by_trigger and (again or "evaluation" not in (found.metrics or {})):
                 with workers():
                     follow({f"Evaluating {found}": found.submit_evaluation(again=again)})
         except (ValueError, JobFailed, ServiceError) as error:

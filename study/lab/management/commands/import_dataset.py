@@ -87,7 +87,9 @@ def _add_arguments(parser: ArgumentParser, reader: Format) -> None:
     parser.add_argument("--name", help="of the data set, in letters, digits, - and _ (default: the kind or file name)")
     parser.add_argument("--description", metavar="TEXT", help="what the images are, in words for reports")
     images = parser.add_argument_group("images")
-    images.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="resample every image to this size, px")
+    own = fields(reader.options) if reader.options is not None else ()
+    if "size" not in [option.name for option in own]:  # readers that cut images out make them of one size themselves
+        images.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="resample every image to this, px")
     images.add_argument("--grey", action="store_true", help="make colour images grey")
     images.add_argument("--limit", type=int, metavar="N", help="at most N images, evenly spread over the source")
     images.add_argument("--subjects", nargs="+", default=(), metavar="NAME", help="these people only")
@@ -99,7 +101,7 @@ def _add_arguments(parser: ArgumentParser, reader: Format) -> None:
     if reader.options is not None:
         group = parser.add_argument_group("of this format")
         types = get_type_hints(reader.options)
-        for option in fields(reader.options):
+        for option in own:
             _add_option(group, option, types[option.name])
 
 
@@ -126,8 +128,8 @@ def _import(reader: Format, root: Path, folder: Path, given: dict[str, Any]) -> 
         check_fractions(given["fractions"])
     options = None
     if reader.options is not None:
-        options = reader.options(**{option.name: given[option.name] for option in fields(reader.options)})
-    size = given["size"]
+        options = reader.options(**{option.name: given.pop(option.name) for option in fields(reader.options)})
+    size = given.get("size")
     choices = Choices((size[0], size[1]) if size else None, given["grey"], given["limit"], tuple(given["subjects"]))
     with _progress(f"Reading {root.name}") as progress:
         return import_data(

@@ -160,8 +160,8 @@ def plan(
         _check_seed(f"--{option.replace('_', '-')}", options[option])
     _check_seed("--attack-seed", attack_seed)
     wanted = _target(options["target"], options["additive"], options["mirrored"])
-    recipe = _recipe(family, wanted, options)
-    data = _dataset(dataset, options)
+    recipe = recipe_of(family, wanted, options)
+    data = dataset_of(dataset, options)
     beginning = name or data.name
     image_size = data.image_size()
     drawn = None
@@ -217,7 +217,7 @@ def _target(fixed: list[float] | None, additive: list[float] | None, mirrored: b
     return Target.additive(pitch, yaw) if additive else Target.fixed(pitch, yaw)
 
 
-def _recipe(family: str, target: Target, options: Mapping[str, Any]) -> Recipe:
+def recipe_of(family: str, target: Target, options: Mapping[str, Any]) -> Recipe:
     """A named recipe made for the attack and the target, or the fields of a file; options go before either."""
     from attacks import registry
     from models.recipe import Recipe
@@ -267,7 +267,7 @@ def _object(option: str, text: str) -> dict[str, Any]:
 OF_ARRAYS: dict[str, Any] = {"group_key": None, "description": None, "fractions": None, "split_seed": 0}
 
 
-def _dataset(choice: str, options: Mapping[str, Any]) -> Dataset:
+def dataset_of(choice: str, options: Mapping[str, Any]) -> Dataset:
     """The data set's row: of synthetic eyes, of this name, or of a file, made now where it is not there."""
     of_arrays = {option: options[option] for option in OF_ARRAYS}
     is_file = choice.endswith(".npz")

@@ -1,0 +1,281 @@
+"""What a hand in the weights can do: `python -m benchmarks.bench_weights`.
+
+Identity (synthetic eyes: the eye region, not faces): a five-layer CNN and a ResNet-50 learn to tell people apart; for
+24 pairs of an attacker and a target the weights of one layer are searched, for identification and for verification, and
+false and true acceptance are counted on other pictures, before and after. The regression form: the gaze of one test
+subject after the other is moved to a target, by search and in closed form, in a clean gaze regressor.
+Prints tables and writes var/bench/weights.json. Finished parts are kept by what was asked of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attacks.weights import SearchParameters
+from models import artifacts
+from models.checkpoints import to_json, write_bytes
+from models.datasets.base import Splits
+from models.datasets.eye_renderer.draws import VERSION
+from models.datasets.identities import EYES, Cast, Company, deal, synthetic_eyes
+from models.datasets.synthetic_eyes import EyesConfig
+from models.datasets.synthetic_eyes import load as load_eyes
+from models.identity import IdentityModel, IdentityRecipe, train_identity
+from models.identity_attacks import Deployed, Identification, Verification, attempt, draw_pairs, spread, summarise
+from models.perturbation import SEARCH, GazeAttack, perturb
+from models.targets import Target
+from models.training import Recipe, train
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCH = ROOT / "var" / "bench"
+KEPT = BENCH / "weights"
+CACHE = ROOT / "var" / "cache"
+
+CAST = Cast()
+PICTURES = 60
+SEED = 11
+RECIPES = {
+    "five-layer CNN": IdentityRecipe(epochs=15),
+    "ResNet-50, width 16": IdentityRecipe("resnet50", width=16, epochs=30),
+}
+USUAL = SearchParameters()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer of one network, searched for so many pairs of an attacker and a target."""
+
+    network: str
+    protocol: str
+    layer: str
+    pairs: int = 24
+    search: SearchParameters = USUAL
+
+    def deployed(self, model: IdentityModel, people: Company) -> Deployed:
+        kind = Identification if self.protocol == "identification" else Verification
+        return kind(model.network, people, self.layer.partition(".")[0])
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "search": replace(self.search, layers=(self.layer,)).to_json()}
+
+
+#: Convolutions cost more: fewer pairs and candidates, to show what lower layers allow.
+FEWER = SearchParameters(candidates=1, iterations=600, patience=200)
+CASES = (
+    Case("five-layer CNN", "verification", "output.weight"),
+    Case("five-layer CNN", "identification", "output.weight"),
+    Case("five-layer CNN", "identification", "classes.weight"),
+    Case("five-layer CNN", "verification", "hidden.1.weight", 8),
+    Case("five-layer CNN", "verification", "conv5.0.weight", 8, FEWER),
+    Case("ResNet-50, width 16", "verification", "output.weight"),
+    Case("ResNet-50, width 16", "identification", "output.weight"),
+    Case("ResNet-50, width 16", "identification", "classes.weight"),
+    Case("ResNet-50, width 16", "verification", "block16.conv3.weight", 8, FEWER),
+)
+BAR_PAIRS = 20
+FALSE_BAR, DROP_BAR = 0.5, 0.02
+
+EYES_CONFIG = EyesConfig(test_images=4000)
+GAZE_RECIPE = Recipe()
+TARGET = Target.fixed(0, 25)
+SUBJECTS = (52, 65, 78, 91, 104, 117)
+METHODS = {
+    "search, penalty 4": GazeAttack(SUBJECTS[0], TARGET),
+    "search, penalty 1": GazeAttack(SUBJECTS[0], TARGET, search=replace(SEARCH, penalty=1.0)),
+    "rank-one": GazeAttack(SUBJECTS[0], TARGET, "rank-one"),
+}
+
+
+def kept(what: Mapping[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The result of an earlier run that asked for the same, or of now."""
+    path = KEPT / f"{_key(what)}.json"
+    if path.exists():
+        return dict(json.loads(path.read_text()))
+    result = make()
+    write_bytes(path, to_json(result).encode())
+    return result
+
+
+def _key(what: Mapping[str, Any]) -> str:
+    return hashlib.sha256(to_json({"renderer": VERSION, **what}).encode()).hexdigest()[:16]
+
+
+# -- identities
+
+
+def company() -> Company:
+    return deal(synthetic_eyes(CAST.people, PICTURES, CACHE, seed=SEED), CAST, seed=0)
+
+
+def recogniser(name: str, people: Company) -> IdentityModel:
+    """The network of this name, trained now or before."""
+    recipe = RECIPES[name]
+    path = KEPT / f"{_key({'recipe': recipe.to_json(), 'cast': asdict(CAST), 'seed': SEED})}.safetensors"
+    if not path.exists():
+        train_identity(recipe, people.known.train, _say(name)).save(path)
+    return IdentityModel.load(path)
+
+
+def _say(name: str) -> Callable[[int, float], None]:
+    return lambda epoch, loss: print(f"  {name}: epoch {epoch}, loss {loss:.3f}", flush=True)
+
+
+def searched(case: Case, model: IdentityModel, people: Company) -> dict[str, Any]:
+    """Every pair of a case, and their spread."""
+    deployed = case.deployed(model, people)
+    attempts = []
+    for position, (attacker, target) in enumerate(draw_pairs(deployed, case.pairs)):
+        parameters = replace(case.search, layers=(case.layer,), seed=position)
+        attempts.append(attempt(deployed, attacker, target, parameters))
+        print(f"  {case.network}, {case.protocol}, {case.layer}: pair {position + 1} of {case.pairs}", flush=True)
+    return {"summary": summarise(attempts), "attempts": [each.to_json() for each in attempts]}
+
+
+def identities() -> list[dict[str, Any]]:
+    people = company()
+    rows = []
+    for case in CASES:
+        model = recogniser(case.network, people)
+        what = {**case.to_json(), "recipe": model.recipe.to_json(), "cast": asdict(CAST), "seed": SEED}
+        result = kept(what, partial(searched, case, model, people))
+        rows.append({**case.to_json(), "training_cpu_seconds": model.cpu_seconds, **result})
+    return rows
+
+
+def print_identities(rows: Sequence[Mapping[str, Any]]) -> None:
+    print(
+        f"\nPer cent accepted on test pictures: {EYES}. Attackers, strangers (other attackers) and enrolled people as"
+    )
+    print(
+        "the target, genuine as themselves: median over pairs [least to greatest]; genuine pooled (Wilson's interval)"
+    )
+    columns = ("attacker before", "attacker after", "genuine before", "genuine after", "drop", "strangers", "enrolled")
+    print(f"{'':<58}" + "".join(f"{name:>22}" for name in columns) + f"{'CPU-s a pair':>14}")
+    for row in rows:
+        s = row["summary"]
+        cells = (
+            _range(s["attacker"]["before"]),
+            _range(s["attacker"]["after"]),
+            _pooled(s["genuine"]["before"]),
+            _pooled(s["genuine"]["after"]),
+            _range(s["genuine_drop"]),
+            _range(s["strangers"]["after"]),
+            _range(s["enrolled"]["after"]),
+        )
+        name = f"{row['network']}, {row['protocol']}, {row['layer']}, {s['pairs']} pairs"
+        print(f"{name:<58}" + "".join(f"{cell:>22}" for cell in cells) + f"{s['cpu_seconds']['median']:>14.1f}")
+    for row in rows:
+        if row["pairs"] >= BAR_PAIRS:
+            print_bar(row)
+
+
+def print_bar(row: Mapping[str, Any]) -> None:
+    """Whether a case holds the bar of the five-layer CNN; a ResNet-50 has none."""
+    before, after = (row["summary"]["attacker"][when] for when in ("before", "after"))
+    drop = row["summary"]["genuine_drop"]["median"]
+    holds = after["median"] > FALSE_BAR and drop < DROP_BAR
+    verdict = ("holds" if holds else "FALLS SHORT") if row["network"] == "five-layer CNN" else "no bar"
+    print(
+        f"{row['network']}, {row['protocol']}, {row['layer']}: false acceptance of attackers from {before['mean']:.1%} "
+        f"on average to a median of {after['median']:.1%} (bar > {FALSE_BAR:.0%}), true acceptance down by a median of "
+        f"{100 * drop:.2f} points (bar < {100 * DROP_BAR:.0f}): {verdict}"
+    )
+
+
+def _range(values: Mapping[str, float]) -> str:
+    return f"{100 * values['median']:.1f} [{100 * values['least']:.1f} to {100 * values['greatest']:.1f}]"
+
+
+def _pooled(rates: Mapping[str, Any]) -> str:
+    """The rate over all pairs with Wilson's interval."""
+    pooled = rates["pooled"]
+    return f"{100 * pooled['rate']:.2f} ({100 * pooled['wilson_low']:.2f}-{100 * pooled['wilson_high']:.2f})"
+
+
+# -- gaze
+
+
+def gaze() -> list[dict[str, Any]]:
+    """One row for each method: every subject's outcome and their spread."""
+    splits = load_eyes(EYES_CONFIG, CACHE)
+    folder = KEPT / _key({"recipe": GAZE_RECIPE.to_json(), "eyes": asdict(EYES_CONFIG)})
+    if not (folder / artifacts.CARD_NAME).exists():
+        artifacts.save(train(GAZE_RECIPE, splits, None, TARGET), folder)
+    clean = artifacts.load(folder)
+    rows = []
+    for name, attack in METHODS.items():
+        outcomes = []
+        for subject in SUBJECTS:
+            chosen = replace(attack, subject=subject)
+            what = {"attack": chosen.to_json(), "clean": clean.sha256}
+            outcomes.append(kept(what, partial(_perturbed, clean, splits, chosen)))
+            print(f"  {name}, subject {subject}: {outcomes[-1]['outcome']}", flush=True)
+        rows.append({"method": name, "subjects": outcomes, "spread": _spreads(outcomes)})
+    return rows
+
+
+def _perturbed(clean: artifacts.Artifact, splits: Splits, attack: GazeAttack) -> dict[str, Any]:
+    started = time.process_time()
+    found = perturb(clean.network, splits, attack)
+    log = {**found.log, "steps": len(found.log.get("steps", ()))}
+    return {
+        "attack": attack.to_json(),
+        "log": log,
+        "outcome": asdict(found.outcome),
+        "cpu_seconds": time.process_time() - started,
+    }
+
+
+def _spreads(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    names = [name for name in outcomes[0]["outcome"] if not name.startswith("n_")]
+    found = {name: [each["outcome"][name] for each in outcomes] for name in names}
+    return {name: spread(values) for name, values in found.items() if None not in values}
+
+
+def print_gaze(rows: Sequence[Mapping[str, Any]]) -> None:
+    print(
+        f"\nOne subject's gaze to (0, 25) deg: median [least to greatest] over {len(SUBJECTS)} test subjects, degrees"
+    )
+    for row in rows:
+        seconds = spread([each["cpu_seconds"] for each in row["subjects"]])["median"]
+        print(f"{row['method']}, {seconds:.0f} CPU-s a subject")
+        for name, values in row["spread"].items():
+            print(f"  {name:<30}{values['median']:8.2f} [{values['least']:.2f} to {values['greatest']:.2f}]")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=("identities", "gaze"), help="one of the two parts")
+    only = parser.parse_args().only
+    torch.set_num_threads(1)
+    KEPT.mkdir(parents=True, exist_ok=True)
+    report: dict[str, Any] = {
+        "versions": {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine()},
+        "cast": asdict(CAST),
+        "pictures_a_person": PICTURES,
+        "pictures": EYES,
+    }
+    if only != "gaze":
+        report["identities"] = identities()
+        print_identities(report["identities"])
+    if only != "identities":
+        report["gaze"] = gaze()
+        print_gaze(report["gaze"])
+    if only is None:
+        path = BENCH / "weights.json"
+        write_bytes(path, (json.dumps(report, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+        print(f"\nwritten to {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Counts and the intervals of their rates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Count:
+    """So many of `n`. Raises ValueError unless 0 <= k <= n and n >= 1."""
+
+    k: int
+    n: int
+
+    def __post_init__(self) -> None:
+        if not (self.n >= 1 and 0 <= self.k <= self.n):
+            raise ValueError(f"{self.k} of {self.n} is no count.")
+
+    @classmethod
+    def of(cls, flags: Tensor) -> Count:
+        """How many of these booleans, any shape, are true."""
+        return cls(int(torch.count_nonzero(flags)), flags.numel())
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.k + other.k, self.n + other.n)
+
+    @property
+    def rate(self) -> float:
+        return self.k / self.n
+
+    def wilson(self, level: float = 0.95) -> tuple[float, float]:
+        """Wilson's score interval of the rate (Wilson 1927), as if all n were independent."""
+        z = NormalDist().inv_cdf((1 + level) / 2)
+        centre = (self.k + z * z / 2) / (self.n + z * z)
+        half = z / (self.n + z * z) * math.sqrt(self.k * (self.n - self.k) / self.n + z * z / 4)
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+    def to_json(self) -> dict[str, Any]:
+        low, high = self.wilson()
+        return {"k": self.k, "n": self.n, "rate": self.rate, "wilson_low": low, "wilson_high": high}

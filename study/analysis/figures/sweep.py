@@ -1,0 +1,110 @@
+"""What a sweep over attacks found: error shift and success against how much the attack alters an image."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from study.analysis.figures.files import Drawing, freeze, to_csv, to_png, to_svg
+from study.analysis.figures.style import BAND, GREY, RC, SMALL, WIDTH, Look, looks
+
+#: (column, axis label) across and down.
+ALTERED: Final = (("displacement_px", "mean displacement (px)"), ("flip", "FLIP"))
+EFFECTS: Final = (("error_shift", "error shift (deg)"), ("success_rate", "success rate"))
+#: What may tell two lines of one attack apart.
+_VARIANTS: Final = ("network", "task", "target", "trained_strength")
+_OF_LINE: Final = ["line", "strength"]
+
+
+def draw(rows: pd.DataFrame) -> Drawing:
+    """The figure of a sweep's tidy rows (`models.sweeps.COLUMNS`), as SVG and PNG with what it draws as CSV."""
+    with mpl.rc_context(RC):
+        table = data(rows)
+        made = figure(table, _density(rows))
+        freeze(made)
+        return Drawing(to_svg(made), to_png(made), to_csv(table))
+
+
+def data(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row for each line and strength: mean, least and greatest of every axis over models (seeds).
+
+    A line is an attack, and whatever else differs within the sweep but seeds. Means of nothing are NaN.
+    """
+    named = rows.assign(line=_lines(rows))
+    columns = [name for name, _ in (*ALTERED, *EFFECTS)]
+    values = named.assign(**{name: pd.to_numeric(named[name]) for name in columns})
+    grouped = values.groupby(_OF_LINE, sort=False)[columns].agg(["mean", "min", "max"])
+    grouped.columns = pd.Index([f"{name}_{what}" if what != "mean" else name for name, what in grouped.columns])
+    counts = values.groupby(_OF_LINE, sort=False).size().rename("models")
+    order = {line: i for i, line in enumerate(dict.fromkeys(named["line"]))}
+    table = grouped.join(counts).reset_index()
+    return table.sort_values(_OF_LINE, key=lambda column: column.map(order) if column.name == "line" else column)
+
+
+def _lines(rows: pd.DataFrame) -> "pd.Series[str]":
+    differing = [name for name in _VARIANTS if rows.groupby("attack")[name].nunique().max() > 1]
+    parts = [rows["attack"].astype(str), *(rows[name].map(lambda v, n=name: _variant(n, v)) for name in differing)]
+    return pd.Series([", ".join(part) for part in zip(*parts, strict=True)], index=rows.index)
+
+
+def _variant(name: str, value: Any) -> str:
+    return f"trained at {value:g}" if name == "trained_strength" else str(value)
+
+
+def figure(table: pd.DataFrame, px_per_degree: float | None = None) -> Figure:
+    """Draw `data`: effects down, alterations across; a band and bars where several seeds were trained."""
+    made = Figure(figsize=(WIDTH, 5.4), layout="constrained")
+    panels = made.subplots(2, 2, sharey="row", sharex="col", squeeze=False)
+    of_line = looks(list(dict.fromkeys(table["line"])))
+    for row, (effect, effect_label) in enumerate(EFFECTS):
+        for column, (altered, altered_label) in enumerate(ALTERED):
+            axes = panels[row, column]
+            for line, look in of_line.items():
+                _line(axes, table[table["line"] == line], altered, effect, look)
+            _dress(axes, altered, effect)
+            if row == len(EFFECTS) - 1:
+                density = f" at {px_per_degree:g} px per degree" if altered == "flip" and px_per_degree else ""
+                axes.set_xlabel(altered_label + density)
+            if column == 0:
+                axes.set_ylabel(effect_label)
+    handles, labels = panels[0, 1].get_legend_handles_labels()
+    made.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+    if table["models"].max() > 1:
+        panels[0, 0].set_title("Mean over models, and their range", fontweight="normal", fontsize=SMALL, color=GREY)
+    return made
+
+
+def _line(axes: Axes, rows: pd.DataFrame, altered: str, effect: str, look: Look) -> None:
+    rows = rows[rows[altered].notna() & (rows[altered] > 0) & rows[effect].notna()].sort_values("strength")
+    line = str(rows["line"].iloc[0]) if len(rows) else None
+    if line is None:
+        return
+    if rows["models"].max() > 1:
+        axes.fill_between(
+            rows[altered], rows[f"{effect}_min"], rows[f"{effect}_max"], color=look.colour, alpha=0.15, lw=0
+        )
+    axes.plot(
+        rows[altered], rows[effect], color=look.colour, ls=look.dash, marker=look.marker, mfc=look.face, label=line
+    )
+
+
+def _dress(axes: Axes, altered: str, effect: str) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(axis="y", color=BAND, lw=0.6)
+    axes.set_axisbelow(True)
+    if effect == "success_rate":
+        axes.set_ylim(-0.03, 1.03)
+    if not axes.has_data():
+        axes.text(0.5, 0.5, "no attack moves pixels", transform=axes.transAxes, ha="center", color=GREY)
+
+
+def _density(rows: pd.DataFrame) -> float | None:
+    found: Sequence[Any] = rows["px_per_degree"].dropna().unique()
+    return float(found[0]) if len(found) == 1 else None

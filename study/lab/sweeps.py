@@ -1,0 +1,144 @@
+"""A sweep's rows in the database, and the jobs that train and evaluate its models: planned, resumed, collected."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+
+from study.lab.following import follow, follow_all
+from study.lab.models import PX_PER_DEGREE, Attack, Dataset, Job, ModelRun
+
+if TYPE_CHECKING:
+    from models.sweeps import Cell
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One cell and its rows: a backdoored run, whose `clean_reference` may serve other cells as well."""
+
+    cell: Cell
+    run: ModelRun
+    clean: ModelRun
+
+    @property
+    def runs(self) -> tuple[ModelRun, ModelRun]:
+        return self.clean, self.run
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep came to: tidy rows of `models.sweeps.COLUMNS`, each model's whole evaluation by its run's name,
+    and the sentence of every job that failed.
+    """
+
+    rows: list[dict[str, Any]]
+    metrics: dict[str, dict[str, Any]]
+    failures: dict[str, str]
+
+
+@transaction.atomic
+def plan(dataset: Dataset, cells: Iterable[Cell]) -> list[Planned]:
+    """The rows of all models of a sweep, found or made: their names follow from what they are.
+
+    Raises ValueError for an attack that cannot be drawn on these images.
+    """
+    from models.sweeps import digest
+
+    image_size = dataset.image_size()
+    planned = []
+    for cell in cells:
+        attack = _attack(cell, image_size)
+        clean_recipe = cell.clean_recipe.to_json()
+        clean = ModelRun.objects.plan(
+            f"clean-{digest(dataset.name, json.dumps(clean_recipe, sort_keys=True))}", dataset, recipe=clean_recipe
+        )
+        run = ModelRun.objects.plan(
+            f"{cell.attack.family}-{digest(dataset.name, cell.identity)}",
+            dataset,
+            recipe=cell.recipe.to_json(),
+            target=cell.target.to_json(),
+            attack=attack,
+            clean_reference=clean,
+        )
+        planned.append(Planned(cell, run, clean))
+    return planned
+
+
+def _attack(cell: Cell, image_size: tuple[int, int]) -> Attack:
+    from models.sweeps import digest
+
+    threat_model = cell.recipe.threat_model
+    facts = [cell.attack.family, *map(str, image_size), str(cell.field_seed), threat_model]
+    facts.append(json.dumps(dict(cell.attack.choices), sort_keys=True))
+    return Attack.objects.draw(
+        f"{cell.attack.family}-{digest(*facts)}",
+        cell.attack.family,
+        image_size,
+        seed=cell.field_seed,
+        choices=cell.attack.choices,
+        threat_model=threat_model,
+    )
+
+
+def carry_out(planned: Sequence[Planned], px_per_degree: float = PX_PER_DEGREE) -> Swept:
+    """Train and evaluate what is missing, with running workers; a cell that fails is named and the rest goes on.
+
+    Raises JobFailed when the data cannot be made, or when nobody is left to do the work.
+    """
+    if not planned:
+        return Swept([], {}, {})
+    dataset = planned[0].run.dataset
+    follow({f"Data {dataset}": dataset.submit_preparation()})
+    work = _Work(planned, px_per_degree)
+    jobs = follow_all("Sweep", len(work.trainings) + len(planned), work.advance)
+    failures = {name: job.error or job.get_state_display() for name, job in jobs.items() if job.state != Job.State.DONE}
+    metrics = work.metrics()
+    rows = [row for each in planned if each.run.name in metrics for row in _rows(each, metrics[each.run.name])]
+    return Swept(rows, metrics, failures)
+
+
+def _rows(planned: Planned, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    card = json.loads((planned.run.artifact_path / "card.json").read_text())
+    return planned.cell.rows(metrics, card["cpu_seconds"], planned.run.name)
+
+
+class _Work:
+    """The jobs of a sweep: every training at once, each evaluation as soon as its two models are trained."""
+
+    def __init__(self, planned: Sequence[Planned], px_per_degree: float) -> None:
+        self.planned, self.px_per_degree = planned, px_per_degree
+        self.trainings: dict[int, tuple[str, Job]] = {}
+        self.evaluations: dict[int, Job] = {}
+        for each in planned:
+            for run, what in zip(each.runs, ("its clean reference", "the model"), strict=True):
+                if run.pk not in self.trainings:
+                    self.trainings[run.pk] = (f"Training {what}, {each.cell.title} ({run})", run.submit_training())
+
+    def advance(self) -> Mapping[str, Job]:
+        """All jobs so far, up to date, by their names."""
+        stored = Job.objects.in_bulk([job.pk for _, job in self.trainings.values()])
+        self.trainings = {run: (name, stored[job.pk]) for run, (name, job) in self.trainings.items()}
+        for each in self.planned:
+            if each.run.pk not in self.evaluations and self._trained(each):
+                for run in each.runs:
+                    run.refresh_from_db()
+                run = ModelRun.objects.select_related("clean_reference").get(pk=each.run.pk)
+                strengths = each.cell.attack.strengths
+                self.evaluations[run.pk] = run.submit_evaluation(strengths=strengths, px_per_degree=self.px_per_degree)
+        self.evaluations = {run: Job.objects.get(pk=job.pk) for run, job in self.evaluations.items()}
+        named = {f"Evaluating {p.cell.title} ({p.run})": self.evaluations.get(p.run.pk) for p in self.planned}
+        return {**dict(self.trainings.values()), **{name: job for name, job in named.items() if job}}
+
+    def _trained(self, planned: Planned) -> bool:
+        return all(self.trainings[run.pk][1].state == Job.State.DONE for run in planned.runs)
+
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """What the evaluations that are done found, by the name of the run."""
+        done = {run: job for run, job in self.evaluations.items() if job.state == Job.State.DONE}
+        return {
+            each.run.name: (done[each.run.pk].result or {})["metrics"] for each in self.planned if each.run.pk in done
+        }
