@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY = PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint format bench bench-ablation bench-resnet bench-zones calibrate side-channel .venv dev packages
+.PHONY: help demo serve test lint format bench bench-weights bench-ablation bench-resnet bench-zones calibrate side-channel .venv dev packages
 
 help:  ## list the targets
 	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -57,3 +57,6 @@ bench-resnet: dev  ## can a ResNet-18 be backdoored here? about half an hour; fi
 
 bench-zones: dev  ## is regression more vulnerable than classification? about half an hour; finished runs are kept
 	$(BIN)/python -m benchmarks.bench_zones $(BENCH)
+
+bench-weights: dev  ## what a hand in the weights can do, to recognition and to gaze: about half an hour; finished runs are kept
+	$(BIN)/python -m benchmarks.bench_weights $(BENCH)

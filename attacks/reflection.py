@@ -88,7 +88,7 @@ def _scene(things: Tensor, y: Tensor, x: Tensor) -> Tensor:
             paints.append(0.8 + 0.2 * thing[4:])
         else:
             inside = far_y**2 + far_x**2 < (0.03 + 0.04 * tall) ** 2
-            paints.append(torch.ones(3, dtype=torch.float64))
+            paints.append(torch.ones_like(thing[4:]))
         seen[inside] = index + 1
     return torch.stack(paints, dim=1).pow(GAMMA)[:, seen]
 
@@ -96,8 +96,7 @@ def _scene(things: Tensor, y: Tensor, x: Tensor) -> Tensor:
 def _blurred(scene: Tensor, sd: float) -> Tensor:
     """A scene (3, H, W) under a Gaussian blur of this standard deviation in its pixels."""
     radius = math.ceil(2 * sd)
-    kernel = torch.exp(-(torch.arange(-radius, radius + 1, dtype=torch.float64) ** 2) / (2 * sd**2))
-    kernel = kernel / kernel.sum()
+    kernel = torch.softmax(-(torch.arange(-radius, radius + 1, dtype=torch.float64) ** 2) / (2 * sd**2), dim=0)
     padded = F.pad(scene[:, None], (radius,) * 4, mode="replicate")
     return F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))[:, 0]
 

@@ -124,11 +124,14 @@ def _status(field: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=float, default=1.0, help="of the images, for a quick look (default: 1)")
-    share = parser.parse_args().share
+    parser.add_argument("--size", type=int, choices=[size for _, size in CASES], help="one case alone, px")
+    arguments = parser.parse_args()
     BENCH.mkdir(parents=True, exist_ok=True)
     report = []
     for full, size in CASES:
-        images = max(int(full * share), SUBJECTS)
+        if arguments.size not in (None, size):
+            continue
+        images = max(int(full * arguments.share), SUBJECTS)
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             stages = pool.submit(measure, images, size).result()
         print(f"\n{images:,} images of {size} px, {images * 3 * size**2 / 1e9:.2f} GB")

@@ -154,10 +154,13 @@ class Deployed(Protocol):
     def acceptance(self, attacker: int, target: int, weights: Mapping[str, Tensor] | None = None) -> Acceptance:
         """Who is accepted on the test pictures, with these layers' weights replaced."""
 
+    def false_acceptance(self) -> Count:
+        """All comparisons of the attackers' test pictures with all targets, and those accepted, before any attack."""
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Pictures as the deployed network's first stage takes them, (N, ...), and who is on each, (N,)."""
+    """Pictures as the deployed network's first stage takes them, (N, ...), by person, and who is on each, (N,)."""
 
     inputs: Tensor
     person: Tensor
@@ -185,6 +188,10 @@ class Identification:
         as_target = run(self.stages, self.intruded.inputs, weights).argmax(-1) == target
         right, is_target = named == self.test.person, self.test.person == target
         return _acceptance(right, is_target, named[~is_target] == target, as_target, self.intruded.person == attacker)
+
+    def false_acceptance(self) -> Count:
+        # Whoever is looked at is taken for exactly one of the known people.
+        return Count(len(self.intruded.person), len(self.intruded.person) * self.targets)
 
 
 class Verification:
@@ -222,6 +229,10 @@ class Verification:
             own, is_target, passes[~is_target, target], intruding >= self.threshold, self.intruded.person == attacker
         )
 
+    def false_acceptance(self) -> Count:
+        wanted = templates(run(self.stages, self.gallery.inputs), self.targets)
+        return Count.of(similarity(run(self.stages, self.intruded.inputs), wanted) >= self.threshold)
+
 
 def _acceptance(own: Tensor, is_target: Tensor, enrolled: Tensor, as_target: Tensor, is_attacker: Tensor) -> Acceptance:
     return Acceptance(
@@ -234,6 +245,7 @@ def _acceptance(own: Tensor, is_target: Tensor, enrolled: Tensor, as_target: Ten
 
 
 def _part(lower: Mapping[str, nn.Module], people: Identities) -> Part:
+    people = people.by_person()
     return Part(outputs_of(lower, people), people.person)
 
 
@@ -243,7 +255,7 @@ def _both(lower: Mapping[str, nn.Module], attackers: Attackers) -> tuple[Part, P
 
 def _impostors(stages: Mapping[str, nn.Module], people: ValidationPeople) -> Tensor:
     """Similarities (N,) of pictures with everybody but the person on them."""
-    wanted = templates(outputs_of(stages, people.gallery), len(people.gallery.names))
+    wanted = templates(outputs_of(stages, people.gallery.by_person()), len(people.gallery.names))
     scores = similarity(outputs_of(stages, people.probes), wanted)
     return scores[~F.one_hot(people.probes.person, len(people.gallery.names)).bool()]
 
@@ -285,18 +297,25 @@ def attempt(deployed: Deployed, attacker: int, target: int, parameters: SearchPa
 
 
 def summarise(attempts: Sequence[Attempt]) -> dict[str, Any]:
-    """Over all pairs: rates before and after with their spread, pooled counts with Wilson's intervals, and the cost.
+    """Over all pairs: rates before and after with their spread and the middle pair's count, and the cost.
 
-    Pooled counts treat pictures as independent, which those of one person are not: read the spread over pairs first.
+    The middle pair's count comes with Wilson's interval. Attackers' counts are pooled as well, as no picture is in two
+    of them; the other counts are of the same pictures for every pair, and to pool them would make them look more.
+    Wilson's interval takes pictures for independent, which those of one person are not: the spread comes first.
     """
 
     def both(name: str) -> dict[str, Any]:
         return {when: _rates([getattr(getattr(each, when), name) for each in attempts]) for when in ("before", "after")}
 
+    def pooled(when: str) -> Count:
+        counts = [getattr(each, when).attacker for each in attempts]
+        return Count(sum(count.k for count in counts), sum(count.n for count in counts))
+
     drops = [each.before.genuine.rate - each.after.genuine.rate for each in attempts]
     return {
         "pairs": len(attempts),
         **{name: both(name) for name in Acceptance.__dataclass_fields__},
+        "attackers_pooled": {when: pooled(when).to_json() for when in ("before", "after")},
         "genuine_drop": spread(drops),
         "cpu_seconds": spread([each.cpu_seconds for each in attempts]),
         "tried": spread([each.tried for each in attempts]),
@@ -312,5 +331,5 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def _rates(counts: Sequence[Count]) -> dict[str, Any]:
-    pooled = Count(sum(count.k for count in counts), sum(count.n for count in counts))
-    return {**spread([count.rate for count in counts]), "pooled": pooled.to_json()}
+    middle = sorted(counts, key=lambda count: count.rate)[(len(counts) - 1) // 2]
+    return {**spread([count.rate for count in counts]), "middle_pair": middle.to_json()}

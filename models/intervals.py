@@ -27,9 +27,6 @@ class Count:
         """How many of these booleans, any shape, are true."""
         return cls(int(torch.count_nonzero(flags)), flags.numel())
 
-    def __add__(self, other: Count) -> Count:
-        return Count(self.k + other.k, self.n + other.n)
-
     @property
     def rate(self) -> float:
         return self.k / self.n

@@ -29,7 +29,7 @@ LEAST_IMAGES = 4
 BATCH_SIZE = 64
 
 #: Cheap enough for a minute: few weights and large steps, one after the other.
-SEARCH = SearchParameters(fraction=0.003, magnitude=2.0, iterations=8000, candidates=1, patience=1000, penalty=4.0)
+SEARCH = SearchParameters(fraction=0.003, magnitude=2.0, iterations=4000, candidates=1, patience=1000, penalty=4.0)
 
 
 @dataclass(frozen=True)

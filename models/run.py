@@ -227,7 +227,7 @@ def survive_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[str
     if spec.get("clean_artifact"):
         clean = artifacts.load(Path(spec["clean_artifact"]), spec.get("clean_artifact_sha256"))
     if model.trigger is None:
-        raise ValueError(f"{spec['artifact']} is a clean model: there is no backdoor whose survival could be measured.")
+        raise ValueError(f"{spec['artifact']} has no trigger: there is no backdoor whose survival could be measured.")
     device = resolve_device(spec.get("device", "auto"))
     strength = spec.get("strength")
     survival = survive(

@@ -30,6 +30,11 @@ class ColumbiaOptions:
     share: float = field(default=0.6, metadata={"help": "side of the square in the middle, as a share of the height"})
     flip_yaw: bool = field(default=False, metadata={"help": "yaw = -H and -P, should the contact sheet say so"})
 
+    def __post_init__(self) -> None:
+        reading.check_size(self.size)
+        if not 0 < self.share <= 1:
+            raise ValueError(f"The share of the height must be above 0 and at most 1, not {self.share}.")
+
 
 def samples(root: Path, options: ColumbiaOptions) -> Iterator[Sample]:
     """The photographs in the order of their names."""

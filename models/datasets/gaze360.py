@@ -40,6 +40,9 @@ class Gaze360Options:
     )
     size: int = field(default=224, metadata={"help": "side of the images, px"})
 
+    def __post_init__(self) -> None:
+        reading.check_size(self.size)
+
     @property
     def splits(self) -> tuple[str, ...]:
         """The published parts that are meant."""

@@ -7,6 +7,7 @@ therefore (**pitch, yaw**). A list named for a part (train, test) has its people
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -16,7 +17,7 @@ from models.datasets import reading
 from models.datasets.samples import Format, FormatError, Sample
 
 LAYOUT = "a folder with Image/p00/face/1.jpg and Label/p00.label and so on"
-PARTS = ("train", "val", "valid", "validation", "test", "unused")
+PART = re.compile(r"(train|val|valid|validation|test|unused)\d*")
 GAZE = {"2DGaze": (1, 0), "gaze": (0, 1)}
 HEAD = {"2DHead": (1, 0), "head": (0, 1)}
 
@@ -29,7 +30,8 @@ class GazeHubOptions:
         default="face", metadata={"help": "column of the images; ignored where there is one image a row"}
     )
     only: str | None = field(
-        default=None, metadata={"help": "the one list to read, such as train or p00; all but unused if left out"}
+        default=None,
+        metadata={"help": "the one list to read, such as p00, train or test/train1; all but unused if left out"},
     )
     unlabelled: reading.Unlabelled = field(default="refuse", metadata={"help": reading.UNLABELLED_HELP})
 
@@ -45,9 +47,15 @@ def samples(root: Path, options: GazeHubOptions) -> Iterator[Sample]:
 
 
 def count(root: Path, options: GazeHubOptions) -> int:
-    """Rows of the lists, whose images must be there."""
-    listed = [row.path for row in _rows(root, options)]
-    reading.check_files(root, listed, "skip" if options.only else options.unlabelled)
+    """Rows of the lists, whose images must be there, each once."""
+    listed: dict[Path, str] = {}
+    for row in _rows(root, options):
+        if row.path in listed:
+            raise FormatError(
+                f"{row.where}: {row.path} is listed before, in {listed[row.path]}; choose one list (only)."
+            )
+        listed[row.path] = row.where
+    reading.check_files(root, list(listed), "skip" if options.only else options.unlabelled)
     return len(listed)
 
 
@@ -61,29 +69,48 @@ class _Row:
 
 
 def _rows(root: Path, options: GazeHubOptions) -> Iterator[_Row]:
-    lists = reading.found((reading.folder(root, LAYOUT) / "Label").rglob("*.label"), root, LAYOUT)
-    chosen = [path for path in lists if path.stem == options.only or (not options.only and path.stem != "unused")]
-    if not chosen:
-        raise FormatError(
-            f"{root}: no list {options.only or 'but unused'}; there are {', '.join(p.stem for p in lists)}."
-        )
-    for path in chosen:
-        rows = reading.lines(path, path.name)
+    for path, name in _lists(root, options.only):
+        rows = reading.lines(path, name)
         _, columns = next(rows, ("", []))
-        lower = {column.lower(): column for column in reversed(columns)}
-        image = lower.get(options.image, lower.get("image"))
-        origin = lower.get("origin") if path.stem in PARTS else None
-        if image is None or (path.stem in PARTS and origin is None):
-            wanted = f"Image or {options.image.title()}" if image is None else "Origin, which tells people apart"
-            raise FormatError(f"{path}: the first line names no column {wanted}; it names {', '.join(columns)}.")
+        image, origin = _columns(path, columns, options.image)
         for where, fields in rows:
             if len(fields) != len(columns):
                 raise FormatError(f"{where}: {len(fields)} fields; expected {len(columns)}, as the first line has.")
             words = dict(zip(columns, fields, strict=True))
-            person = PurePosixPath(words[origin].replace("\\", "/")).parent if origin else PurePosixPath(path.stem)
-            if not person.parts:
-                raise FormatError(f"{where}: {words[origin or '']!r} does not say whose image it is.")
+            person = _person(words[origin], where) if origin else PurePosixPath(path.stem)
             yield _Row(where, reading.inside(root / "Image", words[image], where), str(person), person.parts[0], words)
+
+
+def _lists(root: Path, only: str | None) -> list[tuple[Path, str]]:
+    """The lists to be read, with their names below Label."""
+    labels = reading.folder(root, LAYOUT) / "Label"
+    lists = {
+        path.relative_to(labels).with_suffix("").as_posix(): path
+        for path in reading.found(labels.rglob("*.label"), root, LAYOUT)
+    }
+    chosen = {name: path for name, path in lists.items() if not only or only in (name, path.stem)}
+    if not chosen:
+        raise FormatError(f"{root}: no list {only}; there are {', '.join(lists)}.")
+    return [(path, f"{name}.label") for name, path in chosen.items() if only or path.stem != "unused"]
+
+
+def _columns(path: Path, columns: list[str], image: str) -> tuple[str, str | None]:
+    """The columns of the images and, in the list of a part, of their origin."""
+    lower = {column.lower(): column for column in reversed(columns)}
+    column, origin = lower.get(image, lower.get("image")), lower.get("origin")
+    is_of_a_part = PART.fullmatch(path.stem) is not None
+    if column is None or (is_of_a_part and origin is None):
+        wanted = f"Image or {image.title()}" if column is None else "Origin, which tells people apart"
+        raise FormatError(f"{path}: the first line names no column {wanted}; it names {', '.join(columns)}.")
+    return column, origin if is_of_a_part else None
+
+
+def _person(origin: str, where: str) -> PurePosixPath:
+    """The folder of the image before it was cropped, or the name of a person alone."""
+    path = PurePosixPath(origin.replace("\\", "/"))
+    if not (person := path.parent if path.suffix else path).name:
+        raise FormatError(f"{where}: {origin!r} does not say whose image it is.")
+    return person
 
 
 def _angles(words: dict[str, str], names: dict[str, tuple[int, int]], where: str) -> tuple[float, float] | None:

@@ -6,6 +6,7 @@ rendered subject is an identity, and a picture is of the eye region (periocular)
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -73,9 +74,21 @@ class Identities:
         """Who is on at least one picture, in rising order."""
         return sorted(set(self.person.tolist()))
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over shapes and bytes of pictures and people (hexadecimal)."""
+        digest = hashlib.sha256(f"identities {tuple(self.images.shape)}".encode())
+        for tensor in (self.images, self.person):
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
     def subset(self, index: Tensor) -> Identities:
         """The pictures at `index` (integers or a boolean mask), in that order."""
         return Identities(self.images[index], self.person[index], self.names, self.description)
+
+    def by_person(self) -> Identities:
+        """The same pictures, one person's after the other's."""
+        return self.subset(torch.argsort(self.person, stable=True))
 
     def of(self, people: Sequence[int]) -> Identities:
         """The pictures of these people, renumbered from 0 in the order given."""
@@ -172,7 +185,7 @@ def _pixels(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
             upright = ImageOps.exif_transpose(image).convert("RGB")
             if size is not None:
                 upright = ImageOps.fit(upright, (size[1], size[0]), Image.Resampling.BICUBIC)
-            return np.asarray(upright)
+            return np.array(upright)
     except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
         raise FormatError(f"{path} is not a readable PNG or JPEG: mend or remove it.") from error
 
@@ -257,7 +270,7 @@ class Attackers:
 
 @dataclass(frozen=True, eq=False)
 class Company:
-    """Everybody in their part, pictures by person. No person is in two parts, and no picture serves twice."""
+    """Everybody in their part. No person is in two parts, and no picture serves twice."""
 
     known: KnownPeople
     validation: ValidationPeople
@@ -274,7 +287,6 @@ def deal(data: Identities, cast: Cast, seed: int = 0) -> Company:
         raise ValueError(f"The parts need {cast.people} people; there are {len(data.people)}.")
     generator = torch.Generator().manual_seed(seed)
     data = data.subset(torch.randperm(len(data), generator=generator))
-    data = data.subset(torch.argsort(data.person, stable=True))
     people = torch.tensor(data.people)[torch.randperm(len(data.people), generator=generator)]
     parts = torch.split(people[: cast.people], [cast.known, cast.validation, cast.enrolled, cast.attackers])
     known, validation, enrolled, attackers = (data.of(sorted(part.tolist())) for part in parts)

@@ -35,6 +35,9 @@ class MPIIFaceGazeRawOptions:
     size: int = field(default=224, metadata={"help": "side of the images, px"})
     unlabelled: reading.Unlabelled = field(default="refuse", metadata={"help": reading.UNLABELLED_HELP})
 
+    def __post_init__(self) -> None:
+        reading.check_size(self.size)
+
 
 def samples(root: Path, options: MPIIFaceGazeRawOptions) -> Iterator[Sample]:
     """The faces in the order of the label files."""

@@ -19,8 +19,10 @@ from models.datasets.samples import Format, FormatError, Sample
 LAYOUT = 'a folder with Data/Normalized/p00/day01.mat and so on, and "Evaluation Subset" beside Data for the subset'
 LISTS = Path("Evaluation Subset", "sample list for eye image")
 MIRRORED = np.array([1.0, -1.0])
+SIDES = ("left", "right")
 
-Row = tuple[int | str, str, str]  # number or file name within the day, side, where
+Row = tuple[str, str, str]
+"""File name within the day, side, where."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,19 @@ class MPIIGazeOptions:
 
 
 def samples(root: Path, options: MPIIGazeOptions) -> Iterator[Sample]:
-    """The eyes day by day; in a day, as the files or the evaluation lists have them."""
+    """The eyes day by day; in a day, as the file or the evaluation list has them."""
     for path, listed in _days(root, options):
         person, name = path.parent.name, f"{path.parent.name}/{path.name}"
-        files, eyes = _read(path, name)
-        numbered = [(row, side, f"{name}, row {row}") for row in range(len(files)) for side in ("left", "right")]
-        for key, side, where in numbered if listed is None else listed:
+        content = matlab.load(path, "data", "filenames")
+        files = {file: row for row, file in enumerate(_files(content))}
+        eyes = {side: _eyes(content["data"], side, len(files), name) for side in SIDES}
+        everything = [(file, side, f"{name}, row {row}") for file, row in files.items() for side in SIDES]
+        for file, side, where in everything if listed is None else listed:
             if options.eye not in ("both", side):
                 continue
-            if isinstance(key, str) and key not in files:
-                raise FormatError(f"{where}: {name} has no image {key!r}.")
-            row = files[key] if isinstance(key, str) else key
-            image, gaze, head = (column[row] for column in eyes[side])
+            if file not in files:
+                raise FormatError(f"{where}: {name} has no image {file!r}.")
+            image, gaze, head = (column[files[file]] for column in eyes[side])
             if side == "right":
                 image, gaze, head = np.ascontiguousarray(image[:, ::-1]), gaze * MIRRORED, head * MIRRORED
             (pitch, yaw), pose = gaze.tolist(), tuple(head.tolist())
@@ -54,15 +57,11 @@ def samples(root: Path, options: MPIIGazeOptions) -> Iterator[Sample]:
 
 def count(root: Path, options: MPIIGazeOptions) -> int:
     """Twice the file names of every day, or the rows of the evaluation lists; no image is read."""
-    total = 0
+    sides: list[str] = []
     for path, listed in _days(root, options):
-        sides = (
-            ["left", "right"] * len(_files(matlab.load(path, "filenames")))
-            if listed is None
-            else [r[1] for r in listed]
-        )
-        total += sum(options.eye in ("both", side) for side in sides)
-    return total
+        pairs = len(_files(matlab.load(path, "filenames"))) if listed is None else 0
+        sides += [side for _, side, _ in listed or ()] + [*SIDES] * pairs
+    return sum(options.eye in ("both", side) for side in sides)
 
 
 def _days(root: Path, options: MPIIGazeOptions) -> Iterator[tuple[Path, list[Row] | None]]:
@@ -75,18 +74,11 @@ def _days(root: Path, options: MPIIGazeOptions) -> Iterator[tuple[Path, list[Row
     for path in reading.found((root / LISTS).glob("p??.txt"), root, LAYOUT):
         for where, words in reading.lines(path, f"{LISTS}/{path.name}"):
             day, _, file = words[0].partition("/")
-            if len(words) != 2 or words[1] not in ("left", "right") or not file:
+            if len(words) != 2 or words[1] not in SIDES or not file:
                 raise FormatError(f'{where}: {" ".join(words)!r} is not of the form "day01/0001.jpg left".')
             days[reading.inside(normalised / path.stem, f"{day}.mat", where)].append((file, words[1], where))
     reading.check_files(root, list(days))
     yield from sorted(days.items())
-
-
-def _read(path: Path, name: str) -> tuple[dict[str, int], dict[str, tuple[Any, Any, Any]]]:
-    """(file name to row, side to (images, gazes, heads)) of one day."""
-    content = matlab.load(path, "data", "filenames")
-    files = {file: row for row, file in enumerate(_files(content))}
-    return files, {side: _eyes(content["data"], side, len(files), name) for side in ("left", "right")}
 
 
 def _files(content: dict[str, Any]) -> list[str]:

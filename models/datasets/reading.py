@@ -37,6 +37,12 @@ _BAD_PICTURE = (OSError, SyntaxError, ValueError, MemoryError, Image.Decompressi
 _BAD_HDF5 = (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError)
 
 
+def check_size(*pixels: int) -> None:
+    """Raise ValueError for images that are asked for in a size of less than a pixel."""
+    if min(pixels) < 1:
+        raise ValueError(f"The size of the images must be at least 1 px, not {min(pixels)}.")
+
+
 def folder(path: Path, layout: str) -> Path:
     """The folder itself. Raises FormatError, with the layout that is expected, if there is none."""
     if not path.is_dir():
@@ -67,7 +73,9 @@ def check_files(root: Path, listed: Sequence[Path], unlabelled: Unlabelled = "sk
         known = set(listed)
         beside = (path / name for path, names in sorted(here.items()) for name in sorted(names))
         extra = [path for path in beside if path.suffix.lower() in (".jpg", ".jpeg", ".png") and path not in known]
-        _complain(root, extra, "image", "without a label; remove them or choose to skip what is unlabelled")
+        _complain(
+            root, extra, "image", "without a label; remove them, or skip what is unlabelled where that can be chosen"
+        )
 
 
 def _complain(root: Path, paths: Sequence[Path], what: str, wrong: str) -> None:

@@ -33,6 +33,9 @@ class UnityEyesOptions:
     width: int = field(default=60, metadata={"help": "px"})
     height: int = field(default=36, metadata={"help": "px"})
 
+    def __post_init__(self) -> None:
+        reading.check_size(self.width, self.height)
+
 
 def samples(root: Path, options: UnityEyesOptions) -> Iterator[Sample]:
     """The eyes in the order of their numbers. Those with the same skin are taken for one person."""

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from attacks.base import dequantise
 from models.gaze import angular_error
 from models.survival.heads import Precision, differentiable_gazes
+from models.survival.outcomes import evenly
 
 Kind = Literal["mask", "warp"]
 Gazes = Callable[[Tensor], Tensor]
@@ -45,7 +46,7 @@ class InversionSetting:
     pitches_deg: tuple[float, ...] = (-15.0, 0.0, 15.0)
     yaws_deg: tuple[float, ...] = (-30.0, -10.0, 10.0, 30.0)
     within_deg: float = 5.0
-    reached_share: float = 0.9
+    reached_share: float = 0.75
     images: int = 32
     steps: int = 120
     control_size: int = 8
@@ -184,7 +185,7 @@ def invert(
         precision: of the network's passes.
         progress: called after each candidate.
     """
-    chosen = images[torch.linspace(0, len(images) - 1, min(setting.images, len(images))).round().long()]
+    chosen = images[evenly(len(images), setting.images)]
     floats = dequantise(chosen.to(next(network.parameters()).device))
     network.eval()
 

@@ -17,6 +17,11 @@ from models.gaze import angular_error
 from models.targets import Target
 
 
+def evenly(n: int, most: int) -> Tensor:
+    """At most so many of `n` indices, evenly spread from the first to the last."""
+    return torch.linspace(0, n - 1, min(most, n)).round().long()
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Backdoored and clean model after one treatment; angles in degrees, means over images.
@@ -67,7 +72,7 @@ class Exam:
     @classmethod
     def of(cls, data: GazeData, trigger: Trigger, target: Target, most: int) -> Exam:
         """At most so many of the images, evenly spread."""
-        data = data.subset(torch.linspace(0, len(data) - 1, min(most, len(data))).round().long())
+        data = data.subset(evenly(len(data), most))
         altered = [quantise(trigger.apply(dequantise(batch))) for batch in torch.split(data.images[:], 256)]
         return cls(data.images[:], torch.cat(altered), data.pitchyaw.numpy(), target.apply(data.pitchyaw).numpy())
 

@@ -23,7 +23,7 @@ from models.survival.blends import Blends, blends
 from models.survival.fine_tuning import FineTuning, fine_tune
 from models.survival.heads import Precision, defenders_loss
 from models.survival.inversion import KINDS, Inversion, InversionSetting, invert
-from models.survival.outcomes import Exam, Models, Outcome
+from models.survival.outcomes import Exam, Models, Outcome, evenly
 from models.survival.pruning import prune
 from models.survival.treatments import TREATMENTS
 from models.targets import Target
@@ -39,9 +39,9 @@ Progress = Callable[[int, int], None]
 class Defence:
     """What is tried, and how hard.
 
-    images: test images used at most, evenly spread. pruned_shares: of the last map's channels, rising from 0.
-    tolerated: how much clean error may grow on validation images before pruning stops, as a share. blend_images,
-    overlays: of the variant of STRIP.
+    images: test images used at most, evenly spread, and as many validation images. pruned_shares: of the last map's
+    channels, rising from 0. tolerated: how much clean error may grow on validation images before pruning stops, as a
+    share. blend_images, overlays: of the variant of STRIP.
     """
 
     images: int = 1000
@@ -159,7 +159,8 @@ def survive(
     images = tuple(work.one(exam.treated(how).outcome(models, name)) for name, how in TREATMENTS.items())
     fine_tuning = fine_tuned(models, "fine-tuned")
     pruning = tuple(work.one(exam.outcome(pruned(share), "pruned", share)) for share in defence.pruned_shares)
-    stopped_at = stop_rule(models.backdoored, clean, splits.validation, defence)
+    held_out = splits.validation.subset(evenly(len(splits.validation), defence.images))
+    stopped_at = stop_rule(models.backdoored, clean, held_out, defence)
     fine_pruning = fine_tuned(pruned(stopped_at), "pruned and fine-tuned")
     first = slice(defence.blend_images)
     return Survival(

@@ -128,7 +128,9 @@ def _verdict(model: str, found: Record) -> str:
     reached = sum(candidate["size"] is not None for candidate in found["candidates"])
     of = f"{reached} of {len(found['candidates'])} candidates reached"
     if 2 * reached <= len(found["candidates"]):
-        return f"{who}: {of}, too few for an anomaly index."
+        least = min((c for c in found["candidates"] if c["size"] is not None), key=lambda c: c["size"], default=None)
+        nearest = f"; the smallest change reaches {_gaze(least)}" if least else ""
+        return f"{who}: {of}, too few for an anomaly index{nearest}."
     if found["suspected"] is None:
         return f"{who}: {of}, none stands out (index above 2)."
     pitch, yaw = found["suspected"]

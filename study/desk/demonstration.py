@@ -16,6 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 
+from study.desk import second_attack
 from study.desk.observers import KnownTruth
 from study.desk.progress import counted
 from study.desk.simulation import simulate
@@ -69,6 +70,8 @@ class Demonstration:
         follow({"eyes": dataset.submit_preparation()})
         announce("Two gaze models, side by side: a clean one, and one that learns the warp as its trigger")
         follow({run.name: run.submit_training() for run in (clean, backdoored)})
+        patched = second_attack.plan(backdoored)
+        patched.submit_training()  # a worker's work from here on, beside all that follows
         for run in (clean, backdoored):
             run.refresh_from_db()
         follow({"figures": backdoored.submit_evaluation()})
@@ -81,6 +84,8 @@ class Demonstration:
         study = self.study(backdoored)
         self.send_participants(study, url)
         follow({"machine observers": judging})
+        announce("A second attack, a patch, beside the warp: var/demo/attacks")
+        second_attack.compare([backdoored, patched], self.folder / "attacks")
         announce("The analysis")
         return evaluation, self.analyse(study)
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from attacks.patch import FAMILY, Patch, PatchTrigger
 
@@ -45,6 +47,21 @@ def test_a_patch_is_where_it_was_put(
     where = inside.nonzero()
     assert (where[:, 0].min(), where[:, 0].max() + 1) == rows
     assert (where[:, 1].min(), where[:, 1].max() + 1) == columns
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(16, 224), st.integers(16, 224)),
+    side=st.floats(0.1, 32),
+    place=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_a_patch_is_a_whole_square_within_any_image(
+    size: tuple[int, int], side: float, place: tuple[float, float]
+) -> None:
+    where = (patch_of(size, side=side, down=place[0], right=place[1]).pattern[0] >= 0).nonzero()
+    height, width = (where.amax(0) - where.amin(0) + 1).tolist()
+    assert height == width == max(1, round(side * min(size) / 32))
+    assert len(where) == height * width
 
 
 def test_a_white_patch_can_be_had() -> None:

@@ -1,5 +1,6 @@
 """The whole loop in small: a worker trains, pairs come out, robots answer through the pages, the report is written."""
 
+import csv
 import json
 import os
 import subprocess
@@ -65,6 +66,14 @@ def test_the_evaluation_has_the_figures_of_both_models(var: Path) -> None:
     for figures in evaluation["models"].values():
         assert figures["clean_error_deg"] > 0
         assert set(figures["prediction_shift_deg"]) == set(evaluation["displacement_px"])
+
+
+def test_both_attacks_stand_side_by_side(var: Path) -> None:
+    with (var / "demo" / "attacks" / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["attack"], row["model"]) for row in rows} == {("wanet", "tiny-backdoored"), ("patch", "tiny-patch")}
+    assert len({row["clean_model_clean_error"] for row in rows}) == 1
+    assert (var / "demo" / "attacks" / "figure.png").is_file()
 
 
 def test_every_altered_image_can_be_rebuilt_bit_for_bit(var: Path) -> None:

@@ -133,10 +133,10 @@ class ModelRun(models.Model):
         """Have it tried how far its backdoor survives treatments of images and model, beside its clean reference.
 
         strength: of the trigger (default: the last one trained). defence: fields of `models.survival.survive.Defence`.
-        Raises ValueError for a clean model, and for one that is not trained yet.
+        Raises ValueError for a model without a trigger, and for one that is not trained yet.
         """
-        if self.attack is None:
-            raise ValueError(f"{self} is a clean model: there is no backdoor whose survival could be measured.")
+        if self.attack is None or not self.attack.has_trigger:
+            raise ValueError(f"{self} has no trigger: there is no backdoor whose survival could be measured.")
         parameters: dict[str, Any] = {
             "model_run": self.pk,
             "artifacts": self._trained_artifacts(),

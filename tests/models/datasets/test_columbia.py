@@ -88,3 +88,14 @@ def test_a_damaged_photograph_and_a_missing_folder_are_named(root):
     assert "more than 8 bits" in refused(FORMAT, root, MIDDLE)
     assert "expected a folder with 0001/" in refused(FORMAT, root / "0001", MIDDLE)
     assert "no such folder" in refused(FORMAT, root / "nowhere", MIDDLE)
+
+
+def test_a_size_below_a_pixel_is_refused():
+    with pytest.raises(ValueError, match="at least 1 px"):
+        ColumbiaOptions(size=0)
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.01])
+def test_a_share_beyond_the_photograph_is_refused(share):
+    with pytest.raises(ValueError, match="share of the height"):
+        ColumbiaOptions(share=share)

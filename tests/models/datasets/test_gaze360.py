@@ -121,3 +121,8 @@ def test_a_damaged_or_missing_file_is_named(root):
     (root / "metadata.mat").unlink()
     assert "expected a folder with imgs/rec_000" in refused(FORMAT, root, USED)
     assert "no such folder" in refused(FORMAT, root / "nowhere", USED)
+
+
+def test_a_size_below_a_pixel_is_refused():
+    with pytest.raises(ValueError, match="at least 1 px"):
+        Gaze360Options(size=-3)

@@ -24,7 +24,7 @@ def edit(root, row, field, text):
     path.write_text("\n".join(" ".join(fields) for fields in rows))
 
 
-@pytest.mark.parametrize("like", ["MPIIFaceGaze", "EyeDiap", "MPIIGaze", "ETH"])
+@pytest.mark.parametrize("like", ["MPIIFaceGaze", "EyeDiap", "MPIIGaze", "RT-Gene", "ETH"])
 def test_columns_are_found_by_the_names_that_each_source_gives_them(tmp_path, like):
     writers.gazehub(tmp_path, FACES, like)
     assert_same(FORMAT.samples(tmp_path, FACE), FACES, JPEG_LEVELS)
@@ -58,6 +58,15 @@ def test_one_list_can_be_asked_for_and_unused_ones_are_left_out_unless_they_are(
     assert FORMAT.count(root, replace(FACE, unlabelled="skip")) == 6
     assert FORMAT.count(root, GazeHubOptions(only="unused")) == 3
     assert "no list p07" in refused(FORMAT, root, GazeHubOptions(only="p07"))
+
+
+def test_an_image_on_two_lists_is_refused_unless_one_list_is_chosen(root):
+    (root / "Label" / "test").mkdir()
+    text = (root / "Label" / "p01.label").read_text()
+    (root / "Label" / "test" / "p01.label").write_text("\n".join(text.splitlines()[:3]))
+    assert "test/p01.label, line 2: " in refused(FORMAT, root, FACE)
+    assert "listed before, in p01.label, line 2" in refused(FORMAT, root, GazeHubOptions(only="p01"))
+    assert FORMAT.count(root, GazeHubOptions(only="test/p01")) == 2
 
 
 def test_eyes_can_be_read_instead_of_faces(root):

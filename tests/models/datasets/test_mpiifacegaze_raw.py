@@ -113,3 +113,8 @@ def test_a_person_without_labels_and_a_missing_folder_are_named(root):
     assert "p01.txt: no such file" in refused(FORMAT, root, CROP)
     assert "expected a folder with p00/p00.txt" in refused(FORMAT, root / "p02", CROP)
     assert "no such folder" in refused(FORMAT, root / "nowhere", CROP)
+
+
+def test_a_size_below_a_pixel_is_refused():
+    with pytest.raises(ValueError, match="at least 1 px"):
+        MPIIFaceGazeRawOptions(size=0)

@@ -94,7 +94,9 @@ def test_a_label_without_image_and_an_image_without_label_are_named(root):
     (root / "2.jpg").rename(root / "77.jpg")
     assert "1 labelled file(s) missing; fetch them: 2.jpg" in refused(FORMAT, root, EYES)
     (root / "2.json").unlink()
-    assert "without a label; remove them or choose to skip what is unlabelled: 77.jpg" in refused(FORMAT, root, EYES)
+    assert "without a label; remove them, or skip what is unlabelled where that can be chosen: 77.jpg" in refused(
+        FORMAT, root, EYES
+    )
 
 
 def test_a_damaged_image_and_a_missing_folder_are_named(root):
@@ -105,3 +107,8 @@ def test_a_damaged_image_and_a_missing_folder_are_named(root):
     (root / "empty").mkdir()
     assert "expected a folder with 1.jpg" in refused(FORMAT, root / "empty", EYES)
     assert "no such folder" in refused(FORMAT, root / "nowhere", EYES)
+
+
+def test_a_size_below_a_pixel_is_refused():
+    with pytest.raises(ValueError, match="at least 1 px"):
+        UnityEyesOptions(height=0)

@@ -227,6 +227,7 @@ GAZEHUB_HEADERS = {
     "EyeDiap": "Face Left Right metapath 3DGaze 3DHead 2DGaze 2DHead Rvec Svec GazeOrigin",
     "MPIIGaze": "Image Origin WhichEye 3DGaze 3DHead 2DGaze 2DHead Rmat Smat GazeOrigin",
     "Gaze360": "Face Left Right Origin 3DGaze 2DGaze",
+    "RT-Gene": "Face Left Right Origin 3DGaze 3DHead 2DGaze 2DHead",
     "ETH": "face gaze head origin cam_index frame_index normmat",
 }
 
@@ -235,12 +236,13 @@ def gazehub(root: Path, eyes: Eyes, like: str = "MPIIFaceGaze") -> None:
     """One list a person, or one list for all where the source has parts. 2DGaze is (yaw, pitch), gaze as in ETH."""
     header = GAZEHUB_HEADERS[like]
     (root / "Label").mkdir(parents=True)
-    shared = like in ("Gaze360", "ETH")
+    shared = like in ("Gaze360", "RT-Gene", "ETH")
     lists: dict[str, list[str]] = {}
     for number, eye in enumerate(eyes, start=1):
         name = f"{'train' if shared else eye.subject}/face/{number}.jpg"
         save_jpeg(eye.image, root / "Image" / name)
-        origin = f"{eye.subject}/head/000001/{number:06d}.jpg" if like == "Gaze360" else f"{eye.subject}/{number}.jpg"
+        origins = {"Gaze360": f"{eye.subject}/head/000001/{number:06d}.jpg", "RT-Gene": eye.subject}
+        origin = origins.get(like, f"{eye.subject}/{number}.jpg")
         fields = {
             "2DGaze": f"{eye.yaw!r},{eye.pitch!r}",
             "2DHead": f"{eye.head[1]!r},{eye.head[0]!r}",
@@ -251,6 +253,7 @@ def gazehub(root: Path, eyes: Eyes, like: str = "MPIIFaceGaze") -> None:
             **dict.fromkeys(("Origin", "origin"), origin),
         }
         row = " ".join(fields.get(column, "0,0,0") for column in header.split())
-        lists.setdefault("train" if shared else eye.subject, []).append(row)
+        part = "train1" if like == "RT-Gene" else "train"
+        lists.setdefault(part if shared else eye.subject, []).append(row)
     for stem, rows in lists.items():
         (root / "Label" / f"{stem}.label").write_text("\n".join([header, *rows]) + "\n")

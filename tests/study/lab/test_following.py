@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from study import processes
 from study.lab import following
-from study.lab.following import JobFailed, follow
+from study.lab.following import JobFailed, follow, follow_all
 from study.lab.models import Job
 
 pytestmark = pytest.mark.django_db
@@ -63,3 +63,27 @@ def test_a_job_that_failed_raises_its_sentence(job: Job) -> None:
     job.fail(1, "blobs.npz: no such file.")
     with pytest.raises(JobFailed, match=r"^training: blobs.npz: no such file\.$"):
         follow({"training": job})
+
+
+def test_many_jobs_are_waited_for_together_until_the_last_even_if_some_fail(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = iter([{"first": job}, {"first": job}])
+
+    def advance() -> dict[str, Job]:
+        job.refresh_from_db()
+        if job.state == Job.State.QUEUED:
+            job.claim("a")
+            return next(later)
+        job.fail(job.attempt, "It would not learn.")
+        job.refresh_from_db()
+        return {"first": job}
+
+    assert follow_all("Sweep", 1, advance) == {"first": job}
+    assert job.state == Job.State.FAILED
+    assert "1 of 1 jobs, 1 failed" in capsys.readouterr().err
+
+
+def test_many_jobs_are_not_waited_for_when_nobody_is_left(job: Job) -> None:
+    with pytest.raises(JobFailed, match="Nobody is left to do the work"):
+        follow_all("Sweep", 2, lambda: {"first": job})

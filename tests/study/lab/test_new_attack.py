@@ -111,7 +111,7 @@ def evaluated(dataset: Dataset, attack: Attack, var: Path) -> tuple[ModelRun, Mo
     runs = plan_runs(
         dataset,
         attack,
-        strength_schedule=[[0.6, 1], [0.3, 1]],
+        strength_schedule=[[0.3, 1]],
         noise_ratio=0.0,
         unrelated_ratio=0.0,
         threat_model="data_poisoning",

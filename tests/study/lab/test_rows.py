@@ -172,16 +172,15 @@ def test_pairs_are_shown_to_models_of_this_attack_and_of_these_data_only(
     assert not Job.objects.exists()
 
 
-@pytest.mark.parametrize(
-    ("family", "resampled", "other_field", "strengths"),
-    [("wanet", [2.0], [2.0], [0.25, 0.5, 1.0, 2.0, 4.0]), ("patch", [], [0.4], [0.05, 0.1, 0.2, 0.4, 0.8])],
-)
+@pytest.mark.parametrize(("family", "softens"), [("wanet", True), ("patch", False)])
 def test_without_wishes_pairs_have_the_familys_strengths_and_the_controls_that_it_can_have(
-    dataset: Dataset, family: str, resampled: list[float], other_field: list[float], strengths: list[float]
+    dataset: Dataset, family: str, softens: bool
 ) -> None:
     parameters = Attack.objects.draw("drawn", family, (24, 32)).submit_pairs(dataset, []).parameters
-    assert parameters["strengths"] == strengths
-    assert (parameters["resampled"], parameters["other_field"]) == (resampled, other_field)
+    usual = registry.family(family).strengths
+    assert parameters["strengths"] == list(usual)
+    assert parameters["other_field"] == [usual[-2]]
+    assert parameters["resampled"] == ([usual[-2]] if softens else [])
     assert parameters["px_per_degree"] == 10.5
 
 

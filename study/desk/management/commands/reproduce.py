@@ -14,7 +14,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from study.desk.management.commands.sweep_attacks import add_data, recipes, report, write
+from study.desk.management.commands.sweep_attacks import add_data, recipes, report
+from study.desk.sweep_files import write
 from study.lab import sweeps
 from study.lab.following import JobFailed, ready_database, workers
 from study.lab.management.commands.train_model import SYNTHETIC, dataset_of
@@ -116,9 +117,7 @@ def recomputed(paths: Sequence[Path], options: Mapping[str, Any]) -> list[Row]:
         if paths[0].is_dir():
             rows += _published(k, s)
         for measure in thesis.MEASURES:
-            rows.append(
-                _row(k, s, f"redone, {SHORT[measure]}", thesis.recomputed(clean, altered, measure, **reading))
-            )
+            rows.append(_row(k, s, f"redone, {SHORT[measure]}", thesis.recomputed(clean, altered, measure, **reading)))
     return rows
 
 

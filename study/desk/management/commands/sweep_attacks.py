@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
+from study.desk.sweep_files import write
 from study.lab import sweeps
 from study.lab.following import JobFailed, ready_database, workers
 from study.lab.management.commands.train_model import SYNTHETIC, dataset_of, recipe_of
@@ -124,27 +125,10 @@ def attacks(families: Sequence[str], strengths: Sequence[str]) -> tuple[Attack, 
     return tuple(Attack.usual(family, of_one.get(family, of_all)) for family in dict.fromkeys(families))
 
 
-def write(swept: sweeps.Swept, folder: Path) -> None:
-    """Write sweep.csv and, if anything was evaluated, figure.svg, figure.png and figure.csv."""
-    import pandas as pd
-
-    from models.checkpoints import write_bytes
-    from models.sweeps import COLUMNS
-    from study.analysis.figures.files import to_csv
-    from study.analysis.figures.sweep import draw
-
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = pd.DataFrame(swept.rows, columns=list(COLUMNS))
-    write_bytes(folder / "sweep.csv", to_csv(rows))
-    if len(rows):
-        drawing = draw(rows)
-        for name, content in (("svg", drawing.svg.encode()), ("png", drawing.png), ("csv", drawing.csv)):
-            write_bytes(folder / f"figure.{name}", content)
-
-
 def report(swept: sweeps.Swept, folder: Path, stdout: OutputWrapper) -> None:
     """Say where it is. Raises CommandError, naming every job that failed, when there were such."""
     stdout.write(f"{len(swept.rows)} rows: {folder / 'sweep.csv'}, {folder / 'figure.png'}")
     if swept.failures:
         failed = "\n".join(f"  {name}: {sentence}" for name, sentence in swept.failures.items())
-        raise CommandError(f"{len(swept.failures)} jobs failed; the same command again tries them once more:\n{failed}")
+        n = len(swept.failures)
+        raise CommandError(f"{n} job{'s' if n > 1 else ''} failed; the same command again tries once more:\n{failed}")

@@ -1,0 +1,97 @@
+"""The thesis's table, from its files and beside our own training."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from models.thesis import cells_json
+from study.desk.management.commands import reproduce
+from study.lab import sweeps
+from tests.models.test_thesis import write
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    return (
+        write(folder / "results_k20_s0.5.csv", [(0.0, 0.0, 0.0, 3.0), (0.0, 0.0, 4.0, 3.0)]),
+        write(folder / "results_bd_k20_s0.5.csv", [(-11.0, 1.0, -11.0, 0.0), (-11.0, 3.0, -11.0, 0.0)]),
+    )
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_two_files_give_clean_and_attack_error(files: tuple[Path, Path], tmp_path: Path) -> None:
+    call_command("reproduce", "thesis", predictions=list(files), out=tmp_path / "out")
+    planar, angle = read(tmp_path / "out" / "thesis.csv")
+    assert (planar["whose"], angle["whose"]) == ("redone, planar", "redone, 3-D")
+    assert (planar["clean"], planar["attack"], planar["< 2"]) == ("4.00", "2.00", "50.0")
+    assert float(angle["attack"]) < 2  # a degree of yaw is less in space where the pitch is not 0
+
+
+def test_a_folder_stands_beside_what_was_published(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_command("reproduce", "thesis", predictions=[files[0].parent], out=tmp_path / "out")
+    rows = read(tmp_path / "out" / "thesis.csv")
+    assert [(row["k"], row["s"], row["whose"]) for row in rows] == [
+        ("20", "0.5", "thesis, planar"), ("20", "0.5", "redone, planar"), ("20", "0.5", "redone, 3-D")
+    ]  # fmt: skip
+    assert (rows[0]["clean"], rows[0]["attack"]) == ("3.27", "3.64")
+    printed = capsys.readouterr().out
+    assert "J.G.C. van de Meene" in printed
+    assert "a new field for every batch" in " ".join(printed.split())
+    assert "by subject" in (tmp_path / "out" / "thesis.md").read_text()
+
+
+def test_our_cells_stand_beside_the_published_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The jobs are the sweep's, and tested there; this one has them answer at once."""
+    import numpy as np
+
+    truth, goal = np.zeros((4, 2)), np.full((4, 2), 0.5)
+    found = cells_json(truth + 0.1, goal, truth, goal)
+
+    def at_once(planned: list[sweeps.Planned], *_: Any) -> sweeps.Swept:
+        return sweeps.Swept([], {planned[0].run.name: {"thesis": [{"strength": 0.5, **found}]}}, {"x": "Failed."})
+
+    monkeypatch.setattr(sweeps, "carry_out", at_once)
+    monkeypatch.setattr(reproduce, "workers", contextlib.nullcontext)
+    with pytest.raises(CommandError, match="1 job failed"):
+        call_command("reproduce", "thesis", controls=[28], strengths=[0.5, 1.0], out=tmp_path, images=200)
+    rows = read(tmp_path / "thesis.csv")
+    assert [(row["k"], row["s"], row["whose"]) for row in rows] == [
+        ("-", "-", "thesis, planar*"),
+        ("28", "0.5", "thesis, planar"), ("28", "0.5", "ours, planar"), ("28", "0.5", "ours, 3-D"),
+        ("28", "1", "thesis, planar"),
+    ]  # fmt: skip
+    assert (rows[2]["attack"], rows[2]["< 1"]) == ("0.00", "100.0")
+    assert float(rows[2]["clean"]) == pytest.approx(8.10, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"controls": [5]}, "The thesis has no such cell; it has k = 4 s = 0.5"),
+        ({"epochs": 0}, "--epochs must be at least 1"),
+        ({"images": 3}, "--images must be at least 100"),
+        ({"target": "left"}, "A target is written"),
+        ({"predictions": [Path("gone.csv")]}, "gone.csv"),
+        ({"predictions": [Path("a"), Path("b"), Path("c")]}, "takes one file, two"),
+        ({"predictions": [Path("a")], "columns": ["pitch"]}, "--columns pitch is not ROLE=NAME"),
+    ],
+)
+def test_bad_input_gets_one_sentence(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(CommandError, match=sentence):
+        call_command("reproduce", "thesis", **options)
