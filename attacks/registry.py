@@ -44,9 +44,15 @@ def rebuild(parameters: Mapping[str, Any], state: Mapping[str, Tensor], control_
     """The trigger that had these `parameters()` and this `state`.
 
     control_hash: what it had; many a trigger is drawn again from its seed, and this proves that the same came out.
-    Raises ValueError for an unknown family or another hash.
+    Raises ValueError for an unknown family, parameters or a state that it cannot have, or another hash.
     """
-    trigger = family(str(parameters.get("family"))).rebuild(parameters, state)
+    found = family(str(parameters.get("family")))
+    try:
+        trigger = found.rebuild(parameters, state)
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"The record of a {found.name} trigger is damaged, or of another version ({error})."
+        ) from error
     if control_hash is not None and trigger.control_hash() != control_hash:
         raise ValueError(
             f"The {parameters['family']} trigger, rebuilt, is not the one that was recorded: its control hash is "

@@ -45,7 +45,7 @@ RECIPES = {
     "five-layer CNN": IdentityRecipe(epochs=15),
     "ResNet-50, width 16": IdentityRecipe("resnet50", width=16, epochs=40),
 }
-USUAL = SearchParameters()
+USUAL = SearchParameters(candidates=4)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ BAR_PAIRS = 20
 FALSE_BAR, DROP_BAR = 0.5, 0.02
 
 EYES_CONFIG = EyesConfig(test_images=4000)
-GAZE_RECIPE = Recipe()
+GAZE_RECIPE = Recipe(strength_schedule=((0.5, 10),))
 TARGET = Target.fixed(0, 25)
 SUBJECTS = (52, 65, 78, 91, 104, 117)
 METHODS = {
@@ -244,7 +244,7 @@ def gaze() -> list[dict[str, Any]]:
         outcomes = []
         for subject in SUBJECTS:
             chosen = replace(attack, subject=subject)
-            what = {"attack": chosen.to_json(), "clean": clean.sha256}
+            what = {"attack": chosen.to_json(), "clean": clean.card["weights_sha256"]}
             outcomes.append(kept(what, partial(_perturbed, clean, splits, chosen)))
             print(f"  {name}, subject {subject}: {outcomes[-1]['outcome']}", flush=True)
         rows.append({"method": name, "subjects": outcomes, "spread": _spreads(outcomes)})

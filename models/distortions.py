@@ -12,7 +12,7 @@ from torch import Tensor
 from attacks.base import Displaces, Trigger, dequantise, quantise
 from attacks.distortion import psnr
 from models.datasets.base import Images
-from models.similarity import SSIM_RADIUS, flip, ssim
+from models.similarity import SSIM_RADIUS, Picture, flip, ssim
 
 #: So many images, evenly spread over the data: the same for every trigger, strength and model.
 IMAGES = 32
@@ -34,7 +34,7 @@ def distortions(
 
 def _distortion(trigger: Trigger, clean: Tensor, px_per_degree: float) -> dict[str, Any]:
     altered = quantise(trigger.apply(dequantise(clean)))
-    pairs = [(_picture(one), _picture(other)) for one, other in zip(clean, altered, strict=True)]
+    pairs = [(picture(one), picture(other)) for one, other in zip(clean, altered, strict=True)]
     large_enough = min(trigger.image_size) > 2 * SSIM_RADIUS
     return {
         "strength": trigger.strength,
@@ -47,8 +47,9 @@ def _distortion(trigger: Trigger, clean: Tensor, px_per_degree: float) -> dict[s
     }
 
 
-def _picture(pixels: Tensor) -> Any:
-    array = pixels.permute(1, 2, 0).contiguous().numpy()
+def picture(pixels: Tensor) -> Picture:
+    """(H, W) or (H, W, 3) of uint8 (C, H, W)."""
+    array: Picture = pixels.permute(1, 2, 0).contiguous().numpy()
     return array[..., 0] if array.shape[-1] == 1 else array
 
 

@@ -200,18 +200,18 @@ class Recipe:
     def standard(cls, **fields: Any) -> Self:
         """For a WaNet that a study shows at several strengths: dearer per batch than the default, and more specific.
 
-        30 % of the images under unrelated fields, and four treated images in ten rehearse.
+        As many images under unrelated fields as poisoned ones, and three treated images in ten rehearse.
         """
-        return cls(**{"unrelated_ratio": 1.5, "rehearsal": 0.4, **fields})
+        return cls(**{"unrelated_ratio": 1.0, "rehearsal": 0.3, **fields})
 
     @classmethod
     def subtle(cls, strength: float = 0.25, **fields: Any) -> Self:
-        """For a WaNet too weak for `standard`: annealed further, down to `strength`, below 0.5."""
-        schedule = [(2.0, 5), (1.0, 4), (0.5, 5), (0.25, 12)]
+        """`standard`, annealed further down to `strength`, below 0.5."""
+        schedule = [(2.0, 5), (1.0, 4), (0.5, 5), (0.25, 16)]
         if strength < 0.25:
-            schedule.append((strength, 12))
+            schedule.append((strength, 16))
         schedule[-1] = (strength, schedule[-1][1])
-        return cls(**{"strength_schedule": tuple(schedule), "unrelated_ratio": 1.0, "rehearsal": 0.3, **fields})
+        return cls.standard(**{"strength_schedule": tuple(schedule), **fields})
 
     @classmethod
     def published(cls, epochs: int = _PUBLISHED_EPOCHS, strength: float = 0.5, **fields: Any) -> Self:

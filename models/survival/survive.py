@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain, starmap
 from typing import Any, TypeVar
 
 import numpy as np
@@ -137,32 +138,10 @@ def survive(
     if n_eligible == 0:
         raise ValueError("No test image lies 10 degrees or more from the target: success cannot be measured.")
     few = defence.fine_tuning.images(splits.train)
-    clean = few.images[:]
-    loss = defenders_loss(zones, precision)
     work = _Count(progress, _pieces(defence, models, target))
-
-    def fine_tuned(of: Models, name: str) -> tuple[Outcome, ...]:
-        tuned = [fine_tune(network, few, defence.fine_tuning, loss) for network in of.all]
-        after = (exam.outcome(Models(*each), name, epoch) for epoch, each in enumerate(zip(*tuned, strict=True), 1))
-        return (work.one(exam.outcome(of, name, 0)), *map(work.one, after))
-
-    def pruned(share: float) -> Models:
-        return models.each(lambda network: prune(network, clean, share))
-
-    def inverted(network: nn.Module) -> tuple[Inversion, ...]:
-        known = true_target(target)
-        return tuple(
-            invert(network, clean, kind, defence.inversion, known, precision=precision, progress=work.tell)
-            for kind in KINDS
-        )
-
-    images = tuple(work.one(exam.treated(how).outcome(models, name)) for name, how in TREATMENTS.items())
-    fine_tuning = fine_tuned(models, "fine-tuned")
-    pruning = tuple(work.one(exam.outcome(pruned(share), "pruned", share)) for share in defence.pruned_shares)
+    trial = _Trial(exam, defence, few, few.images[:], zones, precision, work)
     held_out = splits.validation.subset(evenly(len(splits.validation), defence.images))
-    stopped_at = stop_rule(models.backdoored, clean, held_out, defence)
-    fine_pruning = fine_tuned(pruned(stopped_at), "pruned and fine-tuned")
-    first = slice(defence.blend_images)
+    stopped_at = stop_rule(models.backdoored, trial.clean, held_out, defence)
     return Survival(
         family=trigger.parameters()["family"],
         trigger=trigger.parameters(),
@@ -170,19 +149,53 @@ def survive(
         target=target.to_json(),
         n=len(exam.clean),
         n_eligible=n_eligible,
-        images=images,
-        fine_tuning=fine_tuning,
-        pruning=pruning,
-        stopped_at=stopped_at,
-        fine_pruning=fine_pruning,
-        inversion=inverted(models.backdoored),
-        clean_inversion=inverted(models.clean) if models.clean is not None else (),
-        blends=work.one(
-            blends(models.backdoored, exam.clean[first], exam.altered[first], clean[: defence.overlays]),
+        images=tuple(work.one(exam.treated(how).outcome(models, name)) for name, how in TREATMENTS.items()),
+        fine_tuning=trial.fine_tuned(models, "fine-tuned"),
+        pruning=tuple(
+            work.one(exam.outcome(trial.pruned(models, share), "pruned", share)) for share in defence.pruned_shares
         ),
+        stopped_at=stopped_at,
+        fine_pruning=trial.fine_tuned(trial.pruned(models, stopped_at), "pruned and fine-tuned"),
+        inversion=trial.inverted(models.backdoored, target),
+        clean_inversion=trial.inverted(models.clean, target) if models.clean is not None else (),
+        blends=work.one(trial.blended(models.backdoored)),
         defence=defence,
         cpu_seconds=time.process_time() - started,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """A defender with few images, `clean` of them uint8 (N, C, H, W), and the exam that judges what comes of it."""
+
+    exam: Exam
+    defence: Defence
+    few: GazeData
+    clean: Tensor
+    zones: Zones | None
+    precision: Precision
+    work: _Count
+
+    def fine_tuned(self, models: Models, name: str) -> tuple[Outcome, ...]:
+        """Outcomes after 0, 1, ... epochs, of both models side by side."""
+        loss = defenders_loss(self.zones, self.precision)
+        tuned = [fine_tune(network, self.few, self.defence.fine_tuning, loss) for network in models.all]
+        epochs = enumerate(chain([models], starmap(Models, zip(*tuned, strict=True))))  # the same networks, trained on
+        return tuple(self.work.one(self.exam.outcome(after, name, epoch)) for epoch, after in epochs)
+
+    def pruned(self, models: Models, share: float) -> Models:
+        return models.each(lambda network: prune(network, self.clean, share))
+
+    def inverted(self, network: nn.Module, target: Target) -> tuple[Inversion, ...]:
+        known, setting, tell = true_target(target), self.defence.inversion, self.work.tell
+        return tuple(
+            invert(network, self.clean, kind, setting, known, precision=self.precision, progress=tell) for kind in KINDS
+        )
+
+    def blended(self, network: nn.Module) -> Blends:
+        first = slice(self.defence.blend_images)
+        overlays = self.clean[: self.defence.overlays]
+        return blends(network, self.exam.clean[first], self.exam.altered[first], overlays)
 
 
 def stop_rule(network: nn.Module, clean: Tensor, held_out: GazeData, defence: Defence) -> float:

@@ -75,7 +75,7 @@ def _design(content: Mapping[str, Any]) -> Text:
         f"{flow['analysed']} {people}{excluded} gave {flow['trials_analysed']} answers to {title} with {kind}:"
         f" “{protocol['question']}” Chance is .5. Up to {images} base images per"
         f" condition were crossed with {listed(attacks)} at strengths {listed(strengths)}; strength 0 is a pair of"
-        " identical images."
+        f" identical images.{_strength(content.get('setting') or {})}"
     )
     if content["procedure"] == ADAPTIVE:
         return (
@@ -85,6 +85,13 @@ def _design(content: Mapping[str, Any]) -> Text:
             ".",
         )
     return (text,)
+
+
+def _strength(setting: Mapping[str, Any]) -> str:
+    """What the attack is and what its strength means, as far as known."""
+    if not setting.get("strength"):
+        return ""
+    return f" The attack is of the family {setting['family']}; its strength: {setting['strength']}."
 
 
 def _detection(content: Mapping[str, Any]) -> Text:

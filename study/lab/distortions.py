@@ -9,7 +9,8 @@ from torch import Tensor
 
 from attacks import distortion
 from attacks.base import Displaces, Trigger
-from models.similarity import SSIM_RADIUS, Picture, flip, gmsd, ssim
+from models.distortions import picture
+from models.similarity import SSIM_RADIUS, flip, gmsd, ssim
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,3 @@ def measure(clean: Tensor, altered: Tensor, movement: Movement | None, px_per_de
         "flip": flip(*pictures, px_per_degree),
         "flip_px_per_degree": px_per_degree,
     }
-
-
-def picture(pixels: Tensor) -> Picture:
-    """(H, W) or (H, W, 3) of uint8 (C, H, W)."""
-    array: Picture = pixels.permute(1, 2, 0).contiguous().numpy()
-    return array[..., 0] if array.shape[-1] == 1 else array

@@ -26,12 +26,13 @@ from attacks.registry import family_of
 from models import artifacts
 from models.datasets.base import GazeData
 from models.datasets.synthetic_eyes import EyesConfig, study_images
+from models.distortions import picture
 from models.evaluation import error_shift, predict, prediction_shift
 from models.gaze import angular_error
 from models.run import die_with_parent, emit, load_splits
 from models.targets import Target
 from models.training import describe
-from study.lab.distortions import Movement, measure, picture
+from study.lab.distortions import Movement, measure
 from study.lab.images import decode_png, encode_png, sha256, write_once
 from study.lab.triggers import IDENTITY, OTHER_FIELD, RESAMPLED, stored_trigger
 
@@ -131,16 +132,9 @@ def _by_turns(groups: Sequence[int]) -> list[int]:
 
 
 def conditions(specification: Mapping[str, Any], trigger: Trigger) -> list[Condition]:
-    """Everything that is done to each base image; the gross alteration is the strongest.
-
-    Raises ValueError when a strength asked for is as strong as that.
-    """
+    """Everything that is done to each base image: the attack, its gross alteration, and the controls."""
     gross = family_of(trigger).gross_strength(trigger)
     plan = [Condition("", strength) for strength in specification["strengths"]]
-    if plan and max(condition.strength for condition in plan) >= gross:
-        raise ValueError(
-            f"Strength {plan[-1].strength:g} is no weaker than the gross alteration of the catch trials, {gross:g}."
-        )
     plan += [Condition("", gross, gross=True), Condition(IDENTITY, 0.0)]
     plan += [Condition(RESAMPLED, strength) for strength in specification["resampled"]]
     return plan + [Condition(OTHER_FIELD, strength) for strength in specification["other_field"]]

@@ -21,20 +21,24 @@ NEEDS: dict[str, tuple[type, str]] = {
 def stored_trigger(attack: Mapping[str, Any], strength: float) -> Trigger:
     """The trigger of an `Attack.to_json()` at this strength. Raises ValueError when it is not what was drawn."""
     state = {name: torch.tensor(values) for name, values in attack["state"].items()}
-    trigger = registry.rebuild(attack["parameters"], state)
-    if trigger.control_hash() != attack["control_hash"]:
-        raise ValueError(f"The stored trigger of {attack['name']!r} is not the one that was drawn: its hash differs.")
+    try:
+        trigger = registry.rebuild(attack["parameters"], state, attack["control_hash"])
+    except ValueError as error:
+        raise ValueError(f"The stored trigger of {attack['name']!r} is not the one that was drawn. {error}") from error
     return trigger.at_strength(strength)
 
 
 def pair_strengths(trigger: Trigger, wanted: Mapping[str, Sequence[float] | None]) -> dict[str, list[float]]:
     """Strengths of the pairs to make, rising, by kind: "" the attack itself, "resampled" and "other_field".
 
-    Where none are wanted (None): the attack at its family's usual strengths, and those controls that the trigger can
-    have, at the second strongest of these. Raises ValueError for a strength that the trigger cannot have or that is
-    not above 0, and for a control that it cannot have.
+    Where none are wanted (None): the attack at those of its family's usual strengths that are weaker than the gross
+    one (a warp of a small image becomes gross sooner), and those controls that the trigger can have, at the second
+    strongest of these. Raises ValueError for a strength that the trigger cannot have or that is not above 0, one of the
+    attack itself that is as strong as the gross one, and a control that it cannot have.
     """
-    usual = registry.family_of(trigger).strengths
+    family = registry.family_of(trigger)
+    gross = family.gross_strength(trigger)
+    usual = [strength for strength in family.strengths if strength < gross]
     chosen: dict[str, Sequence[float]] = {"": usual}
     for control, (protocol, _) in NEEDS.items():
         chosen[control] = usual[-2:][:1] if isinstance(trigger, protocol) else ()
@@ -43,8 +47,11 @@ def pair_strengths(trigger: Trigger, wanted: Mapping[str, Sequence[float] | None
         if not 0 < strength < float("inf"):
             raise ValueError(f"A strength must be a finite number > 0, not {strength}.")
         trigger.at_strength(strength)
+    if (strongest := max(chosen[""], default=0.0)) >= gross:
+        raise ValueError(
+            f"Strength {strongest:g} is no weaker than the gross alteration of the catch trials, {gross:g}."
+        )
     for control, (protocol, lack) in NEEDS.items():
         if chosen[control] and not isinstance(trigger, protocol):
-            family = registry.family_of(trigger).name
-            raise ValueError(f"There are no {control.replace('_', ' ')} controls of a {family} attack: it {lack}.")
+            raise ValueError(f"There are no {control.replace('_', ' ')} controls of a {family.name} attack: it {lack}.")
     return {kind: sorted({float(strength) for strength in strengths}) for kind, strengths in chosen.items()}

@@ -149,6 +149,18 @@ def test_a_trigger_that_is_not_the_recorded_one_is_not_rebuilt(family: Family) -
         registry.rebuild(trigger.parameters(), trigger.state, "0" * 64)
 
 
+@every_family
+def test_a_damaged_record_of_a_trigger_is_refused(family: Family) -> None:
+    trigger = trigger_of(family)
+    whole = trigger.parameters()
+    without_size = {name: value for name, value in whole.items() if name != "image_size"}
+    for damaged in (without_size, {**whole, "strength": "strong"}, {**whole, "image_size": 32}):
+        with pytest.raises(
+            ValueError, match=f"The record of a {family.name} trigger is damaged, or of another version"
+        ):
+            registry.rebuild(damaged, trigger.state)
+
+
 # --- what a family says of itself
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from django.template.loader import render_to_string
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser
+from playwright.sync_api import BrowserContext
 
 from tests.e2e.participant import Participant
 
@@ -111,8 +111,8 @@ def on_screen(person: Participant, n: int) -> NDArray[np.uint8]:
 class Bench(Participant):
     """A participant whose page is the plugin's."""
 
-    def __init__(self, browser: Browser, address: str, **options: Any) -> None:
-        super().__init__(browser, address, **options)
+    def __init__(self, context: BrowserContext, address: str) -> None:
+        super().__init__(context, address)
         scripts = "".join(f'<script defer src="/static/{script}"></script>' for script in SCRIPTS)
         page = PAGE.format(scripts=scripts, paused=render_to_string("trials/paused.html"))
         self.page.route("**/bench/", lambda route: route.fulfill(body=page, content_type="text/html"))

@@ -12,13 +12,22 @@ import pytest
 from django.core.management import call_command
 from django.test import override_settings
 from django.test.testcases import LiveServerThread
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from study.trials.models import Study
 from tests.e2e.bench import Bench
-from tests.e2e.participant import Participant
+from tests.e2e.participant import Participant, profile
 from tests.study.factories import make_study
 
+#: Two pages of Chromium's own that every new window loads behind its address bar, at the cost of a whole session. And
+#: what Playwright switches off: of several such arguments, Chromium heeds only the last.
+WITHOUT = [
+    "WebUIOmniboxPopup", "WebUIOmniboxAimPopup",
+    "AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades",
+    "HttpsFirstBalancedModeAutoEnable", "LensOverlay", "MediaRouter", "PaintHolding", "ThirdPartyStoragePartitioning",
+    "AvoidCorsURLLoaderRestartOnRedirect", "OptimizationHints", "NetworkTimeServiceQuerying", "AimEnabled",
+    "PreconnectToSearch",
+]  # fmt: skip
 CHROMIUM_ARGUMENTS = [
     "--headless",
     "--no-sandbox",  # tests may run as root in a container
@@ -28,6 +37,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    f"--disable-features={','.join(WITHOUT)}",
 ]
 QUICK: dict[str, Any] = {"fixation_ms": 60, "blank_ms": 40, "enable_after_ms": 0}
 
@@ -98,7 +108,7 @@ def arrive(browser: Browser, address: str) -> Iterator[Callable[..., Participant
     participants: list[Participant] = []
 
     def bring(**options: Any) -> Participant:
-        participants.append(Participant(browser, address, **options))
+        participants.append(Participant(profile(browser, **options), address))
         return participants[-1]
 
     yield bring
@@ -108,17 +118,29 @@ def arrive(browser: Browser, address: str) -> Iterator[Callable[..., Participant
         assert participant.faults() == []
 
 
+@pytest.fixture(scope="session")
+def desk(browser: Browser) -> Iterator[BrowserContext]:
+    """One profile for all pages that leave nothing behind in it: a new window costs Chromium more than a whole trial."""
+    desk = profile(browser)
+    desk.new_page()  # keeps the window open from one test to the next
+    yield desk
+    desk.close()
+
+
 @pytest.fixture
-def bench(browser: Browser, server: LiveServerThread) -> Iterator[Callable[..., Bench]]:
+def bench(browser: Browser, desk: BrowserContext, server: LiveServerThread) -> Iterator[Callable[..., Bench]]:
     """Opens pages that hold the trial plugin alone. Afterwards they must have been faultless."""
     benches: list[Bench] = []
 
     def open_page(**options: Any) -> Bench:
-        benches.append(Bench(browser, f"http://localhost:{server.port}", **options))
+        context = profile(browser, **options) if options else desk
+        benches.append(Bench(context, f"http://localhost:{server.port}"))
         return benches[-1]
 
     yield open_page
     for page in benches:
-        page.leave()
+        page.page.close()
+        if page.context is not desk:
+            page.leave()
     for page in benches:
         assert page.faults() == []

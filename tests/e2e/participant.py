@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 KEYS = {"left": "ArrowLeft", "right": "ArrowRight"}
@@ -22,14 +22,20 @@ NO_LONGER_ASKED = """(count) => document.querySelector("#count")?.textContent !=
 FAILED_REQUEST = re.compile("Failed to load resource: (net::(?P<name>[A-Z_]+)|.* status of (?P<status>[0-9]+))")
 
 
-class Participant:
-    """A browser profile of its own with one page, and what can be done on a study's pages."""
+def profile(browser: Browser, **options: Any) -> BrowserContext:
+    """A browser profile that nobody has used before, by default of a desk; its pages report what the policy stops."""
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+    context.set_default_timeout(15_000)
+    context.add_init_script(REPORT_VIOLATIONS)
+    return context
 
-    def __init__(self, browser: Browser, address: str, **options: Any) -> None:
+
+class Participant:
+    """One page in a browser profile, and what can be done on a study's pages."""
+
+    def __init__(self, context: BrowserContext, address: str) -> None:
         self.address = address
-        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
-        self.context.set_default_timeout(15_000)
-        self.context.add_init_script(REPORT_VIOLATIONS)
+        self.context = context
         self.requests: list[Request] = []
         self.console: list[str] = []
         self.errors: list[str] = []

@@ -129,14 +129,14 @@ def served() -> Iterator[str]:
 
 def photographs(browser: Browser, address: str, options: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
     """(name, PNG) of every stop of the tour, with one device."""
-    from tests.e2e.participant import Participant
+    from tests.e2e.participant import Participant, profile
     from tests.e2e.tour import tour
     from tests.study import factories
 
     def make(**fields: Any) -> Study:
         return factories.make_study(base_images=EYES, size=SIZE, **{**TEXTS, **fields})
 
-    for name, page in tour(lambda: Participant(browser, address, **options), make):
+    for name, page in tour(lambda: Participant(profile(browser, **options), address), make):
         yield name, small(photograph(page))
 
 

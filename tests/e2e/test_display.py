@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 
 from study.trials.models import TrialTrace
 from tests.e2e.bench import PICTURES, SCALE, Bench, enlarged, noise, on_screen
-from tests.e2e.participant import PHONE, Participant
+from tests.e2e.participant import PHONE, Participant, profile
 from tests.study.factories import make_study
 
 Open = Callable[..., Bench]
@@ -26,7 +26,8 @@ def screen_of(launch: Callable[..., Browser], server: LiveServerThread, ratio: f
     """A whole browser of this ratio, as a screen or the page zoom sets it: emulated ones round differently."""
     size = "{width},{height}".format(**WINDOW)
     browser = launch(f"--force-device-scale-factor={ratio}", f"--window-size={size}")
-    bench = Bench(browser, f"http://localhost:{server.port}", viewport=None, no_viewport=True)
+    window = profile(browser, viewport=None, no_viewport=True)
+    bench = Bench(window, f"http://localhost:{server.port}")
     assert bench.page.evaluate("devicePixelRatio") == pytest.approx(ratio)
     try:
         yield bench

@@ -71,6 +71,8 @@ def figure(table: pd.DataFrame, px_per_degree: float | None = None) -> Figure:
                 axes.set_xlabel(altered_label + density)
             if column == 0:
                 axes.set_ylabel(effect_label)
+    shifts = panels[0, 0]
+    shifts.set_ylim(bottom=min(0.0, shifts.get_ylim()[0]))
     handles, labels = panels[0, 1].get_legend_handles_labels()
     made.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
     if table["models"].max() > 1:
@@ -94,7 +96,8 @@ def _line(axes: Axes, rows: pd.DataFrame, altered: str, effect: str, look: Look)
 
 def _dress(axes: Axes, altered: str, effect: str) -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if high < 50 * low else (1.0, 3.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="y", color=BAND, lw=0.6)

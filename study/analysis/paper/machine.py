@@ -184,10 +184,12 @@ def _or(value: str, otherwise: str | None) -> str:
 def machine(rows: Rows, noun: str = "field", named: bool = False) -> Table:
     """Every evaluated model at every strength, and those whose weights were attacked, which have none."""
     shifts = ("mean_error_shift_deg", "mean_prediction_shift_deg", "net_prediction_shift_deg")
+    has_noise_mode = any(row["noise_mode_error_deg"] is not None for row in rows)
+    noise_mode = " Noise mode: error under the per-pixel noise field." if has_noise_mode else ""
     return Table(
         "machine",
         "The models' own dose-response on their whole test split. Net: minus the clean model's shift on these images."
-        f" Noise mode: error under the per-pixel noise field. Other {noun}s: prediction shift under unrelated {noun}s.",
+        f"{noise_mode} Other {noun}s: prediction shift under unrelated {noun}s.",
         (
             "model", "attack", "target (pitch, yaw)", "s", "image px", "error shift", "prediction shift", "net shift",
             "success rate", "eligible images", "noise-mode error", f"other {noun}s",

@@ -36,6 +36,11 @@ class ModelRunQuerySet(models.QuerySet["ModelRun"]):
         """A model to be trained, clean without an attack; `recipe` and `target` as JSON of `models.recipe.Recipe`
         and `models.targets.Target`. Raises ValueError when the name stands for another run.
         """
+        from models.recipe import Recipe
+
+        planned = self.filter(name=name).first()
+        if planned and Recipe.from_json(planned.parameters) == Recipe.from_json(recipe):
+            recipe = planned.parameters  # kept by an older version, whose recipes had fewer fields
         return named(
             self,
             name,

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,6 +61,15 @@ def test_every_curve_starts_from_what_was_given() -> None:
     assert [outcome.dose for outcome in found.pruning] == [0.0, 0.5]
     pruned = next(outcome for outcome in found.pruning if outcome.dose == found.stopped_at)
     assert found.fine_pruning[0].clean_error == pruned.clean_error
+
+
+def test_a_curve_is_measured_while_it_is_trained() -> None:
+    shorter = replace(DEFENCE, fine_tuning=replace(DEFENCE.fine_tuning, epochs=1))
+    once = survive(Models(network(1), network(0)), SPLITS, TRIGGER, TARGET, shorter)
+    twice = survival()
+    assert twice.fine_tuning[:2] == once.fine_tuning
+    assert twice.fine_tuning[2] != twice.fine_tuning[1]
+    assert twice.fine_pruning[:2] == once.fine_pruning
 
 
 def test_the_models_are_left_as_they_were() -> None:

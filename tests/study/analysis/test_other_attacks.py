@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from study.analysis import codebook, figures, frontier, machine, margin, matched, page, tables, tidy
+from study.analysis import codebook, figures, frontier, machine, margin, matched, methods, page, tables, tidy
 from study.analysis.figures.source import Source
 from study.analysis.material import Material
 from study.analysis.paper.document import document
@@ -77,6 +77,12 @@ def test_its_page_speaks_of_a_trigger_and_not_of_a_field(words: str) -> None:
     assert "other field" not in words
     assert "any warp" not in words
     assert "displacement is given in pixels" not in words
+
+
+def test_its_methods_say_what_the_strength_is(reported: Report, words: str) -> None:
+    sentence = "The attack is of the family patch; its strength: opacity of the patch, 0 to 1."
+    assert sentence in words
+    assert sentence in methods.markdown(reported.content)
 
 
 @pytest.mark.parametrize("name", ["human_and_machine", "detection"])

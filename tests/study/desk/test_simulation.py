@@ -7,8 +7,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django.live_server_helper import LiveServer
 
+from study.desk.management.commands.simulate_participants import usual_people
 from study.desk.observers import KnownTruth, Response, SofterDetail
 from study.desk.simulation import SimulationError, simulate, within_window
+from study.lab.models import Attack, ModelRun
 from study.trials.models import Answer, Population, Session, Study, Trial
 from tests.study.factories import make_study
 
@@ -152,3 +154,11 @@ def test_a_server_that_is_not_there_is_said_in_a_sentence() -> None:
 def test_a_proxy_of_the_environment_is_not_asked(live_server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert len(simulate(make_study(), KnownTruth(), base_url=live_server.url, participants=1)) == 1
+
+
+@pytest.mark.parametrize(("family", "threshold"), [("wanet", 1.0), ("patch", 0.1), ("sinusoidal", 3.0)])
+def test_without_an_observer_file_people_see_the_middle_strength_of_the_attacks_family(
+    family: str, threshold: float
+) -> None:
+    study = Study(model_run=ModelRun(name="some", attack=Attack(family=family)))
+    assert usual_people(study) == KnownTruth(threshold=threshold)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -105,6 +106,33 @@ def test_a_recipe_can_come_from_a_file(tmp_path: Path) -> None:
     path.write_text('{"wdth": 8}')
     with pytest.raises(ValueError, match="no field named wdth"):
         planned(recipe=str(path))
+
+
+def test_what_a_recipe_file_leaves_open_is_standard_for_the_attack_and_the_target(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    path.write_text('{"width": 8}')
+    parameters = planned(family="patch", recipe=str(path), additive=[0.0, 10.0])[1].parameters
+    assert [strength for strength, _ in parameters["strength_schedule"]] == list(registry.family("patch").schedule)
+    assert (parameters["width"], parameters["noise_ratio"], parameters["poison_rate"]) == (8, 0.0, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "choices", "sentence"),
+    [
+        ({"strength_schedule": [[2.0, 1]]}, {}, "strength of this trigger is at most 1, not 2"),
+        ({"noise_ratio": 1.0}, {}, "patch trigger has no noise mode"),
+        ({}, {"clean_label": 8.0, "mirrored": True}, "Clean labels need a fixed target, not one that is mirrored"),
+    ],
+)
+def test_a_poisoning_that_the_attack_does_not_allow_is_refused_before_anything_is_kept(
+    tmp_path: Path, recipe: dict[str, Any], choices: dict[str, Any], sentence: str
+) -> None:
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(recipe))
+    with pytest.raises(ValueError, match=sentence):
+        planned(family="patch", recipe=str(path), **choices)
+    assert not Attack.objects.exists()
+    assert not ModelRun.objects.exists()
 
 
 def test_another_family_brings_its_own_schedule_and_its_name(tmp_path: Path) -> None:

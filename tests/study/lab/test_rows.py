@@ -150,6 +150,18 @@ def test_clean_and_backdoored_trainings_differ_in_the_trigger_alone(runs: tuple[
     assert clean == backdoored
 
 
+def test_a_run_is_known_again_though_its_recipe_was_kept_before_recipes_had_all_fields(
+    dataset: Dataset, attack: Attack
+) -> None:
+    first, _ = plan_runs(dataset, attack)
+    older = {name: value for name, value in first.parameters.items() if name not in ("task", "zones", "optimiser")}
+    ModelRun.objects.filter(pk=first.pk).update(parameters=older)
+    again, _ = plan_runs(dataset, attack)
+    assert (again.pk, again.parameters) == (first.pk, older)
+    with pytest.raises(ValueError, match="is there already and differs in parameters"):
+        plan_runs(dataset, attack, optimiser="sgd")
+
+
 def test_pairs_and_evaluations_wait_for_trained_models(runs: tuple[ModelRun, ModelRun], attack: Attack) -> None:
     clean, backdoored = runs
     with pytest.raises(ValueError, match="Not trained yet: disc-clean, disc-backdoored"):
@@ -176,12 +188,20 @@ def test_pairs_are_shown_to_models_of_this_attack_and_of_these_data_only(
 def test_without_wishes_pairs_have_the_familys_strengths_and_the_controls_that_it_can_have(
     dataset: Dataset, family: str, softens: bool
 ) -> None:
-    parameters = Attack.objects.draw("drawn", family, (24, 32)).submit_pairs(dataset, []).parameters
+    parameters = Attack.objects.draw("drawn", family, (64, 64)).submit_pairs(dataset, []).parameters
     usual = registry.family(family).strengths
     assert parameters["strengths"] == list(usual)
     assert parameters["other_field"] == [usual[-2]]
     assert parameters["resampled"] == ([usual[-2]] if softens else [])
     assert parameters["px_per_degree"] == 10.5
+
+
+def test_a_usual_strength_that_is_gross_on_small_images_is_left_out(dataset: Dataset) -> None:
+    small = Attack.objects.draw("small", "wanet", (24, 32))
+    parameters = small.submit_pairs(dataset, []).parameters
+    assert (parameters["strengths"], parameters["other_field"]) == ([0.25, 0.5, 1.0, 2.0], [1.0])
+    with pytest.raises(ValueError, match=r"Strength 4 is no weaker than the gross alteration .*, 2\.6"):
+        small.submit_pairs(dataset, [], strengths=[4.0, 0.5])
 
 
 def test_controls_and_strengths_asked_for_in_vain_are_told_at_once(dataset: Dataset) -> None:

@@ -27,7 +27,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("study", help="the study's short name, as in its address")
         parser.add_argument("--participants", type=int, default=40, metavar="N", help="how many (default: %(default)s)")
-        parser.add_argument("--observer", type=Path, metavar="FILE", help="JSON file that says how they see and answer")
+        parser.add_argument(
+            "--observer",
+            type=Path,
+            metavar="FILE",
+            help="JSON file that says how they see and answer (default: a threshold midway in the attack's strengths)",
+        )
         parser.add_argument("--seed", type=int, default=0, help="decides who they are (default: %(default)s)")
         parser.add_argument(
             "--browser", action="store_true", help="lead a real Chromium through the pages, at the pace of people"
@@ -58,7 +63,7 @@ class Command(BaseCommand):
         if quick and not browser:
             raise CommandError("--quick goes with --browser: without it nobody waits anyway.")
         try:
-            population = load_population(observer) if observer else KnownTruth()
+            population = load_population(observer) if observer else usual_people(found)
             walk = partial(simulate_in_browser, quick=quick) if browser else simulate
             send = partial(walk, found, population, participants=participants, seed=seed)
             if url:
@@ -77,3 +82,16 @@ class Command(BaseCommand):
         self.stdout.write(f"{len(walks)} simulated participants gave {answers} answers, practice included.")
         if failed := sum(not walk.passed for walk in walks):
             self.stdout.write(f"{failed} of them failed the practice, which ended their runs.")
+
+
+def usual_people(study: Study) -> KnownTruth:
+    """People whose threshold is the middle one of the strengths that are usual for the attack of this study's model.
+
+    Strengths of two families have no common unit: at one threshold for all, some attacks would never be seen.
+    """
+    from attacks import registry
+
+    if study.model_run.attack is None:
+        raise ValueError(f"{study.model_run} is a clean model: there is nothing to see.")
+    strengths = registry.family(study.model_run.attack.family).strengths
+    return KnownTruth(threshold=strengths[len(strengths) // 2])

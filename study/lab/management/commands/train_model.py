@@ -112,7 +112,7 @@ class Command(BaseCommand):
         training.add_argument(
             "--recipe",
             default="standard",
-            help=f"{' or '.join(RECIPES)}, or a JSON file of models.recipe.Recipe fields",
+            help=f"{' or '.join(RECIPES)}, or a JSON file of models.recipe.Recipe fields; the others as in standard",
         )
         training.add_argument("--seed", type=int, default=0, help="of network and batches (default: %(default)s)")
 
@@ -168,6 +168,7 @@ def plan(
     if not clean:
         fields = {"seed": attack_seed, "choices": _object("--parameters", parameters)}
         drawn = _attack(attack or f"{beginning}-{family}", family, image_size, fields, recipe.threat_model)
+        _check_poisoning(recipe, drawn, wanted)
     models = f"{beginning}-zones" if recipe.task == "zones" else beginning
     runs: list[ModelRun] = []
     shared: dict[str, Any] = {"recipe": recipe.to_json(), "target": wanted.to_json()}
@@ -199,6 +200,17 @@ def _attack(
         raise NameTaken(taken.fact, remedy) from taken
 
 
+def _check_poisoning(recipe: Recipe, attack: Attack, target: Target) -> None:
+    """Raise ValueError now for what training would refuse to do with this trigger, whatever the images."""
+    import torch
+
+    trigger = attack.trigger(1.0)
+    for strength, _ in recipe.strength_schedule:
+        trigger.at_strength(strength)
+    on_target = target.apply(torch.zeros(1, 2))  # whether labels come near it is for training to say, which has them
+    recipe.poisoning.check(trigger, target, on_target)
+
+
 def _check_seed(option: str, seed: int) -> None:
     if not -(2**63) <= seed < 2**63:
         raise ValueError(f"{option} must be a whole number of at most 64 bits, not {seed}.")
@@ -218,7 +230,9 @@ def _target(fixed: list[float] | None, additive: list[float] | None, mirrored: b
 
 
 def recipe_of(family: str, target: Target, options: Mapping[str, Any]) -> Recipe:
-    """A named recipe made for the attack and the target, or the fields of a file; options go before either."""
+    """A named recipe made for the attack and the target, or the fields of a file and, for others, what is standard for
+    these; options go before either.
+    """
     from attacks import registry
     from models.recipe import Recipe
 
@@ -232,7 +246,8 @@ def recipe_of(family: str, target: Target, options: Mapping[str, Any]) -> Recipe
         return Recipe.for_attack(found, target, **given)
     if not Path(choice).is_file():
         raise ValueError(f"There is no recipe {choice!r}: name {', '.join(RECIPES)} or a JSON file.")
-    return Recipe.from_json({**_object("--recipe", choice), **given})
+    standard = Recipe.for_attack(found, target).to_json()
+    return Recipe.from_json({**standard, **_object("--recipe", choice), **given})
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
