@@ -25,9 +25,13 @@ demo: .venv  ## the whole loop, from training to the report, in a few minutes
 serve: .venv  ## web, workers and broker on this machine; Ctrl-C ends all
 	@$(BIN)/python manage.py serve $(SERVE)
 
+# One thread a process, and compiled tests are kept: the first run, which collects alone, compiles them for the others.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
+test: export PYTHONDONTWRITEBYTECODE =
 test: dev packages  ## the whole test suite
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile $(PYTEST)
 	$(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest -m store $(PYTEST)
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 lint: dev  ## formatting, lint and types
 	$(BIN)/ruff format --check .

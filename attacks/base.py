@@ -30,7 +30,10 @@ class Trigger(Protocol):
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """The tensors that, with `parameters()`, rebuild this trigger exactly; empty where the parameters do."""
+        """The tensors that, with `parameters()`, rebuild this trigger exactly; empty where the parameters do.
+
+        float32, int64 or bool: they are kept as JSON, and these come back from there as they were.
+        """
 
     def apply(self, images: Tensor) -> Tensor:
         """The altered images."""
@@ -121,7 +124,8 @@ class Family:
         schedule: strengths of training's phases, from one that is easily learnt down to the one implanted.
         draw: (image size (H, W), parameters, strength, seed) to a trigger; draws are from the seed alone.
         rebuild: (`Trigger.parameters()`, `Trigger.state`) back to the trigger.
-        gross_strength: of a trigger, the strength that nobody overlooks: for catch trials and practice.
+        gross: of a trigger, one like it that nobody overlooks, for catch trials and practice: itself at a great
+            strength, or, where even the greatest can be overlooked, one drawn larger.
         rehearsal: share of the treated training images that keep the stronger strengths alive while a weaker one is
             trained. A network takes a pattern for a quantity otherwise: trained at one strength, it turns the gaze half
             as far at half of it, and twice as far at twice.
@@ -137,7 +141,7 @@ class Family:
     schedule: tuple[float, ...]
     draw: Callable[[tuple[int, int], Any, float, int], Trigger]
     rebuild: Callable[[Mapping[str, Any], Mapping[str, Tensor]], Trigger]
-    gross_strength: Callable[[Any], float]
+    gross: Callable[[Any], Trigger]
     rehearsal: float = 0.0
 
     def choose(self, choices: Mapping[str, Any]) -> Any:
@@ -172,10 +176,11 @@ def check_image_size(image_size: tuple[int, ...]) -> None:
 
 
 def check_images(images: Tensor, image_size: tuple[int, int]) -> None:
-    """Raise ValueError unless these are float images (N, C, H, W) of the size that a trigger is for."""
-    if images.ndim != 4 or tuple(images.shape[-2:]) != image_size or not images.is_floating_point():
+    """Raise ValueError unless these are float images (N, C, H, W), C = 1 or 3, of the size that a trigger is for."""
+    fits = images.ndim == 4 and images.shape[1] in (1, 3) and tuple(images.shape[-2:]) == image_size
+    if not (fits and images.is_floating_point()):
         raise ValueError(
-            f"This trigger is for float images (N, C, {image_size[0]}, {image_size[1]}), "
+            f"This trigger is for float images (N, 1 or 3, {image_size[0]}, {image_size[1]}), "
             f"not {images.dtype} {tuple(images.shape)}."
         )
 

@@ -38,9 +38,9 @@ class BlendedTrigger(PatternTrigger):
         noise = torch.randint(0, 256, (3, int(rows[-1]) + 1, int(columns[-1]) + 1), generator=generator)
         return noise[:, rows][:, :, columns]
 
-    def alter(self, images: Tensor, pattern: Tensor) -> Tensor:
+    def alter(self, images: Tensor, pattern: Tensor, strength: float | Tensor) -> Tensor:
         # Not torch.lerp: it may round once where these round twice, and many a pixel lies halfway between two levels.
-        return images + self.strength * (pattern - images)
+        return images + strength * (pattern - images)
 
 
 FAMILY = Family(
@@ -57,6 +57,6 @@ FAMILY = Family(
     schedule=(0.4, 0.1, 0.03),
     draw=BlendedTrigger.draw,
     rebuild=BlendedTrigger.rebuild,
-    gross_strength=lambda trigger: 0.6,
+    gross=lambda trigger: trigger.at_strength(0.6),
     rehearsal=0.5,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -62,8 +62,18 @@ class PatchTrigger(PatternTrigger):
         pattern[0, top : top + side, left : left + side] = 255 * cells[cell_of][:, cell_of]
         return pattern
 
-    def alter(self, images: Tensor, pattern: Tensor) -> Tensor:
-        return torch.where(pattern >= 0, images + self.strength * (pattern - images), images)
+    def alter(self, images: Tensor, pattern: Tensor, strength: float | Tensor) -> Tensor:
+        return torch.where(pattern >= 0, images + strength * (pattern - images), images)
+
+
+#: Of the image's shorter side, the width of a patch that nobody overlooks: eight times the usual one.
+GROSS_SIDE = 3 / 4
+
+
+def _gross(patch: PatchTrigger) -> PatchTrigger:
+    """The same cells at the same place, opaque and large: a small patch in a corner can be overlooked at any opacity."""
+    wide = replace(patch.choices, side=max(patch.choices.side, GROSS_SIDE * NOMINAL_SIDE))
+    return PatchTrigger.draw(patch.image_size, wide, 1.0, patch.seed)
 
 
 FAMILY = Family(
@@ -80,6 +90,6 @@ FAMILY = Family(
     schedule=(1.0, 0.4, 0.1),
     draw=PatchTrigger.draw,
     rebuild=PatchTrigger.rebuild,
-    gross_strength=lambda trigger: 1.0,
+    gross=_gross,
     rehearsal=0.5,
 )

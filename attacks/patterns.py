@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -41,6 +41,10 @@ class PatternTrigger(ABC):
     levels: ClassVar[int] = 255
     #: Parameters that an unrelated trigger draws anew, beside what is drawn in any case.
     redrawn: ClassVar[tuple[str, ...]] = ()
+    #: How many seeds, from 0, have a look-alike each; all others share as many, none of them one of these. None: every
+    #: seed has its own. For families that take long to draw: training draws its seeds from 2^64 and so meets only the
+    #: shared ones, and specificity is measured on the others.
+    own_look_alikes: ClassVar[int | None] = None
 
     pattern: Tensor
     image_size: tuple[int, int]
@@ -57,8 +61,11 @@ class PatternTrigger(ABC):
         """The pattern, int32 (1 or 3, H, W). Raises ValueError for one that such images cannot hold."""
 
     @abstractmethod
-    def alter(self, images: Tensor, pattern: Tensor) -> Tensor:
-        """Images (N, C, H, W) with the pattern, floats (1 or C, H, W); both whole numbers divided by `levels`."""
+    def alter(self, images: Tensor, pattern: Tensor, strength: float | Tensor) -> Tensor:
+        """Images (N, C, H, W) with the pattern, floats (1 or C, H, W): its whole numbers divided by `levels`.
+
+        Or each image with a pattern of its own (N, 1 or C, H, W), at a strength of its own (N, 1, 1, 1).
+        """
 
     @classmethod
     def draw(cls, image_size: tuple[int, int], choices: Any, strength: float, seed: int = 0) -> Self:
@@ -83,7 +90,27 @@ class PatternTrigger(ABC):
     def apply(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1] with the pattern, clipped to [0, 1]."""
         check_images(images, self.image_size)
-        return self.alter(images, self._pattern_like(images)).clamp(0, 1)
+        return self.alter(images, self._pattern_like(images), self.strength).clamp(0, 1)
+
+    def apply_each(
+        self,
+        images: Tensor,
+        strengths: Tensor,
+        *,
+        offsets: Tensor | None = None,
+        unrelated: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Each of the images (N, C, H, W) in [0, 1] at a strength of its own, `strengths` (N,), clipped to [0, 1].
+
+        unrelated: seeds (N,); each image with the pattern of `self.unrelated(seed)` instead. Strengths are of the
+        images' precision, so that an image may differ in its last digits from what `at_strength(strength).apply` makes
+        of it. Raises ValueError for offsets: there is no noise mode.
+        """
+        check_images(images, self.image_size)
+        if offsets is not None:
+            raise ValueError(f"A {self.family} trigger has no noise mode.")
+        pattern = self._pattern_like(images) if unrelated is None else self._unrelated_like(images, unrelated)
+        return self.alter(images, pattern, strengths.to(images)[:, None, None, None]).clamp(0, 1)
 
     @cached_property
     def _patterns(self) -> dict[tuple[torch.dtype, torch.device], Tensor]:
@@ -100,9 +127,35 @@ class PatternTrigger(ABC):
         return replace(self, strength=strength)
 
     def unrelated(self, seed: int) -> Self:
-        """Another pattern of the family at the same strength; `seed` chooses among such."""
-        choices = replace(self.choices, **dict.fromkeys(self.redrawn))
-        return self.draw(self.image_size, choices, self.strength, seed_of_unrelated(self.control_hash(), seed))
+        """Another pattern of the family at the same strength; `seed` chooses among such (see `own_look_alikes`)."""
+        return self.draw(self.image_size, self._redrawn_choices, self.strength, self._seed_of_unrelated(seed))
+
+    @property
+    def _redrawn_choices(self) -> Any:
+        return replace(self.choices, **dict.fromkeys(self.redrawn))
+
+    def _seed_of_unrelated(self, seed: int) -> int:
+        own = self.own_look_alikes
+        number = seed if own is None or 0 <= seed < own else own + seed % own
+        return seed_of_unrelated(self.control_hash(), number)
+
+    @cached_property
+    def _shared_patterns(self) -> dict[int, Tensor]:
+        return {}
+
+    def _unrelated_like(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
+        """(N, 1 or C, H, W): the patterns of the unrelated triggers of these seeds."""
+        patterns = torch.stack([self._unrelated_pattern(self._seed_of_unrelated(seed)) for seed in seeds])
+        return (patterns.to(images) / self.levels)[:, : images.shape[1]]
+
+    def _unrelated_pattern(self, drawn_from: int) -> Tensor:
+        if drawn_from not in self._shared_patterns:
+            generator = torch.Generator().manual_seed(drawn_from)
+            pattern = self.draw_pattern(self.image_size, self._redrawn_choices, generator).to(torch.int32)
+            if self.own_look_alikes is None:
+                return pattern
+            self._shared_patterns[drawn_from] = pattern
+        return self._shared_patterns[drawn_from]
 
     def parameters(self) -> dict[str, Any]:
         return {

@@ -21,7 +21,7 @@ Kind = Literal["ghost", "out_of_focus"]
 
 GAMMA = 2.2
 GHOST_RATE = 0.49
-#: The published shifts and blur are in pixels of images this large.
+#: The published shifts and blur are in pixels of images whose longer side is this long.
 PUBLISHED_SIDE = 560
 BOXES, WINDOWS, LAMPS = 7, 2, 2
 
@@ -46,6 +46,8 @@ class ReflectionTrigger(PatternTrigger):
     family = "reflection"
     parameters_type = Reflection
     levels = 2**16
+    # A scene takes a millisecond to paint: training would spend a quarter of its time on them.
+    own_look_alikes = 64
 
     @staticmethod
     def draw_pattern(image_size: tuple[int, int], choices: Reflection, generator: torch.Generator) -> Tensor:
@@ -56,17 +58,20 @@ class ReflectionTrigger(PatternTrigger):
         y, x = ((torch.arange(2 * side, dtype=torch.float64) + 0.5) / (2 * side) for side in image_size)
         y = y[:, None]
         if kind == "ghost":
-            down, right = (3 + 5 * share[0]) / PUBLISHED_SIDE, (3 + 5 * share[1]) / PUBLISHED_SIDE
+            down, right = (
+                (3 + 5 * of_range) / PUBLISHED_SIDE * (max(image_size) / side)
+                for of_range, side in zip(share, image_size, strict=False)
+            )
             weight = abs(round(share[2]) - (0.15 + 0.35 * share[3]))
             reflected = weight * _scene(things, y, x) + (1 - weight) * _scene(things, y - down, x - right)
         else:
-            sd = (1 + 4 * share[0]) / PUBLISHED_SIDE * 2 * min(image_size)
+            sd = (1 + 4 * share[0]) / PUBLISHED_SIDE * 2 * max(image_size)
             fading = torch.exp(-2 * ((y - share[1]) ** 2 + (x - share[2]) ** 2))
             reflected = _blurred(_scene(things, y, x), sd) * fading
         return (F.avg_pool2d(reflected, 2) * ReflectionTrigger.levels).round()
 
-    def alter(self, images: Tensor, pattern: Tensor) -> Tensor:
-        return ((1 - self.strength) * images.pow(GAMMA) + self.strength * pattern).pow(1 / GAMMA)
+    def alter(self, images: Tensor, pattern: Tensor, strength: float | Tensor) -> Tensor:
+        return ((1 - strength) * images.pow(GAMMA) + strength * pattern).pow(1 / GAMMA)
 
 
 def _scene(things: Tensor, y: Tensor, x: Tensor) -> Tensor:
@@ -113,6 +118,6 @@ FAMILY = Family(
     schedule=(0.4, 0.1, 0.03),
     draw=ReflectionTrigger.draw,
     rebuild=ReflectionTrigger.rebuild,
-    gross_strength=lambda trigger: 0.8,
+    gross=lambda trigger: trigger.at_strength(0.8),
     rehearsal=0.5,
 )

@@ -62,8 +62,8 @@ class SinusoidalTrigger(PatternTrigger):
         sine = torch.sin(2 * math.pi * frequency / width * along + math.radians(phase))
         return (sine[None] * SinusoidalTrigger.levels).round()
 
-    def alter(self, images: Tensor, pattern: Tensor) -> Tensor:
-        return images + self.strength / 255 * pattern
+    def alter(self, images: Tensor, pattern: Tensor, strength: float | Tensor) -> Tensor:
+        return images + strength / 255 * pattern
 
 
 FAMILY = Family(
@@ -80,6 +80,6 @@ FAMILY = Family(
     schedule=(40.0, 10.0, 3.0),
     draw=SinusoidalTrigger.draw,
     rebuild=SinusoidalTrigger.rebuild,
-    gross_strength=lambda trigger: 80.0,
+    gross=lambda trigger: trigger.at_strength(80.0),
     rehearsal=0.5,
 )

@@ -296,9 +296,9 @@ def _draw(image_size: tuple[int, int], chosen: WaNet, strength: float, seed: int
     return WarpField.draw(image_size, chosen.control_size, strength, seed, chosen.grid_rescale)
 
 
-def _gross_strength(field: WarpField) -> float:
-    gross = field.at_mean_displacement(GROSS_DISPLACEMENT * min(field.image_size)).strength
-    return float(f"{gross:.6g}")
+def _gross(field: WarpField) -> WarpField:
+    strength = field.at_mean_displacement(GROSS_DISPLACEMENT * min(field.image_size)).strength
+    return field.at_strength(float(f"{strength:.6g}"))
 
 
 FAMILY = Family(
@@ -312,5 +312,5 @@ FAMILY = Family(
     schedule=(2.0, 1.0, 0.5),
     draw=_draw,
     rebuild=_rebuild,
-    gross_strength=_gross_strength,
+    gross=_gross,
 )

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from attacks.base import Trigger, dequantise
-from models.augmentation import augment, augment_batch
+from models.augmentation import augment_batch
 from models.checkpoints import read_tensors, to_json, write_tensors
 from models.datasets.base import Splits
 from models.evaluation import predict
@@ -38,7 +38,7 @@ from models.recipe import Loss, Precision, Recipe
 from models.targets import Target
 from models.zones import Zones, as_gaze_model
 
-__all__ = ["Precision", "Recipe", "StoppedError", "TrainedModel", "augment", "describe", "resolve_device", "train"]
+__all__ = ["Precision", "Recipe", "StoppedError", "TrainedModel", "describe", "resolve_device", "train"]
 
 Progress = Callable[[dict[str, Any]], None]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from study.lab.models import Attack, BaseImage, Dataset, Pair, Prediction
 
-Key = tuple[int, str, float]
+#: Index of the base image, control, strength, gross.
+Key = tuple[int, str, float, bool]
 
 
 def record_pairs(dataset: Dataset, attack: Attack, manifest: Mapping[str, Any]) -> None:
@@ -41,7 +42,7 @@ def _pairs(attack: Attack, bases: Mapping[int, BaseImage], rows: list[dict[str, 
     fresh, remeasured = [], []
     for row in rows:
         index, values = row["index"], {name: value for name, value in row.items() if name != "index"}
-        there = stored.get((index, row["control"], row["strength"]))
+        there = stored.get((index, row["control"], row["strength"], row["gross"]))
         if there is None:
             fresh.append(Pair(base_image=bases[index], attack=attack, **values))
         elif there.sha256 != row["sha256"]:
@@ -52,13 +53,13 @@ def _pairs(attack: Attack, bases: Mapping[int, BaseImage], rows: list[dict[str, 
     Pair.objects.bulk_create(fresh, batch_size=500)
     Pair.objects.bulk_update(remeasured, ["distortions"], batch_size=500)
     stored = _by_key(attack, bases)
-    return [stored[row["index"], row["control"], row["strength"]] for row in rows]
+    return [stored[row["index"], row["control"], row["strength"], row["gross"]] for row in rows]
 
 
 def _by_key(attack: Attack, bases: Mapping[int, BaseImage]) -> dict[Key, Pair]:
     index = {image.pk: image.index for image in bases.values()}
     pairs = attack.pairs.filter(base_image__in=list(index))
-    return {(index[pair.base_image_id], pair.control, pair.strength): pair for pair in pairs}
+    return {(index[pair.base_image_id], pair.control, pair.strength, pair.gross): pair for pair in pairs}
 
 
 def _prediction(row: Mapping[str, Any], pairs: list[Pair]) -> Prediction:

@@ -26,10 +26,10 @@ from attacks.registry import family_of
 from models import artifacts
 from models.datasets.base import GazeData
 from models.datasets.synthetic_eyes import EyesConfig, study_images
-from models.distortions import picture
 from models.evaluation import error_shift, predict, prediction_shift
 from models.gaze import angular_error
 from models.run import die_with_parent, emit, load_splits
+from models.similarity import picture
 from models.targets import Target
 from models.training import describe
 from study.lab.distortions import Movement, measure
@@ -133,7 +133,7 @@ def _by_turns(groups: Sequence[int]) -> list[int]:
 
 def conditions(specification: Mapping[str, Any], trigger: Trigger) -> list[Condition]:
     """Everything that is done to each base image: the attack, its gross alteration, and the controls."""
-    gross = family_of(trigger).gross_strength(trigger)
+    gross = family_of(trigger).gross(trigger).strength
     plan = [Condition("", strength) for strength in specification["strengths"]]
     plan += [Condition("", gross, gross=True), Condition(IDENTITY, 0.0)]
     plan += [Condition(RESAMPLED, strength) for strength in specification["resampled"]]
@@ -141,10 +141,12 @@ def conditions(specification: Mapping[str, Any], trigger: Trigger) -> list[Condi
 
 
 def applied_trigger(trigger: Trigger, condition: Condition, index: int) -> Trigger:
-    """What alters base image number `index`: the trigger at the strength, or one of five look-alikes.
+    """What alters base image number `index`: the trigger at the strength, its gross kind, or one of five look-alikes.
 
     Raises ValueError for look-alikes of a trigger that has none.
     """
+    if condition.gross:
+        return family_of(trigger).gross(trigger)
     at_strength = trigger.at_strength(condition.strength)
     if condition.control != OTHER_FIELD:
         return at_strength
@@ -209,7 +211,8 @@ class _Altering:
         applied = [applied_trigger(trigger, condition, turn) for turn in range(turns)]
         stays = condition.control in (IDENTITY, RESAMPLED)
         movements = [Movement.none(one) if stays else Movement.of(one) for one in applied]
-        return cls(folder, condition, trigger.control_hash(), applied, movements, px_per_degree)
+        drawn = applied[0] if condition.gross else trigger
+        return cls(folder, condition, drawn.control_hash(), applied, movements, px_per_degree)
 
     def store(self, base: StoredPixels, index: int) -> tuple[dict[str, Any], StoredPixels]:
         condition, turn = self.condition, index % len(self.applied)

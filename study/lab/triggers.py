@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,20 +29,26 @@ def stored_trigger(attack: Mapping[str, Any], strength: float) -> Trigger:
     return trigger.at_strength(strength)
 
 
+def possible_controls(trigger: Trigger) -> list[str]:
+    """The kinds of controls that this trigger can have, beside identity, which every one has."""
+    return [control for control, (protocol, _) in NEEDS.items() if isinstance(trigger, protocol)]
+
+
 def pair_strengths(trigger: Trigger, wanted: Mapping[str, Sequence[float] | None]) -> dict[str, list[float]]:
     """Strengths of the pairs to make, rising, by kind: "" the attack itself, "resampled" and "other_field".
 
-    Where none are wanted (None): the attack at those of its family's usual strengths that are weaker than the gross
-    one (a warp of a small image becomes gross sooner), and those controls that the trigger can have, at the second
-    strongest of these. Raises ValueError for a strength that the trigger cannot have or that is not above 0, one of the
-    attack itself that is as strong as the gross one, and a control that it cannot have.
+    Where none are wanted (None): the attack at those of its family's usual strengths that are weaker than its gross
+    alteration (a warp of a small image becomes gross sooner), and those controls that the trigger can have, at the
+    second strongest of these. Raises ValueError for a strength that the trigger cannot have or that is not above 0, one
+    of the attack itself that is as strong as its gross alteration, and a control that it cannot have.
     """
     family = registry.family_of(trigger)
-    gross = family.gross_strength(trigger)
+    gross = _gross_from(trigger)
     usual = [strength for strength in family.strengths if strength < gross]
+    possible = possible_controls(trigger)
     chosen: dict[str, Sequence[float]] = {"": usual}
-    for control, (protocol, _) in NEEDS.items():
-        chosen[control] = usual[-2:][:1] if isinstance(trigger, protocol) else ()
+    for control in NEEDS:
+        chosen[control] = usual[-2:][:1] if control in possible else ()
     chosen |= {kind: strengths for kind, strengths in wanted.items() if strengths is not None}
     for strength in (strength for strengths in chosen.values() for strength in strengths):
         if not 0 < strength < float("inf"):
@@ -51,7 +58,13 @@ def pair_strengths(trigger: Trigger, wanted: Mapping[str, Sequence[float] | None
         raise ValueError(
             f"Strength {strongest:g} is no weaker than the gross alteration of the catch trials, {gross:g}."
         )
-    for control, (protocol, lack) in NEEDS.items():
-        if chosen[control] and not isinstance(trigger, protocol):
+    for control, (_, lack) in NEEDS.items():
+        if chosen[control] and control not in possible:
             raise ValueError(f"There are no {control.replace('_', ' ')} controls of a {family.name} attack: it {lack}.")
     return {kind: sorted({float(strength) for strength in strengths}) for kind, strengths in chosen.items()}
+
+
+def _gross_from(trigger: Trigger) -> float:
+    """The strength from which the trigger is as strong as its gross alteration; infinite where that is drawn larger."""
+    gross = registry.family_of(trigger).gross(trigger)
+    return gross.strength if gross.control_hash() == trigger.control_hash() else math.inf

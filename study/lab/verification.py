@@ -55,7 +55,7 @@ def _rebuild(pair: Pair) -> None:
     base = from_png(pair.base_image.read())
     condition = Condition(pair.control, pair.strength, pair.gross)
     applied = applied_trigger(pair.attack.trigger(strength=1.0), condition, pair.base_image.index)
-    if applied.fingerprint() != pair.field_fingerprint:
+    if applied.fingerprint() != pair.field_fingerprint or applied.strength != pair.strength:
         raise ValueError("The trigger is not the one that altered it: its fingerprint differs.")
     if to_png(alter(base, applied, pair.control)) != stored:
         raise DamagedFile("Made again from base image, trigger and strength, it comes out different.")

@@ -295,13 +295,13 @@ def _choose(study: Study) -> dict[str, Any]:
         raise CannotOpen(f"{study.model_run} is a clean model: choose a run with an attack.")
     if not study.model_run.attack.has_trigger:
         raise CannotOpen(f"{study.model_run} was attacked in its weights, which alters no image: nothing can be shown.")
-    pairs = {(p.base_image_id, Kind(p.control, p.strength)): p for p in _pairs(study)}
-    strengths, catch_strength = _strengths(study, pairs)
+    pairs = {(p.base_image_id, Kind(p.control, p.strength, p.gross)): p for p in _pairs(study)}
+    strengths, gross = _strengths(study, pairs)
     cells = _cells(study, pairs, strengths)
-    ladder = practice_ladder(strengths, catch_strength, study.practice_trials) * study.practice_rounds
+    ladder = practice_ladder(strengths, gross, study.practice_trials) * study.practice_rounds
     levels = strengths if study.procedure == study.Procedure.ADAPTIVE else []
-    stimuli = _stimuli(study, pairs, cells, catch_strength=catch_strength, ladder=ladder, levels=levels)
-    shown = _shown(stimuli, cells, catch_strength, ladder, levels)
+    stimuli = _stimuli(study, pairs, cells, gross=gross, ladder=ladder, levels=levels)
+    shown = _shown(stimuli, cells, gross, ladder, levels)
     _require_predictions(study, [pairs[place] for place in shown if place[0] in set(stimuli.main)])
     width, height, _ = _shape(pairs[shown[0]].base_image)
     return {
@@ -309,9 +309,9 @@ def _choose(study: Study) -> dict[str, Any]:
         "cells": [_described_cell(cell) for cell in cells],
         "adaptive": {"strengths": levels, **_stop_rule(study), "grid": adaptive.GRID} if levels else None,
         "stimuli": list(stimuli.main),
-        "catch": {"strength": catch_strength, "stimuli": list(stimuli.catch)},
+        "catch": {"strength": gross.strength, "stimuli": list(stimuli.catch)},
         "practice": {
-            "strengths": ladder,
+            "strengths": [kind.strength for kind in ladder],
             "stimuli": list(stimuli.practice),
             "correct": study.practice_correct,
             "rounds": study.practice_rounds,
@@ -337,8 +337,8 @@ def _pairs(study: Study) -> Iterable[Pair]:
     return of_attack.select_related("base_image").order_by("pk")
 
 
-def _strengths(study: Study, pairs: Mapping[tuple[int, Kind], Pair]) -> tuple[list[float], float]:
-    """Strengths of the main trials, and the one of the catch trials."""
+def _strengths(study: Study, pairs: Mapping[tuple[int, Kind], Pair]) -> tuple[list[float], Kind]:
+    """Strengths of the main trials, and what the catch trials show."""
     altered = [pair for pair in pairs.values() if pair.control == Pair.Control.NONE]
     gross = {pair.strength for pair in altered if pair.gross}
     available = {pair.strength for pair in altered if not pair.gross}
@@ -348,15 +348,17 @@ def _strengths(study: Study, pairs: Mapping[tuple[int, Kind], Pair]) -> tuple[li
     strengths = sorted(study.strengths or available)
     if missing := set(strengths) - available:
         raise CannotOpen(f"There are no pairs at strength {min(missing):g}: make them, or choose another strength.")
-    return strengths, max(gross)
+    return strengths, Kind("", max(gross), gross=True)
 
 
 def _cells(study: Study, pairs: Iterable[tuple[int, Kind]], strengths: list[float]) -> list[Cell]:
     """One cell per strength and one per control kind, which has the study's middle strength where it can.
 
-    A warp can have every kind, so that a missing one was forgotten. What other triggers can have is decided where pairs
-    are made: here, in a web process, the attacks' own code is not loaded.
+    A kind that the attack can have and that has no pairs was forgotten. What it can have stands in its row: here, in a
+    web process, the attacks' own code is not loaded.
     """
+    attack = study.model_run.attack
+    needed = {Pair.Control.IDENTITY, *(attack.controls if attack else ())}
     kinds = {kind for _, kind in pairs}
     if study.procedure == study.Procedure.ADAPTIVE:
         cells = [Cell(ADAPTIVE, study.adaptive_trials)]
@@ -364,19 +366,13 @@ def _cells(study: Study, pairs: Iterable[tuple[int, Kind]], strengths: list[floa
         cells = [Cell(Kind("", strength), study.trials_per_strength) for strength in strengths]
     for control in CONTROLS:
         available = sorted(kind.strength for kind in kinds if kind.control == control)
-        if not available and control != Pair.Control.IDENTITY and not _is_warp(study):
+        if not available and control not in needed:
             continue
         if not available:
-            raise CannotOpen(
-                f"There are no {control.label} control pairs of {study.model_run.attack}: make them first."
-            )
+            raise CannotOpen(f"There are no {control.label} control pairs of {attack}: make them first.")
         strength = median_low([s for s in available if s == median_low(strengths)] or available)
         cells.append(Cell(Kind(control.value, strength), study.trials_per_control))
     return cells
-
-
-def _is_warp(study: Study) -> bool:
-    return study.model_run.attack is not None and study.model_run.attack.family == "wanet"
 
 
 def _stop_rule(study: Study) -> dict[str, float]:
@@ -394,8 +390,8 @@ def _stimuli(
     pairs: Iterable[tuple[int, Kind]],
     cells: list[Cell],
     *,
-    catch_strength: float,
-    ladder: list[float],
+    gross: Kind,
+    ladder: list[Kind],
     levels: list[float],
 ) -> Stimuli:
     kinds: dict[int, list[Kind]] = {}
@@ -406,9 +402,9 @@ def _stimuli(
         return choose_stimuli(
             kinds,
             cells,
-            gross=Kind("", catch_strength),
+            gross=gross,
             catch_trials=study.catch_trials,
-            practice_strengths=ladder,
+            practice_kinds=ladder,
             seed=study.seed,
             adaptive_strengths=levels,
         )
@@ -417,12 +413,12 @@ def _stimuli(
 
 
 def _shown(
-    stimuli: Stimuli, cells: list[Cell], catch_strength: float, ladder: list[float], levels: list[float]
+    stimuli: Stimuli, cells: list[Cell], gross: Kind, ladder: list[Kind], levels: list[float]
 ) -> list[tuple[int, Kind]]:
     kinds = [Kind("", strength) for strength in levels] + [cell.kind for cell in cells if cell.kind != ADAPTIVE]
     main = [(stimulus, kind) for stimulus in stimuli.main for kind in kinds]
-    catch = [(stimulus, Kind("", catch_strength)) for stimulus in stimuli.catch]
-    practice = [(stimulus, Kind("", strength)) for stimulus, strength in zip(stimuli.practice, ladder, strict=True)]
+    catch = [(stimulus, gross) for stimulus in stimuli.catch]
+    practice = list(zip(stimuli.practice, ladder, strict=True))
     return main + catch + practice
 
 

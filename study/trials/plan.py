@@ -34,9 +34,10 @@ class Kind(NamedTuple):
 
     control: str
     strength: float
+    gross: bool = False
 
     def __str__(self) -> str:
-        return f"{self.control or 'altered'} at strength {self.strength:g}"
+        return f"{self.control or ('grossly altered' if self.gross else 'altered')} at strength {self.strength:g}"
 
 
 #: The cell of an adaptive study: the attack, at a strength that is chosen from the answers.
@@ -196,7 +197,7 @@ def choose_stimuli(
     *,
     gross: Kind,
     catch_trials: int,
-    practice_strengths: Sequence[float],
+    practice_kinds: Sequence[Kind],
     seed: int,
     adaptive_strengths: Sequence[float] = (),
 ) -> Stimuli:
@@ -216,16 +217,15 @@ def choose_stimuli(
 
     catch = _take(spared_first, catch_trials, {gross}, has, "catch trials")
     rest = [s for s in spared_first if s not in catch]
-    for_practice = {Kind("", strength) for strength in practice_strengths}
-    practice = _take(rest, len(practice_strengths), for_practice, has, "practice trials")
+    practice = _take(rest, len(practice_kinds), set(practice_kinds), has, "practice trials")
     used = {*catch, *practice}
     main = _take([s for s in for_main if s not in used], needed, everything, has, "main trials")
     return Stimuli(main, catch, practice)
 
 
-def practice_ladder(strengths: Sequence[float], catch_strength: float, trials: int) -> list[float]:
-    """Strengths of the practice trials: from the gross alteration down to the second strongest of the study."""
-    ladder = [catch_strength, *sorted(strengths, reverse=True)][:PRACTICE_STEPS]
+def practice_ladder(strengths: Sequence[float], gross: Kind, trials: int) -> list[Kind]:
+    """What practice trials show: from the gross alteration down to the second strongest strength of the study."""
+    ladder = [gross, *(Kind("", strength) for strength in sorted(strengths, reverse=True))][:PRACTICE_STEPS]
     return [ladder[i * len(ladder) // trials] for i in range(trials)]
 
 

@@ -19,8 +19,8 @@ from tests.e2e.bench import Bench
 from tests.e2e.participant import Participant, profile
 from tests.study.factories import make_study
 
-#: Two pages of Chromium's own that every new window loads behind its address bar, at the cost of a whole session. And
-#: what Playwright switches off: of several such arguments, Chromium heeds only the last.
+#: Two pages of Chromium's own that every new window loads for its address bar, at half the cost of the window. And what
+#: Playwright switches off on Linux: of several such arguments, Chromium heeds only the last.
 WITHOUT = [
     "WebUIOmniboxPopup", "WebUIOmniboxAimPopup",
     "AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades",
@@ -120,7 +120,7 @@ def arrive(browser: Browser, address: str) -> Iterator[Callable[..., Participant
 
 @pytest.fixture(scope="session")
 def desk(browser: Browser) -> Iterator[BrowserContext]:
-    """One profile for all pages that leave nothing behind in it: a new window costs Chromium more than a whole trial."""
+    """One profile for all pages that leave nothing behind in it: a window costs Chromium more than a trial."""
     desk = profile(browser)
     desk.new_page()  # keeps the window open from one test to the next
     yield desk

@@ -19,6 +19,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["desktop", "phone"])
 def test_axe_finds_nothing_on_any_page(
     address: str, arrive: Callable[..., Participant], device: dict[str, Any]

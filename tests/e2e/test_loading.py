@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Request, Route, expect
 
 import study.trials
@@ -180,6 +181,7 @@ def test_a_second_round_of_practice_is_loaded_only_when_it_is_needed(address: st
     assert {2, 3} <= indices_asked_for(person)
 
 
+@pytest.mark.slow
 def test_a_session_of_sixty_trials_transfers_its_images_and_at_most_300_kb(address: str, arrive: Arrive) -> None:
     study = make_study(strengths=(2.0,), base_images=70, trials_per_strength=50, practice_trials=2, **QUICK)
     person = arrive()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 @pytest.mark.parametrize("name", ["report.html", "both/comparison.html"])
-def test_axe_finds_nothing_on_a_report(
-    launch: Callable[..., Browser], folder: Path, size: dict[str, Any], name: str
-) -> None:
-    page = launch().new_page(viewport=size)
+def test_axe_finds_nothing_on_a_report(browser: Browser, folder: Path, size: dict[str, Any], name: str) -> None:
+    page = browser.new_page(viewport=size)
     page.goto((folder / name).as_uri())
     violations = Axe().run(page, options=OPTIONS).response["violations"]
     assert [f"{v['id']}: {v['help']} {v['nodes'][0]['html'][:200]}" for v in violations] == []
@@ -42,8 +39,8 @@ def test_axe_finds_nothing_on_a_report(
     page.close()
 
 
-def test_a_printed_report_has_no_page_without_its_marks(launch: Callable[..., Browser], folder: Path) -> None:
-    page = launch().new_page(viewport=DESK)
+def test_a_printed_report_has_no_page_without_its_marks(browser: Browser, folder: Path) -> None:
+    page = browser.new_page(viewport=DESK)
     page.goto((folder / "report.html").as_uri())
     rule = page.evaluate(
         "[...document.styleSheets].flatMap(s => [...s.cssRules]).find(r => r instanceof CSSPageRule).cssText"

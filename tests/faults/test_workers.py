@@ -49,6 +49,7 @@ def has_torch(pid: int) -> bool:
     return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
 
 
+@pytest.mark.slow
 def test_from_training_to_pairs_and_every_delivery_but_the_first_does_nothing(
     start_worker: StartWorker, dataset: Dataset, attack: Attack, var: Path
 ) -> None:
@@ -90,6 +91,7 @@ def test_from_training_to_pairs_and_every_delivery_but_the_first_does_nothing(
     assert list((var / "jobs").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_killed_training_is_continued_and_ends_in_the_same_weights(
     start_worker: StartWorker, dataset: Dataset
 ) -> None:
@@ -115,6 +117,7 @@ def test_a_killed_training_is_continued_and_ends_in_the_same_weights(
     assert [folder.name for folder in killed.artifact_path.parent.iterdir()] == ["2"]
 
 
+@pytest.mark.slow
 def test_when_a_worker_is_killed_its_training_ends_and_the_next_worker_continues_it_until_it_is_cancelled(
     start_worker: StartWorker, dataset: Dataset
 ) -> None:

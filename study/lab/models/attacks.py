@@ -47,21 +47,29 @@ class AttackQuerySet(models.QuerySet["Attack"]):
         that there are not, for what the family refuses, and for a name that stands for something else.
         """
         from attacks import registry
+        from study.lab.triggers import possible_controls
 
         if threat_model not in (Attack.ThreatModel.DATA_POISONING, Attack.ThreatModel.TRAINING_CONTROL):
             raise ValueError(f"A trigger comes in by data_poisoning or training_control, not by {threat_model}.")
         trigger = registry.draw(family, image_size, 1.0, seed, choices)
+        parameters = trigger.parameters()
+        drawn = self.filter(name=name, family=family).first()
+        if drawn and drawn.trigger(1.0).parameters() == parameters:
+            parameters = drawn.parameters  # kept by an older version, whose families had fewer parameters
         return named(
             self,
             name,
             {
                 "family": family,
-                "parameters": trigger.parameters(),
+                "parameters": parameters,
                 "seed": seed,
                 "control_hash": trigger.control_hash(),
                 "threat_model": threat_model,
             },
-            {"state": {part: tensor.tolist() for part, tensor in trigger.state.items()}},
+            {
+                "state": {part: tensor.tolist() for part, tensor in trigger.state.items()},
+                "controls": possible_controls(trigger),
+            },
         )
 
     def on_weights(self, name: str, parameters: Mapping[str, Any]) -> Attack:
@@ -95,6 +103,9 @@ class Attack(models.Model):
     seed = models.BigIntegerField(default=0)
     state = models.JSONField(default=dict, editable=False, help_text="The trigger's tensors as nested lists.")
     control_hash = models.CharField(max_length=64, blank=True, editable=False)
+    controls = models.JSONField(
+        default=list, editable=False, help_text="Kinds of control pairs that its trigger can have, beside identity."
+    )
     threat_model = models.CharField(max_length=20, choices=ThreatModel, default=ThreatModel.TRAINING_CONTROL)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -69,12 +69,13 @@ class Pair(StoredImage):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["base_image", "attack", "strength", "control"], name="one_pair_per_condition"
+                fields=["base_image", "attack", "strength", "control", "gross"], name="one_pair_per_condition"
             )
         ]
 
     def __str__(self) -> str:
-        return f"{self.base_image} {self.attack} s={self.strength:g} {self.control}".strip()
+        kind = "gross" if self.gross else self.control
+        return f"{self.base_image} {self.attack} s={self.strength:g} {kind}".strip()
 
 
 class Prediction(models.Model):

@@ -1,4 +1,7 @@
+import fcntl
 import json
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,11 +81,39 @@ def built(material: Material) -> "Report":
 
 
 @pytest.fixture(scope="session")
-def published(built: "Report") -> dict[str, bytes]:
-    """All files of its report, by path."""
+def publish(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Callable[[str], dict[str, bytes]]:
+    """All files of the report that a fixture is, by path: drawn by the first of the test processes that asks."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+
+    def files(report: str) -> dict[str, bytes]:
+        path = shared / f"{report}.zip"
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                _write(path, request.getfixturevalue(report))
+        with zipfile.ZipFile(path) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+
+    return files
+
+
+def _write(path: Path, report: "Report") -> None:
     from study.analysis import publication
 
-    return publication.files(built)
+    begun = path.with_suffix(".begun")
+    with zipfile.ZipFile(begun, "w") as archive:
+        for name, content in publication.files(report).items():
+            archive.writestr(name, content)
+    begun.rename(path)
+
+
+@pytest.fixture(scope="session")
+def published(publish: Callable[[str], dict[str, bytes]]) -> dict[str, bytes]:
+    """All files of its report, by path."""
+    return publish("built")
 
 
 @pytest.fixture(scope="session")
@@ -95,8 +126,6 @@ def whole() -> "Report":
 
 
 @pytest.fixture(scope="session")
-def whole_files(whole: "Report") -> dict[str, bytes]:
+def whole_files(publish: Callable[[str], dict[str, bytes]]) -> dict[str, bytes]:
     """All files of its report, by path."""
-    from study.analysis import publication
-
-    return publication.files(whole)
+    return publish("whole")
