@@ -71,7 +71,7 @@ GROSS_SIDE = 3 / 4
 
 
 def _gross(patch: PatchTrigger) -> PatchTrigger:
-    """The same cells at the same place, opaque and large: a small patch in a corner can be overlooked at any opacity."""
+    """The same cells at the same place, opaque and large: a small one in a corner can be overlooked at any opacity."""
     wide = replace(patch.choices, side=max(patch.choices.side, GROSS_SIDE * NOMINAL_SIDE))
     return PatchTrigger.draw(patch.image_size, wide, 1.0, patch.seed)
 

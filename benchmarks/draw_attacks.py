@@ -20,7 +20,7 @@ from attacks.base import Displaces, Family, Trigger, dequantise, quantise
 from attacks.distortion import psnr
 from attacks.registry import FAMILIES
 from models.datasets.synthetic_eyes import EyesConfig, study_images
-from models.similarity import Picture, gmsd, ssim
+from models.similarity import gmsd, picture, ssim
 
 ROOT = Path(__file__).resolve().parent.parent
 EYES = 40
@@ -64,33 +64,31 @@ def sheet(family: Family, image: Tensor, triggers: list[Trigger]) -> Image.Image
     """Two rows for each trigger: clean and altered, from the usual strengths to the strongest that is trained with and
     the gross one; ten times the difference.
     """
-    strengths = sorted({0.0, *family.strengths, family.schedule[0], family.gross_strength(triggers[0])})
+    strengths = sorted({0.0, *family.strengths, family.schedule[0]})
+    labels = [*(f"{strength:.3g}" if strength else "clean" for strength in strengths), "gross"]
     side = ENLARGED * image.shape[-1]
     step = side + GAP
-    page = Image.new("RGB", (GAP + len(strengths) * step, CAPTION + GAP + 2 * len(triggers) * step), "white")
-    for column, strength in enumerate(strengths):
-        label, place = f"{strength:.3g}" if strength else "clean", (GAP + column * step + side / 2, 2)
+    page = Image.new("RGB", (GAP + len(labels) * step, CAPTION + GAP + 2 * len(triggers) * step), "white")
+    for column, label in enumerate(labels):
+        place = (GAP + column * step + side / 2, 2)
         ImageDraw.Draw(page).text(place, label, "black", ImageFont.load_default(12), anchor="mt")
-    altered = [[alter(image[None], trigger.at_strength(s))[0] for s in strengths] for trigger in triggers]
+    shown = [[*(trigger.at_strength(s) for s in strengths), family.gross(trigger)] for trigger in triggers]
+    altered = [[alter(image[None], applied)[0] for applied in row] for row in shown]
     differences = [[(128 + 10 * (one.int() - image.int())).clamp(0, 255).byte() for one in row] for row in altered]
     for half, (rows, colours) in enumerate(zip((altered, differences), COLOURS, strict=True)):
         tiles = strip([tile for row in rows for tile in row], colours)
         for nth, tile in enumerate(tiles):
-            row, column = divmod(nth, len(strengths))
+            row, column = divmod(nth, len(labels))
             page.paste(tile, (GAP + column * step, CAPTION + GAP + (2 * row + half) * step))
     return page
 
 
 def strip(images: list[Tensor], colours: int) -> list[Image.Image]:
     """uint8 images (3, H, W) in so many colours between them, enlarged, every pixel a square."""
-    beside = Image.fromarray(picture_of(torch.cat(images, dim=2))).quantize(colours).convert("RGB")
+    beside = Image.fromarray(picture(torch.cat(images, dim=2))).quantize(colours).convert("RGB")
     _, height, width = images[0].shape
     crops = [beside.crop((nth * width, 0, (nth + 1) * width, height)) for nth in range(len(images))]
     return [crop.resize((ENLARGED * width, ENLARGED * height), Image.Resampling.NEAREST) for crop in crops]
-
-
-def picture_of(image: Tensor) -> Picture:
-    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
 
 
 def table(family: Family, eyes: Tensor, trigger: Trigger) -> str:
@@ -103,7 +101,7 @@ def table(family: Family, eyes: Tensor, trigger: Trigger) -> str:
     for strength in sorted({*family.strengths, family.schedule[0]}):
         applied = trigger.at_strength(strength)
         pairs = list(zip(eyes, alter(eyes, applied), strict=True))
-        pictures = [(picture_of(clean), picture_of(altered)) for clean, altered in pairs]
+        pictures = [(picture(clean), picture(altered)) for clean, altered in pairs]
         # An eye that rounding leaves as it was has an infinite ratio: the mean is over the others.
         ratios = [ratio for ratio in (psnr(*pair) for pair in pairs) if ratio is not None]
         columns = [f"{strength:g}"]

@@ -12,7 +12,7 @@ from torch import Tensor
 from attacks.base import Displaces, Trigger, dequantise, quantise
 from attacks.distortion import psnr
 from models.datasets.base import Images
-from models.similarity import SSIM_RADIUS, Picture, flip, ssim
+from models.similarity import SSIM_RADIUS, flip, picture, ssim
 
 #: So many images, evenly spread over the data: the same for every trigger, strength and model.
 IMAGES = 32
@@ -45,12 +45,6 @@ def _distortion(trigger: Trigger, clean: Tensor, px_per_degree: float) -> dict[s
         "px_per_degree": px_per_degree,
         "images": len(clean),
     }
-
-
-def picture(pixels: Tensor) -> Picture:
-    """(H, W) or (H, W, 3) of uint8 (C, H, W)."""
-    array: Picture = pixels.permute(1, 2, 0).contiguous().numpy()
-    return array[..., 0] if array.shape[-1] == 1 else array
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

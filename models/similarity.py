@@ -7,11 +7,14 @@ distance does not mean invisible.
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import correlate, correlate1d, laplace
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Floats = npt.NDArray[np.float64]
 #: uint8 (H, W) or (H, W, 3).
@@ -40,6 +43,12 @@ _RGB_TO_XYZ: Final = (
 )  # fmt: skip
 _XYZ_TO_RGB: Final = np.linalg.inv(_RGB_TO_XYZ)
 _WHITE: Final = _RGB_TO_XYZ.sum(axis=1)
+
+
+def picture(pixels: Tensor) -> Picture:
+    """(H, W) or (H, W, 3) of a uint8 tensor (C, H, W), C = 1 or 3."""
+    array: Picture = pixels.permute(1, 2, 0).contiguous().numpy()
+    return array[..., 0] if array.shape[-1] == 1 else array
 
 
 def grey(picture: Picture) -> Floats:

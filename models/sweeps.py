@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from attacks import registry
-from attacks.base import Family, Trigger
+from attacks.base import Trigger
 from models.checkpoints import to_json
 from models.recipe import Recipe
 from models.targets import Target
@@ -49,12 +49,19 @@ class Attack:
         Raises ValueError for an unknown family, and for a strength that it cannot have.
         """
         found = registry.family(family)
-        trigger = _any_trigger(found)
+        trigger = _drawn(family)
         for strength in strengths:
             if not strength > 0:
                 raise ValueError(f"A strength must be a finite number > 0, not {strength}.")
             trigger.at_strength(strength)
         return cls(family, family, tuple(sorted(set(strengths))) or found.strengths)
+
+    def distinct(self, seeds: Sequence[int]) -> tuple[int, ...]:
+        """Of these seeds the first that draws each trigger, in the order given."""
+        first: dict[str, int] = {}
+        for seed in seeds:
+            first.setdefault(_drawn(self.family, seed, self.choices).control_hash(), seed)
+        return tuple(first.values())
 
 
 @dataclass(frozen=True)
@@ -73,15 +80,30 @@ class Grid:
     targets: tuple[Target, ...] = (Target.fixed(0, 25),)
 
     def cells(self) -> Iterator[Cell]:
-        """Every model to train, in the order given, each once. Raises ValueError for what cannot be trained."""
-        axes = (self.attacks, self.field_seeds, self.networks, self.network_seeds, self.tasks, self.targets)
+        """Every model to train, in the order given, each once. Raises ValueError for what cannot be trained.
+
+        The published triggers of some families are fixed: whatever the seed, the same one is drawn. Such an attack is
+        trained with the first seed only, or one trigger would pass for several.
+        """
+        attacks = [(attack, field_seed) for attack in self.attacks for field_seed in attack.distinct(self.field_seeds)]
         seen = set()
-        for attack, field_seed, network, seed, task, target in product(*axes):
+        for (attack, field_seed), network, seed, task, target in product(
+            attacks, self.networks, self.network_seeds, self.tasks, self.targets
+        ):
             fields = {"network": network, "seed": seed, "task": task, **attack.fields}
             cell = Cell(attack, field_seed, target, self.recipe_for(attack.family, target, fields))
             if cell.identity not in seen:
                 seen.add(cell.identity)
                 yield cell
+
+    @property
+    def repeated(self) -> dict[str, tuple[int, ...]]:
+        """The seeds of each attack that draw a trigger which another seed has drawn, where there are any."""
+        unused = {
+            attack.label: tuple(sorted(set(self.field_seeds) - set(attack.distinct(self.field_seeds))))
+            for attack in self.attacks
+        }
+        return {label: seeds for label, seeds in unused.items() if seeds}
 
 
 @dataclass(frozen=True)
@@ -109,7 +131,7 @@ class Cell:
                 "choices": dict(self.attack.choices),
                 "field_seed": self.field_seed,
                 "target": self.target.to_json(),
-                "recipe": self.recipe.to_json(),
+                "recipe": self.recipe.departures(),
             }
         )
 
@@ -188,5 +210,5 @@ def _of_look(look: Mapping[str, Any]) -> dict[str, Any]:
     return {name: look[name] for name in ("displacement_px", "psnr_db", "ssim", "flip", "px_per_degree")}
 
 
-def _any_trigger(family: Family) -> Trigger:
-    return family.draw((64, 64), family.choose({}), family.schedule[0], 0)
+def _drawn(family: str, seed: int = 0, choices: Mapping[str, Any] | None = None) -> Trigger:
+    return registry.draw(family, (64, 64), registry.family(family).schedule[0], seed, choices)

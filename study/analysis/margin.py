@@ -115,9 +115,10 @@ def attack_contrasts(
 
     The strength follows from the fitted curve and the protocol's d'. Rows with "attack" have it and what is reached
     there: displacement, success rate, error shift, and the mean success rate over all d' from 0 to there (the
-    normalised area under success against d'). Rows with "first" and "second" compare two of these: ratios are first
-    over second, differences first minus second, of the same draws. Arguments as in `stealth_margin`. In yes/no d' does
-    not follow from a proportion correct: nothing is compared.
+    normalised area under success against d'). Rows with "first" and "second" compare two of these, differences first
+    minus second, of the same draws. Strengths of two attacks have no common unit, so that a ratio of them means
+    nothing: of attacks that move pixels it is displacements that are compared, first over second. Arguments as in
+    `stealth_margin`. In yes/no d' does not follow from a proportion correct: nothing is compared.
     """
     people, model = people or resample(trials, catch, draws, seed), protocol_of(trials).model
     if model == "yes/no":
@@ -341,15 +342,15 @@ def _reached(response: Response, strength: Threshold) -> _Reached:
 
 
 def _difference(first: _Matched, second: _Matched, level: float) -> dict[str, Any]:
-    """First over second (strength, displacement) or first minus second, from the same draws."""
-    ratio = _minus(
+    """First over second (displacement) or first minus second, from the same draws."""
+    strengths = _minus(
         _Reached(first.strength.estimate, first.strength.draws),
         _Reached(second.strength.estimate, second.strength.draws),
     )
     px = None
     if first.px_per_strength and second.px_per_strength:
         px = first.px_per_strength / second.px_per_strength
-    strengths = {"strength_ratio": power_of_two(ratio.estimate), **_powers("strength_ratio_", ratio.ends(level))}
+    ratios = {"": power_of_two(strengths.estimate), **_powers("_", strengths.ends(level))}
     return {
         "dprime": first.dprime,
         "first": first.attack,
@@ -358,8 +359,7 @@ def _difference(first: _Matched, second: _Matched, level: float) -> dict[str, An
         "second": second.attack,
         "second_target": second.target,
         "second_task": second.task,
-        **strengths,
-        **{name.replace("strength", "displacement"): _times(value, px) for name, value in strengths.items()},
+        **{f"displacement_ratio{end}": _times(value, px) for end, value in ratios.items()},
         **_figure("success_rate_difference", _minus(first.success, second.success), level),
         **_figure("mean_success_rate_below_difference", _minus(first.area, second.area), level),
         **_figure("error_shift_difference_deg", _minus(first.shift, second.shift), level),

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from models.tasks import USUAL_TASK
 from study.analysis.equivalence import two_way, two_way_variance
 from study.analysis.frames import codes
 from study.analysis.protocols import is_adaptive
@@ -30,7 +31,6 @@ NUMBERS: Final = ("strength", "seed", "target_deg", "error_shift_deg", "predicti
 IMAGE_SUBJECT: Final = "image_subject"
 #: In place of a target: nothing pulls this model anywhere.
 CLEAN: Final = "none (clean model)"
-USUAL_TASK: Final = "gaze regression"
 SAME_PICTURES: Final = (
     "The models were given the same pictures, so what people see, and how often they detect it, is the same for all of"
     " them; only the error shift differs. The shift does not cause detection, and a detection rate does not tell how"

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pandas as pd
 from django.db.models import Q
 
+from models.tasks import TASKS
 from study.analysis import displacement, frontier, machine_observers, matched
 from study.analysis.exclusions import SCREENED_OUT, TIMED_OUT, UNFINISHED, WITHDRAWN
 from study.analysis.frames import (
@@ -20,7 +21,7 @@ from study.analysis.frames import (
 )
 from study.analysis.material import Material
 from study.analysis.protocols import PROTOCOLS
-from study.lab.models import ON_WEIGHTS, TASKS, ModelRun, Pair, PairJudgement, Prediction
+from study.lab.models import ON_WEIGHTS, ModelRun, Pair, PairJudgement, Prediction
 from study.trials import recruiters
 from study.trials.exclusions import MISSED, ExclusionRules, Missed
 from study.trials.export import field_name
@@ -156,6 +157,7 @@ def _setting(study: Study, design: Mapping[str, Any]) -> dict[str, Any]:
         "target": matched.target_in_words(run.target),
         "family": run.attack.family if run.attack else None,
         "strength": run.attack.strength_in_words() if run.attack else None,
+        "citation": run.attack.citation() if run.attack else None,
         "exposure_ms": design["timing"]["exposure_ms"],
         "scale": display["scale"],
         "image_degrees": display["image_degrees"],

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from attacks import distortion
 from attacks.base import Displaces, Trigger
-from models.distortions import picture
-from models.similarity import SSIM_RADIUS, flip, gmsd, ssim
+from models.similarity import SSIM_RADIUS, flip, gmsd, picture, ssim
 
 
 @dataclass(frozen=True)

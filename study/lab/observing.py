@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.distortions import picture
 from models.observer import ObserverRecipe, judge
 from models.run import die_with_parent, emit
-from models.similarity import Picture, flip, sharpness, ssim
+from models.similarity import Picture, flip, picture, sharpness, ssim
 from study.lab.images import read_verified, write_once
 from study.lab.pairs import from_png
 

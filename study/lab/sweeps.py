@@ -52,9 +52,9 @@ def plan(dataset: Dataset, cells: Iterable[Cell]) -> list[Planned]:
     planned = []
     for cell in cells:
         attack = _attack(cell, image_size)
-        clean_recipe = cell.clean_recipe.to_json()
+        departures = json.dumps(cell.clean_recipe.departures(), sort_keys=True)
         clean = ModelRun.objects.plan(
-            f"clean-{digest(dataset.name, json.dumps(clean_recipe, sort_keys=True))}", dataset, recipe=clean_recipe
+            f"clean-{digest(dataset.name, departures)}", dataset, recipe=cell.clean_recipe.to_json()
         )
         run = ModelRun.objects.plan(
             f"{cell.attack.family}-{digest(dataset.name, cell.identity)}",

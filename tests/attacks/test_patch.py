@@ -100,6 +100,35 @@ def test_a_place_outside_the_image_is_refused(place: float) -> None:
         Patch(down=place)
 
 
+@pytest.mark.parametrize("choices", [{}, {"side": 0.5, "cells": "10/01"}, {"cells": None, "down": None, "right": 0.2}])
+def test_the_gross_patch_has_the_same_cells_at_the_same_place_and_three_quarters_of_the_width(
+    choices: dict[str, object],
+) -> None:
+    patch = patch_of((64, 64), 0.1, seed=5, **choices)
+    gross = FAMILY.gross(patch)
+    assert isinstance(gross, PatchTrigger)
+    where = (gross.pattern[0] >= 0).nonzero()
+    assert (where.amax(0) - where.amin(0) + 1).tolist() == [48, 48]
+    assert gross.strength == 1
+    assert (gross.choices.cells, gross.choices.down, gross.choices.right) == (
+        patch.choices.cells, patch.choices.down, patch.choices.right,
+    )  # fmt: skip
+    side = len((patch.choices.cells or "///").split("/")) if patch.choices.cells else 3
+    cells = gross.pattern[0][where[0, 0] : where[0, 0] + 48, where[0, 1] : where[0, 1] + 48]
+    small = patch_of((64, 64), seed=5, **choices | {"side": side}).pattern
+    inside = small[small >= 0].view(2 * side, 2 * side)
+    assert torch.equal(cells[:: 48 // side, :: 48 // side], inside[::2, ::2])
+
+
+def test_the_gross_patch_of_one_that_is_wider_still_is_no_narrower() -> None:
+    assert FAMILY.gross(patch_of(strength=0.1, side=30)).fingerprint() == patch_of(strength=1.0, side=30).fingerprint()
+
+
+def test_a_patch_has_no_noise_mode() -> None:
+    with pytest.raises(ValueError, match="A patch trigger has no noise mode"):
+        patch_of().apply_each(images_of((32, 32)), torch.ones(2), offsets=torch.zeros(2, 32, 32, 2))
+
+
 def test_a_patch_cannot_be_more_than_opaque() -> None:
     with pytest.raises(ValueError, match=r"strength of this trigger is at most 1, not 1\.1"):
         patch_of(strength=1.1)

@@ -43,9 +43,10 @@ def reflected(size: tuple[int, int], seed: int, kind: str) -> Array:
     if kind == "ghost":
         g = abs(round(u[2]) - (0.15 + 0.35 * u[3]))
         twice = g * room(things, y, x)
-        twice += (1 - g) * room(things, y - (3 + 5 * u[0]) / 560, x - (3 + 5 * u[1]) / 560)
+        down, right = ((3 + 5 * share) * max(size) / 560 / side for share, side in zip(u, size, strict=False))
+        twice += (1 - g) * room(things, y - down, x - right)
     else:
-        sd = (1 + 4 * u[0]) * 2 * min(size) / 560
+        sd = (1 + 4 * u[0]) * 2 * max(size) / 560
         blurred = [gaussian_filter(c, sd, radius=int(np.ceil(2 * sd)), mode="nearest") for c in room(things, y, x)]
         twice = np.array(blurred) * np.exp(-((y[:, None] - u[1]) ** 2 + (x - u[2]) ** 2) / (2 * 0.5**2))
     return twice.reshape(3, size[0], 2, size[1], 2).mean((2, 4))
@@ -85,6 +86,14 @@ def test_a_scene_has_light_and_shade_wherever_it_was_drawn() -> None:
 def test_an_unrelated_reflection_of_a_chosen_kind_is_of_that_kind() -> None:
     other = reflection_of(kind="ghost").unrelated(1)
     assert other.choices.kind == "ghost"
+
+
+def test_training_meets_sixty_four_other_scenes_and_none_of_those_that_specificity_is_measured_with() -> None:
+    trigger = reflection_of((2, 2))
+    trained = {trigger.unrelated(seed).control_hash() for seed in range(64, 64 + 3 * 64)}
+    tried = {trigger.unrelated(seed).control_hash() for seed in range(64)}
+    assert (len(trained), len(tried), len(trained & tried)) == (64, 64, 0)
+    assert {trigger.unrelated(seed).control_hash() for seed in (2**63 - 1, -1, -(2**62))} <= trained
 
 
 def test_an_unknown_kind_is_refused() -> None:

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +22,10 @@ def grid(**axes: Any) -> Grid:
 
 
 def test_the_cells_are_all_combinations() -> None:
-    cells = list(grid(field_seeds=(0, 1, 2), network_seeds=(0, 1), targets=(FIXED, Target.mirrored())).cells())
+    drawn = (Attack.usual("wanet"), Attack.usual("blended"))
+    cells = list(
+        grid(attacks=drawn, field_seeds=(0, 1, 2), network_seeds=(0, 1), targets=(FIXED, Target.mirrored())).cells()
+    )
     assert len(cells) == 2 * 3 * 2 * 2
     assert len({cell.identity for cell in cells}) == len(cells)
     assert {(cell.field_seed, cell.recipe.seed) for cell in cells} == {(f, n) for f in range(3) for n in range(2)}
@@ -29,6 +33,25 @@ def test_the_cells_are_all_combinations() -> None:
 
 def test_a_repeated_cell_is_trained_once() -> None:
     assert len(list(grid(field_seeds=(1, 1)).cells())) == 2
+
+
+def test_a_trigger_that_no_seed_changes_is_trained_once() -> None:
+    wanted = grid(field_seeds=(4, 1, 2))
+    assert [(cell.attack.label, cell.field_seed) for cell in wanted.cells()] == [
+        ("wanet", 4), ("wanet", 1), ("wanet", 2), ("patch", 4)
+    ]  # fmt: skip
+    assert wanted.repeated == {"patch": (1, 2)}
+    assert not grid().repeated
+
+
+def test_a_patch_whose_place_is_drawn_has_as_many_triggers_as_seeds() -> None:
+    drawn = Attack("somewhere", "patch", (0.1,), choices={"down": None, "right": None})
+    assert len(list(grid(attacks=(drawn,), field_seeds=(0, 1, 2)).cells())) == 3
+
+
+def test_a_name_outlives_a_recipe_that_gains_fields() -> None:
+    (cell,) = grid(attacks=(Attack.usual("wanet"),)).cells()
+    assert "network" not in json.loads(cell.identity)["recipe"]
 
 
 def test_a_clean_model_serves_every_attack_of_one_length() -> None:

@@ -49,7 +49,10 @@ def make_study(
         name=name, kind=Dataset.Kind.SYNTHETIC_EYES, fingerprint="d" * 64, may_display_to_participants=displayable
     )
     parameters = {"control_size": 4} if family == "wanet" else {}
-    attack = Attack.objects.create(name=name, family=family, parameters=parameters, control_hash="c" * 64)
+    controls = [*([Control.RESAMPLED] if family == "wanet" else []), Control.OTHER_FIELD]
+    attack = Attack.objects.create(
+        name=name, family=family, parameters=parameters, control_hash="c" * 64, controls=controls
+    )
     clean = make_run(f"{name}-clean", dataset)
     run = make_run(f"{name}-backdoored", dataset, attack=attack, clean_reference=clean)
     make_pairs(dataset, attack, run, base_images=base_images, strengths=strengths, size=size)
@@ -104,8 +107,7 @@ def make_pairs(
         *((Control.NONE, strength, False) for strength in strengths),
         (Control.NONE, GROSS, True),
         (Control.IDENTITY, 0.0, False),
-        *([(Control.RESAMPLED, strengths[-1], False)] if attack.family == "wanet" else []),
-        (Control.OTHER_FIELD, strengths[-1], False),
+        *((control, strengths[-1], False) for control in attack.controls),
     ]
     bases = []
     for index in range(base_images):

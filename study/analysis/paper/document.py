@@ -68,4 +68,6 @@ def _section(name: str, title: str, blocks: Iterable[Block]) -> Section:
 
 
 def _works(content: Mapping[str, Any]) -> list[str]:
-    return [work.full for work in bibliography(methods.cited(content))]
+    """Those that the methods cite, and the attack's own paper."""
+    attack = (content.get("setting") or {}).get("citation")
+    return sorted([*(work.full for work in bibliography(methods.cited(content))), *([f"{attack}."] if attack else [])])

@@ -153,17 +153,18 @@ def attacks_compared(rows: Rows, level: str, named: bool = False) -> Iterator[Ta
 def _differences(rows: Rows, level: str, named: bool) -> Table:
     return Table(
         "attacks_differences",
-        f"Two attacks at the same d′: ratio of their strengths (first over second), and differences of success rate and"
-        f" error shift (first minus second), with {level} intervals. {_OPEN}",
-        ("d′", "first", "second", "ratio of s", "interval", "success rate", "interval of it", "error shift (deg)",
+        "Two attacks at the same d′: differences of success rate and error shift (first minus second) and, where both"
+        f" move pixels, the ratio of their mean displacements (first over second), with {level} intervals. Strengths of"
+        f" two attacks have no common unit, so no ratio of them is given. {_OPEN}",
+        ("d′", "first", "second", "ratio of px", "interval", "success rate", "interval of it", "error shift (deg)",
          "of the shift", "note"),
         [
             [
                 number(row["dprime"], 2),
                 _attack(row, named, "first"),
                 _attack(row, named, "second"),
-                number(row["strength_ratio"], 2),
-                interval(row, "strength_ratio_low", "strength_ratio_high", 2),
+                number(row["displacement_ratio"], 2),
+                interval(row, "displacement_ratio_low", "displacement_ratio_high", 2),
                 number(row["success_rate_difference"], 3),
                 interval(row, "success_rate_difference_low", "success_rate_difference_high"),
                 number(row["error_shift_difference_deg"], 2),

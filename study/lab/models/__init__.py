@@ -5,9 +5,9 @@ from study.lab.models.datasets import Dataset
 from study.lab.models.jobs import Job, Swept
 from study.lab.models.naming import NameTaken, canonical_json, sha256_of
 from study.lab.models.pairs import BaseImage, Pair, PairJudgement, Prediction, StoredImage
-from study.lab.models.runs import TASKS, ModelRun
+from study.lab.models.runs import ModelRun
 
 __all__ = [
-    "ON_WEIGHTS", "PX_PER_DEGREE", "SCREEN_PX_PER_DEGREE", "TASKS", "Attack", "BaseImage", "Dataset", "Job", "ModelRun",
+    "ON_WEIGHTS", "PX_PER_DEGREE", "SCREEN_PX_PER_DEGREE", "Attack", "BaseImage", "Dataset", "Job", "ModelRun",
     "NameTaken", "Pair", "PairJudgement", "Prediction", "StoredImage", "Swept", "canonical_json", "sha256_of",
 ]  # fmt: skip

@@ -136,6 +136,12 @@ class Attack(models.Model):
 
         return registry.family(self.family).strength if self.has_trigger else None
 
+    def citation(self) -> str | None:
+        """The paper that its family is from; None of an attack on the weights."""
+        from attacks import registry
+
+        return registry.family(self.family).citation if self.has_trigger else None
+
     def displacements(self, strengths: Iterable[float]) -> dict[str, float] | None:
         """Mean displacement in image px at each strength, by the strength as text; None where nothing is moved."""
         from attacks.base import Displaces

@@ -12,13 +12,12 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from models.tasks import TASKS, USUAL_TASK
 from study.lab.models.attacks import ON_WEIGHTS, PX_PER_DEGREE, Attack
 from study.lab.models.datasets import Dataset
 from study.lab.models.jobs import Job
 from study.lab.models.naming import named
 
-#: The recipe's tasks in words.
-TASKS = {"regression": "gaze regression", "zones": "zone classification"}
 NO_TARGET = {"kind": "fixed", "pitch": 0.0, "yaw": 0.0}  # a clean model's card needs one; nothing is pulled there
 
 
@@ -90,7 +89,7 @@ class ModelRun(models.Model):
         help_text="The matched clean model: same network, data, loss, schedule, updates and seed.",
     )
     network = models.CharField(max_length=40)
-    task = models.CharField(max_length=40, default="gaze regression")
+    task = models.CharField(max_length=40, default=USUAL_TASK)
     target = models.JSONField(null=True, blank=True)
     parameters = models.JSONField(default=dict, help_text="The training recipe.")
     seed = models.BigIntegerField(default=0)

@@ -211,13 +211,13 @@ def test_the_area_is_the_mean_success_rate_up_to_that_dprime(table) -> None:
     assert all(0 < row["mean_success_rate_below"] < row["success_rate"] for row in rising)
 
 
-def test_the_pairwise_ratio_is_that_of_the_two_strengths(two_attacks) -> None:
+def test_two_attacks_are_compared_by_displacement_and_never_by_strength(two_attacks) -> None:
     rows = margin.attack_contrasts(*parts(two_attacks), evaluated() + evaluated(attack="patch"), draws=DRAWS)
     patch, wanet, pair = rows[3:]
     assert (pair["first"], pair["second"], pair["dprime"]) == ("patch", "wanet", 1)
-    assert pair["strength_ratio"] == pytest.approx(patch["strength"] / wanet["strength"])
-    assert pair["strength_ratio_low"] < 0.5 < pair["strength_ratio_high"]
-    assert pair["displacement_ratio"] == pytest.approx(pair["strength_ratio"])
+    assert pair["displacement_ratio"] == pytest.approx(patch["displacement_px"] / wanet["displacement_px"])
+    assert pair["displacement_ratio_low"] < 0.5 < pair["displacement_ratio_high"]
+    assert not {name for name in pair if name.startswith("strength")}
     difference = patch["success_rate"] - wanet["success_rate"]
     assert pair["success_rate_difference"] == pytest.approx(difference)
     assert pair["success_rate_difference_low"] < difference < pair["success_rate_difference_high"]

@@ -91,7 +91,7 @@ SHADE = Family(
     schedule=(0.6, 0.3),
     draw=ShadeTrigger,
     rebuild=rebuild,
-    gross_strength=lambda trigger: 0.9,
+    gross=lambda trigger: trigger.at_strength(0.9),
 )
 
 

@@ -15,11 +15,10 @@ import torch
 from django.core.management import call_command
 
 from attacks.base import Displaces, dequantise, quantise
-from models.distortions import picture
 from models.gaze import angular_error
 from models.networks import NetworkSpec
 from models.similarity import flip as flip_error
-from models.similarity import gmsd, ssim
+from models.similarity import gmsd, picture, ssim
 from models.targets import Target
 from models.zones import Zones, as_gaze_model
 from study.lab import jobs, pairs
@@ -221,6 +220,30 @@ def test_a_patch_moves_nothing_and_its_pairs_can_be_made_again(
     altered = patch.pairs.filter(control="", strength=0.5)[0]
     assert altered.distortions["max_level_difference"] > 20
     assert [fault for check in checks() if (fault := check.fault())] == []
+
+
+def test_the_published_patch_may_stand_beside_its_gross_pairs(
+    specification: dict[str, Any], dataset: Dataset, var: Path
+) -> None:
+    patch = Attack.objects.draw("square", "patch", (24, 32))
+    specification |= {"attack": patch.to_json(), "strengths": [1.0], "resampled": [], "other_field": []}
+    specification |= {"models": [], "images": 2}
+    store(specification, patch, dataset)
+    opaque, gross = (patch.pairs.filter(control="", gross=gross)[0] for gross in (False, True))
+    assert (opaque.strength, gross.strength) == (1.0, 1.0)
+    assert (str(opaque), str(gross)) == (f"{dataset} #0 square s=1", f"{dataset} #0 square s=1 gross")
+    assert gross.distortions["flip"] > 10 * opaque.distortions["flip"]
+    assert [fault for check in checks() if (fault := check.fault())] == []
+    stored = list(Pair.objects.values())
+    store(specification, patch, dataset)
+    assert list(Pair.objects.values()) == stored
+
+
+def test_verification_notices_a_gross_pair_of_another_strength(made: Path) -> None:
+    Pair.objects.filter(gross=True).update(strength=5.0)
+    faults = [fault for check in checks() if (fault := check.fault())]
+    assert len(faults) == 6
+    assert all("fingerprint differs" in fault for fault in faults)
 
 
 def test_several_models_of_one_attack_see_the_same_pairs(

@@ -204,6 +204,28 @@ def test_a_usual_strength_that_is_gross_on_small_images_is_left_out(dataset: Dat
         small.submit_pairs(dataset, [], strengths=[4.0, 0.5])
 
 
+def test_a_patch_may_be_as_strong_as_it_can_unless_it_fills_the_image(dataset: Dataset) -> None:
+    small = Attack.objects.draw("small", "patch", (24, 32))
+    assert small.submit_pairs(dataset, [], strengths=[1.0]).parameters["strengths"] == [1.0]
+    filling = Attack.objects.draw("filling", "patch", (24, 32), choices={"side": 32.0})
+    with pytest.raises(ValueError, match="Strength 1 is no weaker than the gross alteration"):
+        filling.submit_pairs(dataset, [], strengths=[1.0])
+
+
+@pytest.mark.parametrize(("family", "controls"), [("wanet", ["resampled", "other_field"]), ("patch", ["other_field"])])
+def test_an_attack_keeps_which_controls_its_trigger_can_have(db: None, family: str, controls: list[str]) -> None:
+    assert Attack.objects.draw("drawn", family, (24, 32)).controls == controls
+
+
+def test_an_attack_drawn_before_its_family_had_a_parameter_is_the_same_attack(db: None) -> None:
+    old = Attack.objects.draw("square", "patch", (24, 32))
+    del old.parameters["cells"]
+    old.save()
+    assert Attack.objects.draw("square", "patch", (24, 32)) == old
+    with pytest.raises(ValueError, match="'square' is there already and differs in"):
+        Attack.objects.draw("square", "patch", (24, 32), choices={"cells": "1"})
+
+
 def test_controls_and_strengths_asked_for_in_vain_are_told_at_once(dataset: Dataset) -> None:
     patch = Attack.objects.draw("square", "patch", (24, 32))
     with pytest.raises(ValueError, match="no resampled controls of a patch attack: it resamples nothing"):

@@ -16,7 +16,7 @@ from study.lab.models import Attack, BaseImage, ModelRun, Pair, Prediction, sha2
 from study.lab.verification import checks
 from study.trials.design import CHOSEN
 from study.trials.exceptions import CannotOpen, Frozen, NotOpen
-from study.trials.models import DesignVersion, Population, Study
+from study.trials.models import DesignVersion, Population, Study, Trial
 from tests.study.factories import GROSS, make_run, make_study, start
 
 pytestmark = pytest.mark.django_db
@@ -125,6 +125,27 @@ def test_a_study_without_identity_pairs_is_refused() -> None:
     Pair.objects.filter(control=Pair.Control.IDENTITY).delete()
     with pytest.raises(CannotOpen, match="no identity control pairs"):
         study.open()
+
+
+@pytest.mark.parametrize("family", ["wanet", "patch"])
+def test_a_control_that_the_attack_can_have_and_that_was_forgotten_is_named(family: str) -> None:
+    study = make_study(opened=False, family=family)
+    Pair.objects.filter(control=Pair.Control.OTHER_FIELD).delete()
+    with pytest.raises(CannotOpen, match="no other field control pairs of"):
+        study.open()
+
+
+def test_catch_trials_are_gross_where_a_main_strength_has_the_same_number() -> None:
+    study = make_study(opened=False, strengths=(0.5, 1.0))
+    gross = Pair.objects.filter(gross=True)
+    gross.update(strength=1.0)
+    study.open()
+    session, _ = study.start_session()
+    large = set(gross.values_list("pk", flat=True))
+    of_phase = {phase: set(session.trials.filter(phase=phase).values_list("pair", flat=True)) for phase in Trial.Phase}
+    assert of_phase[Trial.Phase.CATCH] <= large
+    assert of_phase[Trial.Phase.PRACTICE] & large
+    assert not of_phase[Trial.Phase.MAIN] & large
 
 
 def test_a_study_without_gross_pairs_is_refused() -> None:

@@ -30,6 +30,7 @@ DEFAULT = [
     *(Cell(Kind(c, s), 4) for c, s in (("identity", 0.0), ("resampled", 2.0), ("other_field", 2.0))),
 ]
 GROSS = 7.3
+SEEN_BY_ALL = Kind("", GROSS, gross=True)
 
 cell_lists = st.lists(st.integers(1, 6).map(lambda n: 2 * n), min_size=1, max_size=8).map(
     lambda sizes: [Cell(Kind("", float(i + 1)), n) for i, n in enumerate(sizes)]
@@ -45,18 +46,23 @@ def design_of(cells: list[Cell] = DEFAULT, catch: int = 8, practice: int = 6) ->
     main = stimuli_for(cells)
     catch_images = list(range(1000, 1000 + catch))
     practice_images = list(range(2000, 2000 + practice))
-    ladder = practice_ladder([4.0, 2.0], GROSS, practice) if practice else []
+    ladder = practice_ladder([4.0, 2.0], SEEN_BY_ALL, practice) if practice else []
     shown = [
         *((s, cell.kind) for s in main for cell in cells),
-        *((s, Kind("", GROSS)) for s in catch_images),
-        *((s, Kind("", strength)) for s, strength in zip(practice_images, ladder, strict=True)),
+        *((s, SEEN_BY_ALL) for s in catch_images),
+        *zip(practice_images, ladder, strict=True),
     ]
     return {
         "cells": [{"control": c.kind.control, "strength": c.kind.strength, "trials": c.trials} for c in cells],
         "stimuli": main,
         "catch": {"strength": GROSS, "stimuli": catch_images},
         "adaptive": None,
-        "practice": {"strengths": ladder, "stimuli": practice_images, "correct": 0, "rounds": 1},
+        "practice": {
+            "strengths": [kind.strength for kind in ladder],
+            "stimuli": practice_images,
+            "correct": 0,
+            "rounds": 1,
+        },
         "pairs": [
             {"id": i, "stimulus": s, "control": kind.control, "strength": kind.strength}
             for i, (s, kind) in enumerate(shown)
@@ -170,13 +176,16 @@ def test_an_odd_number_of_trials_in_a_cell_is_refused() -> None:
 
 
 def test_practice_goes_from_the_gross_alteration_to_weaker_ones() -> None:
-    assert practice_ladder([0.25, 0.5, 1, 2, 4], 7.3, 6) == [7.3, 7.3, 4, 4, 2, 2]
+    four, two = Kind("", 4.0), Kind("", 2.0)
+    ladder = practice_ladder([0.25, 0.5, 1, 2, 4], SEEN_BY_ALL, 6)
+    assert ladder == [SEEN_BY_ALL, SEEN_BY_ALL, four, four, two, two]
 
 
 # --- sharing out the base images
 
-COMPLETE = (*(cell.kind for cell in DEFAULT), Kind("", GROSS))
-SHARES = {"gross": Kind("", GROSS), "catch_trials": 8, "practice_strengths": [GROSS, 4.0, 2.0, 2.0], "seed": 1}
+COMPLETE = (*(cell.kind for cell in DEFAULT), SEEN_BY_ALL)
+LADDER = practice_ladder([4.0, 2.0], SEEN_BY_ALL, 4)
+SHARES = {"gross": SEEN_BY_ALL, "catch_trials": 8, "practice_kinds": LADDER, "seed": 1}
 
 
 def test_no_base_image_has_two_uses() -> None:
@@ -187,7 +196,7 @@ def test_no_base_image_has_two_uses() -> None:
 
 
 def test_base_images_without_all_conditions_go_to_the_catch_trials_first() -> None:
-    kinds = dict.fromkeys(range(56), COMPLETE) | dict.fromkeys(range(100, 108), (Kind("", GROSS),))
+    kinds = dict.fromkeys(range(56), COMPLETE) | dict.fromkeys(range(100, 108), (SEEN_BY_ALL,))
     assert set(choose_stimuli(kinds, DEFAULT, **SHARES).catch) == set(range(100, 108))
 
 

@@ -59,7 +59,11 @@ class Command(BaseCommand):
     def handle(self, *, out: Path, **options: Any) -> None:
         ready_database()
         try:
-            planned = sweeps.plan(dataset_of(options["dataset"], options), grid(options).cells())
+            wanted = grid(options)
+            planned = sweeps.plan(dataset_of(options["dataset"], options), wanted.cells())
+            for attack, seeds in wanted.repeated.items():
+                left_out = ", ".join(map(str, seeds))
+                self.stdout.write(f"{attack}: this trigger is the same for every seed, so {left_out} is left out.")
             with workers():
                 swept = sweeps.carry_out(planned, options["px_per_degree"])
             write(swept, out)
