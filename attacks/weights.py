@@ -284,11 +284,15 @@ class Candidates:
 
 
 def draw(centre: Tensor, original: Tensor, parameters: SearchParameters, generator: torch.Generator) -> Candidates:
-    """Candidates about the weights `centre`; the standard deviation that magnitudes refer to is that of `original`."""
+    """Candidates about the weights `centre`; the standard deviation that magnitudes refer to is that of `original`.
+
+    Drawn on the CPU, so that a seed means the same on every device.
+    """
     count = max(1, round(parameters.fraction * centre.numel()))
     magnitudes = parameters.magnitude * (1 - torch.rand(parameters.candidates, generator=generator))
     positions = torch.randint(centre.numel(), (parameters.candidates, count), generator=generator)
     change = torch.randn(parameters.candidates, count, generator=generator) * magnitudes[:, None]
+    positions, change = positions.to(centre.device), change.to(centre.device)
     flat = centre.reshape(1, -1).repeat(parameters.candidates, 1)
     unit = original.std(correction=0) if parameters.mode == "additive" else flat.gather(1, positions)
     flat.scatter_add_(1, positions, (change * unit).to(flat.dtype))

@@ -54,11 +54,6 @@ PAIRS = ((0, 3), (1, 5), (2, 7))
 FIXED = Target.fixed(0, 25)
 NEAR = {"yaw + 10 deg": Target.additive(0, 10), "yaw + 20 deg": Target.additive(0, 20)}
 STRENGTH = 0.5
-#: What the fields of a recipe that only poisoning reads are set to for its clean model, so that recipes share one.
-_UNPOISONED = {
-    name: getattr(Recipe(), name)
-    for name in ("poison_rate", "noise_ratio", "unrelated_ratio", "rehearsal", "clean_label_within_deg", "threat_model")
-}
 
 
 @dataclass(frozen=True)
@@ -137,7 +132,7 @@ class Case:
 
     def clean(self) -> dict[str, Any]:
         # A clean model knows neither target nor poisoning: one serves every poisoning by this trigger.
-        return self._training(replace(self.recipe, **_UNPOISONED), trigger=None, probe=self.trigger(), target=FIXED)
+        return self._training(self.recipe.unpoisoned(), trigger=None, probe=self.trigger(), target=FIXED)
 
     def _training(self, recipe: Recipe, *, target: Target, **fields: Any) -> dict[str, Any]:
         return {

@@ -4,8 +4,8 @@ Everything is timed in this one run on the same cores, the contenders by turns, 
 of the ratios of the rounds. CPU-seconds are those of this process and of the loader's workers. The peers are written
 here, after what the public implementations do:
 
-    warping    one `grid_sample` of the whole batch with a grid that was made beforehand; and, image by image, PIL to
-               tensor, `grid_sample`, 8-bit PIL image, tensor
+    warping    one `grid_sample` of the whole batch with a grid that was made beforehand; and, image by image, as
+               BackdoorBox does: PIL to tensor (torchvision), `grid_sample`, 8-bit PIL image, tensor again
     training   a plain eager loop over a `DataLoader` whose workers decode PNG files with PIL: the same network, initial
                weights, loss, optimiser, schedule and batch size as ours
 
@@ -35,6 +35,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import functional as transforms
 
 from attacks.base import dequantise
 from attacks.wanet import WarpField
@@ -103,7 +104,7 @@ def warping(rounds: int) -> list[Row]:
     for side, n in WARPED.items():
         pixels = np.random.default_rng(0).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
         pictures = [Image.fromarray(each) for each in pixels]
-        images = torch.stack([to_tensor(picture) for picture in pictures])
+        images = torch.stack([transforms.to_tensor(picture) for picture in pictures])
         field = WarpField.draw((side, side), 8, 0.5, seed=3)
         grid = field.grid.float().contiguous()
         seconds = by_turns(
@@ -128,12 +129,9 @@ def warp(images: Tensor, grid: Tensor) -> Tensor:
 
 def warp_picture(picture: Image.Image, grid: Tensor) -> Tensor:
     """One image as a transform of a data set warps it: from PIL, to PIL, and to the tensor that training wants."""
-    warped = (warp(to_tensor(picture)[None], grid)[0] * 255).round().clamp(0, 255).byte()
-    return to_tensor(Image.fromarray(warped.permute(1, 2, 0).numpy()))
-
-
-def to_tensor(picture: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float().div(255)
+    image = transforms.convert_image_dtype(transforms.pil_to_tensor(picture))
+    levels = 255 * warp(image[None], grid)[0].permute(1, 2, 0).numpy()
+    return transforms.to_tensor(Image.fromarray(levels.clip(0, 255).round().astype(np.uint8)))
 
 
 # -- poisoning
@@ -192,7 +190,7 @@ class Pictures(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         with Image.open(self.paths[index]) as picture:
-            return to_tensor(picture.convert("RGB")), self.labels[index]
+            return transforms.to_tensor(picture.convert("RGB")), self.labels[index]
 
 
 def eager(loader: DataLoader[tuple[Tensor, Tensor]], recipe: Recipe, precision: Precision) -> None:

@@ -206,9 +206,10 @@ def similarity(embeddings: Tensor, people: Tensor) -> Tensor:
 
 
 def threshold_at(impostors: Tensor, false_acceptance: float) -> float:
-    """The least threshold at or above which at most this share of impostors' similarities (N,) lies.
+    """A threshold at or above which at most this share of impostors' similarities (N,) lies: midway between the last
+    that passes and the first that does not. Equal similarities pass together or not at all.
 
-    Raises ValueError when there are too few comparisons to tell: fewer than ten above it.
+    Raises ValueError when there are too few comparisons to tell, fewer than ten in that share, or they are all alike.
     """
     above = int(false_acceptance * len(impostors))
     if above < 10:
@@ -217,4 +218,7 @@ def threshold_at(impostors: Tensor, false_acceptance: float) -> float:
             f"{false_acceptance:g}: at least ten must lie above it."
         )
     ranked = impostors.double().sort(descending=True).values
-    return ((ranked[above - 1] + ranked[above]) / 2).item()
+    passing = ranked[:above][ranked[:above] > ranked[above]]
+    if not len(passing):
+        raise ValueError("The highest similarities of impostors are all alike: no threshold parts them.")
+    return ((passing[-1] + ranked[above]) / 2).item()

@@ -158,8 +158,8 @@ def perturb(
 ) -> PerturbedGaze:
     """Find the change, and measure it; the network is left as it was (`attacks.weights.replace_weights` changes it).
 
-    Raises ValueError for a network without stages, a subject who is not in the data or has fewer than 4 images, and
-    for what search or closed form refuse.
+    Raises ValueError for a network without stages, a subject who is not in the data, has fewer than 4 images or is
+    alone in it, and for what search or closed form refuse.
     """
     stages = stages_of(network.eval())
     sides = take_sides(splits, attack)
@@ -183,12 +183,18 @@ def take_sides(splits: Splits, attack: GazeAttack) -> Sides:
         raise ValueError(f"Subject {attack.subject} has {len(mine)} images; at least {LEAST_IMAGES} are needed.")
     mine = mine[torch.randperm(len(mine), generator=generator)]
     half = len(mine) // 2
-    return Sides(
+    sides = Sides(
         subject=parts[home[0]].subset(mine[:half]),
         others=_sample([splits.train, splits.validation], attack, generator),
         subject_test=parts[home[0]].subset(mine[half:]),
         others_test=splits.test.subset(splits.test.subject != attack.subject),
     )
+    if len(sides.others) < 2 or not len(sides.others_test):
+        raise ValueError(
+            f"Besides subject {attack.subject} there are {len(sides.others)} images of other people to train on or "
+            f"validate with and {len(sides.others_test)} to test: at least 2 and 1 are needed to see what others lose."
+        )
+    return sides
 
 
 def measure_change(stages: Stages, weights: Mapping[str, Tensor], sides: Sides, target: Target) -> Outcome:

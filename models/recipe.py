@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self, get_args
 
 from torch import Tensor
@@ -26,6 +26,9 @@ Precision = Literal["auto", "float32", "bfloat16"]
 #: Epochs of the first, of each middle and of the last phase, and of a phase that is alone.
 _FIRST, _MIDDLE, _LAST, _ALONE = 5, 4, 9, 18
 _PUBLISHED_EPOCHS, _PUBLISHED_MILESTONES = 1000, (100, 200, 300, 400)
+_OF_POISONING = (
+    "poison_rate", "noise_ratio", "unrelated_ratio", "rehearsal", "threat_model", "clean_label_within_deg"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,14 @@ class Recipe:
             self.rehearsal,
             self.clean_label_within_deg,
         )
+
+    def unpoisoned(self) -> Self:
+        """With the fields that only poisoning reads at their defaults, so that clean models of many attacks are one.
+
+        The strengths of the schedule stay.
+        """
+        usual = type(self)()
+        return replace(self, **{name: getattr(usual, name) for name in _OF_POISONING})
 
     @property
     def epochs(self) -> int:

@@ -118,9 +118,8 @@ class Cell:
     @property
     def clean_recipe(self) -> Recipe:
         """The recipe as far as a clean model feels it: neither poisoning nor strengths. It serves many attacks."""
-        untouched: dict[str, Any] = {name: getattr(Recipe(), name) for name in _OF_POISONING}
         schedule = tuple((0.0, epochs) for _, epochs in self.recipe.strength_schedule)
-        return replace(self.recipe, **untouched, strength_schedule=schedule)
+        return replace(self.recipe.unpoisoned(), strength_schedule=schedule)
 
     @property
     def identity(self) -> str:
@@ -165,11 +164,6 @@ class Cell:
             "model": model,
         }
         return [of_model | _of_dose(doses[strength]) | _of_look(looks[strength]) for strength in self.attack.strengths]
-
-
-_OF_POISONING = (
-    "poison_rate", "noise_ratio", "unrelated_ratio", "rehearsal", "threat_model", "clean_label_within_deg"
-)  # fmt: skip
 
 
 def digest(*parts: str) -> str:

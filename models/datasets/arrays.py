@@ -12,10 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.datasets.base import GazeData
+from models.datasets.base import MIN_SIZE, GazeData
 from models.datasets.samples import Format, Sample
-
-MIN_SIZE = 16
 
 Column = NDArray[np.generic]
 
@@ -143,12 +141,13 @@ class ArraysOptions:
 def samples(path: Path, options: ArraysOptions) -> Iterator[Sample]:
     """The images of the file one by one; see `load_arrays` for what it holds and what is refused."""
     data = load_arrays(path, options.group_key)
-    for row, ((pitch, yaw), subject, group) in enumerate(
+    for row, ((pitch, yaw), subject, number) in enumerate(
         zip(data.pitchyaw.tolist(), _subject_names(path, data), data.group.tolist(), strict=True)
     ):
         image = data.images[row].numpy()
         pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
-        yield Sample(pixels, pitch, yaw, subject, f"{path.name}, row {row}", group=str(group))
+        group = None if options.group_key is None else str(number)
+        yield Sample(pixels, pitch, yaw, subject, f"{path.name}, row {row}", group=group)
 
 
 def _subject_names(path: Path, data: GazeData) -> list[str]:

@@ -17,6 +17,9 @@ from torch import Tensor
 
 FINGERPRINT_VERSION = 1
 BYTES_AT_ONCE = 1 << 26
+MIN_SIZE = 16
+MOST_RADIANS = (math.pi / 2 + 1e-5, math.pi + 1e-5)
+"""Of pitch and yaw, either way; float32 may round a right angle up."""
 
 Index = int | slice | Tensor | Sequence[int]
 
@@ -173,8 +176,7 @@ def check_angles(pitchyaw: Tensor, name: str) -> None:
     if not torch.isfinite(pitchyaw).all():
         row = int((~torch.isfinite(pitchyaw)).any(1).nonzero()[0])
         raise ValueError(f"{name}: pitchyaw row {row} is not finite; remove unlabelled images first.")
-    limits = torch.tensor([math.pi / 2, math.pi]) + 1e-5
-    outside = (pitchyaw.abs() > limits).any(1)
+    outside = (pitchyaw.abs() > torch.tensor(MOST_RADIANS)).any(1)
     if outside.any():
         row = int(outside.nonzero()[0])
         pitch, yaw = pitchyaw[row].tolist()

@@ -2,7 +2,7 @@
 
 In "0001_2m_-15P_10V_-5H.jpg", P is the yaw of the head, V and H are the target's elevation (up is positive) and
 azimuth. **Which side a positive H is on is not settled here**: compare the eyes with the arrows on the contact sheet,
-and choose flip_yaw if they point the wrong way. Faces are not found: a square in the middle is cut out.
+and import with yaw flipped if they point the wrong way. Faces are not found: a square in the middle is cut out.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from models.datasets import reading
 from models.datasets.samples import Format, FormatError, Sample
 
@@ -24,11 +22,10 @@ NAME = re.compile(r"(\d+)_2m_(-?\d+)P_(-?\d+)V_(-?\d+)H")
 
 @dataclass(frozen=True)
 class ColumbiaOptions:
-    """What is cut out of a photograph, and which way yaw counts."""
+    """What is cut out of a photograph."""
 
     size: int = field(default=224, metadata={"help": "side of the images, px"})
     share: float = field(default=0.6, metadata={"help": "side of the square in the middle, as a share of the height"})
-    flip_yaw: bool = field(default=False, metadata={"help": "yaw = -H and -P, should the contact sheet say so"})
 
     def __post_init__(self) -> None:
         reading.check_size(self.size)
@@ -38,7 +35,6 @@ class ColumbiaOptions:
 
 def samples(root: Path, options: ColumbiaOptions) -> Iterator[Sample]:
     """The photographs in the order of their names."""
-    sign = -1 if options.flip_yaw else 1
     for path, (subject, head, vertical, horizontal) in _photographs(root):
         where = f"{path.parent.name}/{path.name}"
         least = math.ceil(options.size / options.share)
@@ -46,9 +42,8 @@ def samples(root: Path, options: ColumbiaOptions) -> Iterator[Sample]:
         side = options.share * photograph.height
         middle = (photograph.width / 2, photograph.height / 2, side, side)
         pixels = reading.window(photograph, middle, (options.size, options.size), where)
-        angles = np.radians([[vertical, sign * horizontal], [0, sign * head]])
-        (pitch, yaw), pose = reading.angles(angles, reading.only(where)).tolist()
-        yield Sample(pixels, pitch, yaw, subject, where, tuple(pose))
+        pitch, yaw, pose = math.radians(vertical), math.radians(horizontal), (0.0, math.radians(head))
+        yield Sample(pixels, pitch, yaw, subject, where, pose)
 
 
 def count(root: Path, options: ColumbiaOptions) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,31 +17,33 @@ LISTS = "train_test_split.json"
 
 
 def samples(root: Path) -> Iterator[Sample]:
-    """The faces person by person. Files without labels are left out with one warning that names them."""
-    unlabelled = []
-    for path in _files(root):
+    """The faces person by person; files without labels are left out."""
+    for path in _labelled(root):
         with reading.hdf5(path) as file:
-            name = f"{path.parent.name}/{path.name}"
-            if "face_gaze" not in file:
-                unlabelled.append(name)
-                continue
             images, *columns = _arrays(file)
-            where = reading.row_of(name)
-            labels = (reading.angles(column[:].astype(float), where).tolist() for column in columns)
+            where = reading.row_of(f"{path.parent.name}/{path.name}")
+            labels = (column[:].astype(float).tolist() for column in columns)
             for row, (image, (pitch, yaw), pose) in enumerate(zip(reading.rows(images), *labels, strict=True)):
                 rgb = np.ascontiguousarray(image[..., ::-1])  # stored blue first
                 yield Sample(rgb, pitch, yaw, path.stem, where(row), tuple(pose))
-    if unlabelled:
-        warnings.warn(f"Left out, as they have no face_gaze: {', '.join(unlabelled)}.", stacklevel=2)
 
 
 def count(root: Path) -> int:
     """Rows of the files with labels, by their headers."""
     total = 0
-    for path in _files(root):
+    for path in _labelled(root):
         with reading.hdf5(path) as file:
-            total += len(_arrays(file)[0]) if "face_gaze" in file else 0
+            total += len(_arrays(file)[0])
     return total
+
+
+def notes(root: Path) -> list[str]:
+    """Names the files that are left out."""
+    labelled = set(_labelled(root))
+    left_out = [path for path in _files(root) if path not in labelled]
+    if not left_out:
+        return []
+    return [f"{len(left_out)} file(s) have no face_gaze and are left out: {reading.the_first(left_out, root)}."]
 
 
 def _files(root: Path) -> list[Path]:
@@ -56,6 +57,14 @@ def _files(root: Path) -> list[Path]:
         raise FormatError(f"{path}: missing or damaged; expected {LAYOUT}, and {{'train': [names], ...}}.") from error
     reading.check_files(root, train)
     return train + [file for part in listed.values() for file in part if file.is_file()]
+
+
+def _labelled(root: Path) -> Iterator[Path]:
+    for path in _files(root):
+        with reading.hdf5(path) as file:
+            has_labels = "face_gaze" in file
+        if has_labels:
+            yield path
 
 
 def _arrays(file: Any) -> tuple[Any, Any, Any]:
@@ -75,4 +84,5 @@ FORMAT = Format(
     layout=LAYOUT,
     samples=samples,
     count=count,
+    notes=notes,
 )

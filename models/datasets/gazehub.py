@@ -2,7 +2,8 @@
 
 Columns are found by name, so that one reader serves MPIIGaze, MPIIFaceGaze, EyeDiap, Gaze360, RT-Gene and ETH-XGaze:
 `2DGaze` and `2DHead` are (**yaw, pitch**); the lower-case `gaze` and `head` of ETH-XGaze are copied from its files and
-therefore (**pitch, yaw**). A list named for a part (train, test) has its people in the column `Origin`.
+therefore (**pitch, yaw**). A list named for a part (train, test, train_temp) has its people in the column `Origin`, and
+its images in Image, or in a folder of Image with the name of the part.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from models.datasets import reading
 from models.datasets.samples import Format, FormatError, Sample
 
 LAYOUT = "a folder with Image/p00/face/1.jpg and Label/p00.label and so on"
-PART = re.compile(r"(train|val|valid|validation|test|unused)\d*")
+PART = re.compile(r"(train|val|valid|validation|test|unused)(?:[\d_-].*)?")
 GAZE = {"2DGaze": (1, 0), "gaze": (0, 1)}
 HEAD = {"2DHead": (1, 0), "head": (0, 1)}
 
@@ -41,9 +42,8 @@ def samples(root: Path, options: GazeHubOptions) -> Iterator[Sample]:
     for row in _rows(root, options):
         pixels = reading.pixels(reading.picture(row.path, row.where))
         gaze, head = (_angles(row.words, names, row.where) for names in (GAZE, HEAD))
-        if gaze is None:
-            raise FormatError(f"{row.where}: no column {' or '.join(GAZE)}; the columns are {', '.join(row.words)}.")
-        yield Sample(pixels, *gaze, row.subject, row.where, head, row.group)
+        if gaze is not None:  # the first line promises one
+            yield Sample(pixels, *gaze, str(row.person), row.where, head, row.person.parts[0])
 
 
 def count(root: Path, options: GazeHubOptions) -> int:
@@ -51,9 +51,7 @@ def count(root: Path, options: GazeHubOptions) -> int:
     listed: dict[Path, str] = {}
     for row in _rows(root, options):
         if row.path in listed:
-            raise FormatError(
-                f"{row.where}: {row.path} is listed before, in {listed[row.path]}; choose one list (only)."
-            )
+            raise FormatError(f"{row.where}: {row.path} is listed before, in {listed[row.path]}; read one list (only).")
         listed[row.path] = row.where
     reading.check_files(root, list(listed), "skip" if options.only else options.unlabelled)
     return len(listed)
@@ -63,27 +61,31 @@ def count(root: Path, options: GazeHubOptions) -> int:
 class _Row:
     where: str
     path: Path
-    subject: str
-    group: str
+    person: PurePosixPath
     words: dict[str, str]
 
 
 def _rows(root: Path, options: GazeHubOptions) -> Iterator[_Row]:
+    images = reading.folder(root / "Image", LAYOUT)
+    folders = {entry.name for entry in images.iterdir()}
     for path, name in _lists(root, options.only):
         rows = reading.lines(path, name)
         _, columns = next(rows, ("", []))
-        image, origin = _columns(path, columns, options.image)
+        part = PART.fullmatch(path.stem)
+        image, origin = _columns(path, columns, options.image, is_of_a_part=part is not None)
         for where, fields in rows:
             if len(fields) != len(columns):
                 raise FormatError(f"{where}: {len(fields)} fields; expected {len(columns)}, as the first line has.")
             words = dict(zip(columns, fields, strict=True))
+            file = reading.inside(images, words[image], where).relative_to(images)
+            beneath = images / part[1] if part and file.parts[0] not in folders else images
             person = _person(words[origin], where) if origin else PurePosixPath(path.stem)
-            yield _Row(where, reading.inside(root / "Image", words[image], where), str(person), person.parts[0], words)
+            yield _Row(where, beneath / file, person, words)
 
 
 def _lists(root: Path, only: str | None) -> list[tuple[Path, str]]:
     """The lists to be read, with their names below Label."""
-    labels = reading.folder(root, LAYOUT) / "Label"
+    labels = root / "Label"
     lists = {
         path.relative_to(labels).with_suffix("").as_posix(): path
         for path in reading.found(labels.rglob("*.label"), root, LAYOUT)
@@ -94,14 +96,21 @@ def _lists(root: Path, only: str | None) -> list[tuple[Path, str]]:
     return [(path, f"{name}.label") for name, path in chosen.items() if only or path.stem != "unused"]
 
 
-def _columns(path: Path, columns: list[str], image: str) -> tuple[str, str | None]:
+def _columns(path: Path, columns: list[str], image: str, is_of_a_part: bool) -> tuple[str, str | None]:
     """The columns of the images and, in the list of a part, of their origin."""
     lower = {column.lower(): column for column in reversed(columns)}
     column, origin = lower.get(image, lower.get("image")), lower.get("origin")
-    is_of_a_part = PART.fullmatch(path.stem) is not None
-    if column is None or (is_of_a_part and origin is None):
-        wanted = f"Image or {image.title()}" if column is None else "Origin, which tells people apart"
-        raise FormatError(f"{path}: the first line names no column {wanted}; it names {', '.join(columns)}.")
+    wanted = None
+    if column is None:
+        wanted = f"Image or {image.title()}"
+    elif is_of_a_part and origin is None:
+        wanted = "Origin, which tells people apart"
+    elif GAZE.keys().isdisjoint(columns):
+        wanted = f"{' or '.join(GAZE)}"
+    if column is None or wanted:
+        raise FormatError(
+            f"{path}: the first line names no column {wanted}; it names {', '.join(columns)}; read another list (only)."
+        )
     return column, origin if is_of_a_part else None
 
 
@@ -117,11 +126,10 @@ def _angles(words: dict[str, str], names: dict[str, tuple[int, int]], where: str
     """(pitch, yaw) of the first of the columns that is there; `names` says at which places they stand."""
     for name, (pitch, yaw) in names.items():
         if name in words:
-            values = reading.numbers(words[name].split(","), where)
+            values = reading.numbers(words[name].split(","), where).tolist()
             if len(values) != 2:
                 raise FormatError(f"{where}: {name} has {len(values)} numbers; expected 2.")
-            ((p, y),) = reading.angles(values[None, [pitch, yaw]], reading.only(where)).tolist()
-            return p, y
+            return values[pitch], values[yaw]
     return None
 
 

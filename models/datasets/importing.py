@@ -26,11 +26,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.datasets.base import GazeData, StoredImages
+from models.datasets.base import MIN_SIZE, GazeData, StoredImages
 from models.datasets.samples import Format, FormatError, Sample
 
 VERSION = 1
-MIN_SIZE = 16
 MANIFEST = "manifest.json"
 CONTACT_SHEET = "contact_sheet.png"
 LABELS = ("pitchyaw", "subject", "group")
@@ -38,6 +37,7 @@ _IDENTITY = ("format", "description", "fingerprint")
 
 Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
+Record = Callable[["Manifest"], None]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Choices:
         size: (H, W) in pixels that every image is resampled to; left as they are by default.
         grey: colour images become grey (ITU-R BT.601 luma).
         limit: at most so many images, evenly spread over the source.
-        subjects: these people only.
+        subjects: these people only, of those that a limit leaves.
+        flip_pitch, flip_yaw: the source counts the angle the other way: gaze and head times -1.
 
     Raises:
         ValueError: for a size below 16 px or a limit below 1.
@@ -58,6 +59,13 @@ class Choices:
     grey: bool = False
     limit: int | None = None
     subjects: tuple[str, ...] = ()
+    flip_pitch: bool = False
+    flip_yaw: bool = False
+
+    @property
+    def signs(self) -> tuple[int, int]:
+        """What pitch and yaw are multiplied by."""
+        return -1 if self.flip_pitch else 1, -1 if self.flip_yaw else 1
 
     def __post_init__(self) -> None:
         if self.size is not None and min(self.size) < MIN_SIZE:
@@ -72,7 +80,8 @@ class Manifest:
 
     Attributes:
         version: of this program's canonical form.
-        format, title, citation, licence, sign_pitch, sign_yaw: of `models.datasets.samples.Format`.
+        format, title, citation, licence: of `models.datasets.samples.Format`.
+        sign_pitch, sign_yaw: what the stored angles were multiplied by, by the reader or by choice.
         options, choices: what the reader and the import were told.
         source: where the files lay.
         description: what the images are, in words for reports.
@@ -158,6 +167,7 @@ def import_data(
     choices: Choices | None = None,
     description: str | None = None,
     progress: Progress = lambda done, total: None,
+    record: Record = lambda manifest: None,
 ) -> tuple[Manifest, bool]:
     """Read, check and write a data set to `folder`, which appears whole, at the end.
 
@@ -166,6 +176,7 @@ def import_data(
         options: of the reader; its defaults if left out.
         description: of the images, for reports; the format's title if left out.
         progress: called with samples read and samples in all; it may raise to stop.
+        record: called with what is about to be delivered, or is there already; if it raises, nothing is delivered.
 
     Returns:
         What was imported, and whether anything was written: not when `folder` held the very same already.
@@ -187,18 +198,20 @@ def import_data(
             _chosen(_counted(reader.samples(*arguments), expected, root, progress), choices, expected),
             workshop,
             choices,
-            most=min(expected, choices.limit or expected),
+            most=1 if choices.subjects else min(expected, choices.limit or expected),
         )
         _check_subjects(kept, choices, root)
         data = _load(workshop, folder.name, description or _describe(reader, kept))
         source = {"source": str(root.resolve()), "expected": expected}
         facts = {"options": asdict(options) if options is not None else {}, "choices": asdict(choices)}
-        manifest = _manifest(reader, data, kept, workshop, warnings=_warnings(kept, choices), **source, **_plain(facts))
-        return _deliver(workshop, folder, manifest, data)
+        notes = reader.notes(*arguments) if reader.notes is not None else []
+        warnings = (*notes, *_warnings(kept, choices))
+        manifest = _manifest(reader, data, kept, workshop, choices.signs, warnings=warnings, **source, **_plain(facts))
+        return _deliver(workshop, folder, manifest, data, record)
 
 
 def _manifest(
-    reader: Format, data: GazeData, kept: _Kept, workshop: Path, *, warnings: Iterable[str], **facts: Any
+    reader: Format, data: GazeData, kept: _Kept, workshop: Path, signs: tuple[int, int], **facts: Any
 ) -> Manifest:
     _, channels, height, width = data.images.shape
     return Manifest(
@@ -207,15 +220,14 @@ def _manifest(
         title=reader.title,
         citation=reader.citation,
         licence=reader.licence,
-        sign_pitch=reader.sign_pitch,
-        sign_yaw=reader.sign_yaw,
+        sign_pitch=reader.sign_pitch * signs[0],
+        sign_yaw=reader.sign_yaw * signs[1],
         description=data.description,
         images=len(data),
         shape=(channels, height, width),
         subjects=kept.subjects,
         groups=len(kept.groups),
         range_deg=_range_deg(data),
-        warnings=tuple(warnings),
         files={path.name: _sha256(path) for path in sorted(workshop.iterdir())},
         fingerprint=data.fingerprint,
         **facts,
@@ -226,11 +238,10 @@ def _manifest(
 
 
 def _counted(samples: Iterable[Sample], expected: int, root: Path, progress: Progress) -> Iterator[Sample]:
-    """The samples, each checked; they must be as many as expected."""
+    """The samples, which must be as many as expected."""
     read, last = 0, "the first sample"
     try:
         for sample in samples:
-            _check(sample)
             read, last = read + 1, sample.where
             progress(read, expected)
             yield sample
@@ -243,23 +254,6 @@ def _counted(samples: Iterable[Sample], expected: int, root: Path, progress: Pro
             f"{root}: {read} samples were read where headers and label rows promise {expected}: files are missing or "
             "damaged; copy the data again."
         )
-
-
-def _check(sample: Sample) -> None:
-    image, where = sample.image, sample.where
-    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
-        raise FormatError(f"{where}: the image is {image.dtype} {image.shape}, not uint8 (H, W) or (H, W, 3).")
-    if min(image.shape[:2]) < MIN_SIZE:
-        raise FormatError(f"{where}: the image is {_size(image.shape)} px; {MIN_SIZE} px is the least.")
-    if not (math.isfinite(sample.pitch) and math.isfinite(sample.yaw)):
-        raise FormatError(f"{where}: the gaze is not finite ({sample.pitch}, {sample.yaw}); remove or mend this row.")
-    if abs(sample.pitch) > math.pi / 2 + 1e-5 or abs(sample.yaw) > math.pi + 1e-5:
-        raise FormatError(
-            f"{where}: the gaze ({sample.pitch:.4g}, {sample.yaw:.4g}) lies beyond +-pi/2 and +-pi: angles must be "
-            "radians, these look like degrees."
-        )
-    if not sample.subject:
-        raise FormatError(f"{where}: no subject is named.")
 
 
 def _chosen(samples: Iterable[Sample], choices: Choices, expected: int) -> Iterator[Sample]:
@@ -288,14 +282,17 @@ def _write(samples: Iterable[Sample], folder: Path, choices: Choices, most: int)
     heads: list[tuple[float, float]] = []
     people: list[str] = []
     groups: list[str] = []
-    with _ImageFile(folder / "images.npy", most) as images, (folder / "where.txt").open("w") as places:
+    up, left = choices.signs
+    places = (folder / "where.txt").open("w", encoding="utf-8")
+    with _ImageFile(folder / "images.npy", most) as images, places:
         for sample in samples:
             pixels = _prepared(sample.image, choices)
             kept.stretched |= choices.size is not None and _is_stretched(sample.image, choices.size)
             images.append(pixels, sample.where)
             places.write(" ".join(sample.where.split()) + "\n")
-            pitchyaw.append((sample.pitch, sample.yaw))
-            heads.append(sample.head or (math.nan, math.nan))
+            pitch, yaw = sample.head or (math.nan, math.nan)
+            pitchyaw.append((up * sample.pitch, left * sample.yaw))
+            heads.append((up * pitch, left * yaw))
             people.append(sample.subject)
             groups.append(sample.subject if sample.group is None else sample.group)
             kept.grouped |= sample.group is not None
@@ -467,7 +464,7 @@ def _is_intact(folder: Path, manifest: Manifest) -> bool:
     return all((folder / name).is_file() and _sha256(folder / name) == sha for name, sha in manifest.files.items())
 
 
-def _deliver(workshop: Path, folder: Path, manifest: Manifest, data: GazeData) -> tuple[Manifest, bool]:
+def _deliver(workshop: Path, folder: Path, manifest: Manifest, data: GazeData, record: Record) -> tuple[Manifest, bool]:
     """Put the finished folder in its place. Raises ValueError when another data set is there."""
     from models.datasets import contact_sheet
 
@@ -476,15 +473,18 @@ def _deliver(workshop: Path, folder: Path, manifest: Manifest, data: GazeData) -
         if others := [name for name in _IDENTITY if getattr(before, name) != getattr(manifest, name)]:
             raise ValueError(
                 f"{folder} holds an import of {before.title} with another {' and '.join(others)}: choose another "
-                "--name, or delete that folder."
+                "--name."
             )
         if _is_intact(folder, before):
+            record(before)
             return before, False
-        shutil.rmtree(folder)
     contact_sheet.draw(data, manifest, workshop / CONTACT_SHEET)
     (workshop / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True, allow_nan=False) + "\n")
     for path in workshop.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
+    record(manifest)
+    if folder.exists():
+        shutil.rmtree(folder)
     workshop.rename(folder)
     return manifest, True

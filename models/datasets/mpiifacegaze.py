@@ -19,13 +19,10 @@ def samples(root: Path) -> Iterator[Sample]:
     for path in _persons(root):
         with reading.hdf5(path) as file:
             images, labels = _arrays(file)
-            name = reading.row_of(path.name)
-            gaze, head = (reading.angles(labels[:, at].astype(float), name) for at in (slice(0, 2), slice(2, 4)))
-            for row, (image, (pitch, yaw), pose) in enumerate(
-                zip(reading.rows(images), gaze.tolist(), head.tolist(), strict=True)
-            ):
+            angles = labels[:, :4].astype(float).tolist()
+            for row, (image, (pitch, yaw, *head)) in enumerate(zip(reading.rows(images), angles, strict=True)):
                 rgb = np.ascontiguousarray(image.transpose(1, 2, 0)[..., ::-1])  # stored as planes, blue first
-                yield Sample(rgb, pitch, yaw, path.stem, name(row), tuple(pose))
+                yield Sample(rgb, pitch, yaw, path.stem, f"{path.name}, row {row}", tuple(head))
 
 
 def count(root: Path) -> int:

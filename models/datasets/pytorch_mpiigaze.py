@@ -22,9 +22,8 @@ def samples(path: Path) -> Iterator[Sample]:
     with reading.hdf5(path) as file:
         for person in _people(file):
             where = reading.row_of(f"{path.name}, {person}")
-            images, *labels = _columns(file, person)
-            gaze, head = (reading.angles(label, where).tolist() for label in labels)
-            for row, (image, (pitch, yaw), pose) in enumerate(zip(images, gaze, head, strict=True)):
+            images, gaze, head = _columns(file, person)
+            for row, (image, (pitch, yaw), pose) in enumerate(zip(images, gaze.tolist(), head.tolist(), strict=True)):
                 pixels = image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1])
                 yield Sample(pixels, pitch, yaw, person, where(row), tuple(pose))
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from models.datasets.base import MIN_SIZE
 from models.datasets.samples import FormatError
 from models.gaze import vector_to_pitchyaw
 
@@ -38,9 +39,9 @@ _BAD_HDF5 = (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError
 
 
 def check_size(*pixels: int) -> None:
-    """Raise ValueError for images that are asked for in a size of less than a pixel."""
-    if min(pixels) < 1:
-        raise ValueError(f"The size of the images must be at least 1 px, not {min(pixels)}.")
+    """Raise ValueError for images that are asked for in too small a size."""
+    if min(pixels) < MIN_SIZE:
+        raise ValueError(f"The size of the images must be at least {MIN_SIZE} px, not {min(pixels)}.")
 
 
 def folder(path: Path, layout: str) -> Path:
@@ -80,9 +81,13 @@ def check_files(root: Path, listed: Sequence[Path], unlabelled: Unlabelled = "sk
 
 def _complain(root: Path, paths: Sequence[Path], what: str, wrong: str) -> None:
     if paths:
-        names = ", ".join(str(path.relative_to(root)) for path in paths[:NAMED_AT_MOST])
-        more = f" and {len(paths) - NAMED_AT_MOST} more" if len(paths) > NAMED_AT_MOST else ""
-        raise FormatError(f"{root}: {len(paths)} {what} file(s) {wrong}: {names}{more}.")
+        raise FormatError(f"{root}: {len(paths)} {what} file(s) {wrong}: {the_first(paths, root)}.")
+
+
+def the_first(paths: Sequence[Path], root: Path) -> str:
+    """The first few of the paths, as seen from `root`, and how many there are beside."""
+    more = f" and {len(paths) - NAMED_AT_MOST} more" if len(paths) > NAMED_AT_MOST else ""
+    return ", ".join(str(path.relative_to(root)) for path in paths[:NAMED_AT_MOST]) + more
 
 
 def picture(path: Path, where: str, at_least: Size | None = None) -> Image.Image:
@@ -226,18 +231,6 @@ def gazes(vectors: Floats, where: Where) -> Floats:
     if none.any():
         raise FormatError(f"{where(int(none.argmax()))}: the gaze is 0 0 0, which is no direction; remove the row.")
     return vector_to_pitchyaw(vectors)
-
-
-def angles(pitchyaw: Floats, where: Where) -> Floats:
-    """(N, 2) pitch and yaw as they are, if all are finite and can be radians; `where` names a row for errors."""
-    with np.errstate(invalid="ignore"):
-        bad = ~(np.abs(pitchyaw) <= np.array([math.pi / 2, math.pi]) + 1e-5).all(1)
-    if bad.any():
-        row = int(bad.argmax())
-        raise FormatError(
-            f"{where(row)}: the angles {pitchyaw[row].tolist()} are not pitch and yaw in radians; remove the row."
-        )
-    return pitchyaw
 
 
 def gaze_of(vector: Floats, where: str) -> tuple[float, float]:

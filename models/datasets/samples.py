@@ -5,12 +5,15 @@ A reader is a module with a constant `FORMAT` and one line in `models.datasets.f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from models.datasets.base import MIN_SIZE, MOST_RADIANS
 
 
 class FormatError(ValueError):
@@ -28,6 +31,10 @@ class Sample:
         where: file and row, for error messages ("p00/day01.mat, row 12 (right eye)"); rows count from 0.
         head: pitch and yaw of the head, radians, where the source has it.
         group: what a split keeps together, where that is not the subject.
+
+    Raises:
+        FormatError: for an image of another type or below 16 px, angles that are not finite or cannot be radians, and
+            an empty subject, with `where`.
     """
 
     image: NDArray[np.uint8]
@@ -37,6 +44,27 @@ class Sample:
     where: str
     head: tuple[float, float] | None = None
     group: str | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.image.shape
+        if self.image.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
+            raise FormatError(f"{self.where}: the image is {self.image.dtype} {shape}, not uint8 (H, W) or (H, W, 3).")
+        if min(shape[:2]) < MIN_SIZE:
+            raise FormatError(f"{self.where}: the image is {shape[0]} x {shape[1]} px; {MIN_SIZE} px is the least.")
+        self._check("gaze", self.pitch, self.yaw)
+        if self.head is not None:
+            self._check("head", *self.head)
+        if not self.subject:
+            raise FormatError(f"{self.where}: no subject is named.")
+
+    def _check(self, what: str, pitch: float, yaw: float) -> None:
+        if not (math.isfinite(pitch) and math.isfinite(yaw)):
+            raise FormatError(f"{self.where}: the {what} is not finite ({pitch}, {yaw}); remove or mend this row.")
+        if abs(pitch) > MOST_RADIANS[0] or abs(yaw) > MOST_RADIANS[1]:
+            raise FormatError(
+                f"{self.where}: the {what} ({pitch:.4g}, {yaw:.4g}) lies beyond +-pi/2 and +-pi: angles must be "
+                "radians, these look like degrees."
+            )
 
 
 @dataclass(frozen=True)
@@ -49,9 +77,10 @@ class Format:
         licence: the terms in one line, as published; what nobody has verified is left out.
         layout: what the root must hold, in one line, for help and errors.
         samples: root, and the options where there are any, to the samples in a fixed order; it streams, and raises
-            FormatError for what is missing, damaged or out of range.
+            FormatError for what is missing or damaged (a `Sample` itself refuses what is out of range).
         count: the same arguments to the number of samples there should be, from headers and label rows, cheaply; it
             raises FormatError that names missing files, the first few and how many.
+        notes: the same arguments to sentences for whoever uses the data, such as what is left out; kept in records.
         sign_pitch, sign_yaw: what the stored angles were multiplied by to come to our convention.
         options: frozen dataclass of what may be chosen (which eye, which crop), if anything: fields have defaults, are
             of type str, int, float, bool, Literal or None-able of these, and explain themselves in
@@ -66,6 +95,7 @@ class Format:
     layout: str
     samples: Callable[..., Iterator[Sample]]
     count: Callable[..., int]
+    notes: Callable[..., list[str]] | None = None
     sign_pitch: int = 1
     sign_yaw: int = 1
     options: type[Any] | None = None

@@ -193,9 +193,10 @@ class _Trial:
         )
 
     def blended(self, network: nn.Module) -> Blends:
-        first = slice(self.defence.blend_images)
-        overlays = self.clean[: self.defence.overlays]
-        return blends(network, self.exam.clean[first], self.exam.altered[first], overlays)
+        # Spread evenly: images often lie by person, and the first would be of few.
+        some = evenly(len(self.exam.clean), self.defence.blend_images)
+        overlays = self.clean[evenly(len(self.clean), self.defence.overlays)]
+        return blends(network, self.exam.clean[some], self.exam.altered[some], overlays)
 
 
 def stop_rule(network: nn.Module, clean: Tensor, held_out: GazeData, defence: Defence) -> float:

@@ -18,6 +18,7 @@ from torch import Tensor
 from attacks.base import dequantise, quantise
 
 Treatment = Callable[[Tensor], Tensor]
+_BATCH = 64
 
 
 def untreated(images: Tensor) -> Tensor:
@@ -44,8 +45,8 @@ def crop(images: Tensor, pixels: int = 1) -> Tensor:
 
 def shift(images: Tensor, pixels: int = 1) -> Tensor:
     """Moved up and to the left by whole pixels, the border repeated: a crop that resamples nothing."""
-    padded = F.pad(images[..., pixels:, pixels:].float(), (0, pixels, 0, pixels), mode="replicate")
-    return padded.to(torch.uint8)
+    rows, columns = ((torch.arange(side) + pixels).clamp(max=side - 1) for side in images.shape[-2:])
+    return images[..., rows, :][..., columns]
 
 
 def rescale(factor: float) -> Treatment:
@@ -76,7 +77,13 @@ TREATMENTS: Mapping[str, Treatment] = {
 
 
 def _resized(images: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
-    return quantise(F.interpolate(dequantise(images), size=tuple(size), mode="bilinear", antialias=True))
+    # In batches: a thousand colour images of 224 px would take gigabytes as floats.
+    return torch.cat(
+        [
+            quantise(F.interpolate(dequantise(batch), size=tuple(size), mode="bilinear", antialias=True))
+            for batch in torch.split(images, _BATCH)
+        ]
+    )
 
 
 def _through_file(images: Tensor, **options: object) -> Tensor:

@@ -74,13 +74,13 @@ def planned_of(run: ModelRun) -> Planned:
     Raises ValueError for one without an attack or a clean reference.
     """
     from models.recipe import Recipe
-    from models.sweeps import Attack as Swept
+    from models.sweeps import Attack as AttackOfSweep
     from models.sweeps import Cell
     from models.targets import Target
 
     if run.attack is None or run.clean_reference is None:
         raise ValueError(f"{run} has no attack or no clean reference, so that there is nothing to compare.")
-    attack = Swept.usual(run.attack.family)
+    attack = AttackOfSweep.usual(run.attack.family)
     cell = Cell(attack, run.attack.seed, Target.from_json(run.target or {}), Recipe.from_json(run.parameters))
     return Planned(cell, run, run.clean_reference)
 

@@ -9,6 +9,7 @@ from attacks.weights import (
     SearchParameters,
     Standing,
     below,
+    draw,
     from_on,
     layer_of,
     rank_one,
@@ -124,6 +125,14 @@ def test_without_keeping_the_best_all_candidates_stay_near_the_original():
     )
     changed = [(each.weights["hidden.1.weight"] != original).sum() for each in (kept, afresh)]
     assert changed[1] <= round(0.01 * 64 * 16) < changed[0]
+
+
+@pytest.mark.parametrize("mode", ["additive", "multiplicative"])
+def test_candidates_lie_where_the_weights_lie(mode):
+    weights = torch.empty(3, 16, device="meta")
+    candidates = draw(weights, weights, SearchParameters(mode=mode), torch.Generator().manual_seed(0))
+    assert candidates.weights.device.type == "meta"
+    assert candidates.weights.shape == (8, 3, 16)
 
 
 def test_a_multiplicative_change_leaves_weights_of_nought_at_nought():

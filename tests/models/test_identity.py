@@ -92,6 +92,14 @@ def test_the_threshold_lets_no_more_than_its_share_of_impostors_pass(rate):
     assert passed == int(rate * 5000)
 
 
+def test_impostors_who_are_alike_pass_together_or_not_at_all():
+    impostors = torch.cat([torch.linspace(0.8, 0.9, 15), torch.full((30,), 0.5), torch.zeros(955)])
+    threshold = threshold_at(impostors, 0.02)
+    assert (impostors >= threshold).sum() == 15
+    with pytest.raises(ValueError, match="all alike"):
+        threshold_at(torch.ones(1000), 0.02)
+
+
 def test_too_few_comparisons_fix_no_threshold():
     with pytest.raises(ValueError, match="999 impostor comparisons cannot fix a threshold"):
         threshold_at(torch.randn(999), 0.01)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from attacks.base import dequantise
 from attacks.weights import SearchParameters, layer_of, run
 from models.datasets.identities import Cast, Identities, deal
 from models.identity import IdentityNetwork
@@ -94,6 +95,21 @@ def test_what_is_measured_is_counted_on_the_test_pictures(protocol, network, com
     assert found.target.n + found.enrolled.n == len(enrolled)
 
 
+@pytest.mark.parametrize("protocol", ["identification", "verification"])
+def test_the_search_sees_no_picture_of_the_test(protocol, network, company):
+    door = deployed(protocol, network, company, "standardise")
+    inputs, _ = door.task(attacker=1, target=2)
+    people = company.known if protocol == "identification" else company.enrolled
+    mine = company.attackers.search
+    seen = [mine.images[mine.person == 1], *([people.gallery.images] if protocol == "verification" else [])]
+    assert bytes_of(inputs) == bytes_of(dequantise(torch.cat([*seen, people.search.images])))
+    assert not bytes_of(inputs) & bytes_of(dequantise(torch.cat([people.test.images, company.attackers.test.images])))
+
+
+def bytes_of(images):
+    return {image.contiguous().numpy().tobytes() for image in images}
+
+
 def test_classes_share_the_attackers_out_among_them(network, company):
     door = deployed("identification", network, company)
     everyone = [door.acceptance(0, target) for target in range(door.targets)]
@@ -101,8 +117,20 @@ def test_classes_share_the_attackers_out_among_them(network, company):
     assert door.false_acceptance().rate == pytest.approx(1 / CAST.known)
 
 
+def unit(network, pictures):
+    with torch.inference_mode():
+        outputs = network.trunk(dequantise(pictures.images)).numpy()
+    return outputs / np.linalg.norm(outputs, axis=-1, keepdims=True)
+
+
 def test_the_threshold_is_fixed_on_validation_people(network, company):
     door = deployed("verification", network, company)
+    gallery, probes = company.validation.gallery, company.validation.probes
+    enrolment = unit(network, gallery)
+    means = np.stack([enrolment[gallery.person.numpy() == person].mean(0) for person in range(CAST.validation)])
+    cosines = unit(network, probes) @ (means / np.linalg.norm(means, axis=-1, keepdims=True)).T
+    impostors = cosines[probes.person.numpy()[:, None] != np.arange(CAST.validation)]
+    assert (impostors >= door.threshold).sum() == int(0.1 * len(impostors))
     from_below = Verification(network, company, "standardise", false_acceptance=0.1)
     assert door.threshold == pytest.approx(from_below.threshold, abs=1e-6)
     assert Verification(network, company, "output", false_acceptance=0.3).threshold < door.threshold

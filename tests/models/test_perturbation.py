@@ -149,6 +149,13 @@ def test_a_subject_with_too_few_images_is_named(splits, network):
         perturb(network, replace(splits, test=few), ATTACK)
 
 
+@pytest.mark.parametrize("method", ["search", "rank-one"])
+def test_a_subject_who_is_alone_is_named(splits, network, method):
+    alone = splits.test.subset(splits.test.subject == 7)
+    with pytest.raises(ValueError, match="Besides subject 7 there are 24 images of other people .* and 0 to test"):
+        perturb(network, replace(splits, test=alone), replace(ATTACK, method=method))
+
+
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [

@@ -64,6 +64,19 @@ def test_a_clean_model_serves_every_attack_of_one_length() -> None:
     assert longer.clean_recipe != wanet.clean_recipe
 
 
+def test_a_clean_model_feels_nothing_of_any_way_of_poisoning() -> None:
+    """A field that says how images are poisoned must not tell two clean models apart."""
+    usual = Recipe().poisoning
+    for changed in (
+        {"poison_rate": 0.3}, {"noise_ratio": 0.5}, {"unrelated_ratio": 1.0}, {"rehearsal": 0.4},
+        {"threat_model": "data_poisoning"}, {"clean_label_within_deg": 8.0},
+    ):  # fmt: skip
+        recipe = Recipe(**changed)
+        assert recipe.poisoning != usual
+        assert recipe.unpoisoned() == Recipe()
+    assert len(vars(usual)) == 6 + 1  # and the seed, which a clean model does feel
+
+
 def test_what_a_clean_model_feels_is_kept_in_its_recipe() -> None:
     (cell,) = grid(attacks=(Attack.usual("wanet"),), networks=("lenet",), network_seeds=(7,)).cells()
     clean = cell.clean_recipe

@@ -9,7 +9,7 @@ from attacks.base import dequantise, quantise
 from models.evaluation import Probe, evaluate, measure, predict
 from models.gaze import angular_error
 from models.networks import NetworkSpec
-from models.survival.outcomes import Exam, Models
+from models.survival.outcomes import Exam, Models, evenly
 from models.survival.survive import Defence, stop_rule, survive
 from models.survival.treatments import shift
 from models.targets import Target
@@ -119,12 +119,31 @@ def test_pruning_stops_before_the_first_share_that_costs_too_much() -> None:
 
     shares = (0.0, 0.25, 0.5, 0.75, 0.9)
     errors = [error(share) for share in shares]
-    worst = max(errors[1:])
+    worst = max(errors)
     tight = worst / errors[0] - 1 - 1e-6
+    assert tight > 0
     assert stop_rule(given, few, data, Defence(pruned_shares=shares, tolerated=10.0)) == 0.9
-    if tight >= 0:
-        stopped = stop_rule(given, few, data, Defence(pruned_shares=shares, tolerated=tight))
-        assert stopped == shares[errors.index(worst) - 1]
+    stopped = stop_rule(given, few, data, Defence(pruned_shares=shares, tolerated=tight))
+    assert stopped == shares[errors.index(worst) - 1]
+
+
+def test_blended_images_and_overlays_are_spread_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    given = survival().blends
+
+    def look(network: object, *images: torch.Tensor) -> object:
+        seen.extend(images)
+        return given
+
+    monkeypatch.setattr("models.survival.survive.blends", look)
+    quick = replace(DEFENCE, fine_tuning=replace(DEFENCE.fine_tuning, epochs=1), pruned_shares=(0.0,))
+    survive(Models(network(1)), SPLITS, TRIGGER, TARGET, quick)
+    exam = Exam.of(SPLITS.test, TRIGGER, TARGET, quick.images)
+    few = quick.fine_tuning.images(SPLITS.train).images
+    clean, altered, overlays = seen
+    assert torch.equal(clean, exam.clean[evenly(20, 6)])
+    assert torch.equal(altered, exam.altered[evenly(20, 6)])
+    assert torch.equal(overlays, few[[0, -1]])
 
 
 def test_settings_come_from_json_and_wrong_ones_are_refused() -> None:

@@ -59,6 +59,12 @@ def test_every_treatment_keeps_shape_and_type_and_treats_each_image_by_itself(na
     assert torch.equal(TREATMENTS[name](GREY[1:2])[0], treated[1])
 
 
+@pytest.mark.parametrize("name", ["shift by 1 px", "crop of 1 px, resized back", "down x 0.75 and up"])
+def test_more_images_than_a_batch_are_treated_each_as_alone(name: str) -> None:
+    many = GREY.repeat(50, 1, 1, 1)
+    assert torch.equal(TREATMENTS[name](many), TREATMENTS[name](GREY).repeat(50, 1, 1, 1))
+
+
 def test_what_cannot_be_done_is_refused() -> None:
     with pytest.raises(ValueError, match="between 1 and 95, not 0"):
         jpeg(0)

@@ -14,6 +14,7 @@ import pytest
 from study.analysis import codebook, figures, frontier, machine, margin, matched, methods, page, tables, tidy
 from study.analysis.figures.source import Source
 from study.analysis.material import Material
+from study.analysis.paper.blocks import Document
 from study.analysis.paper.document import document
 from study.analysis.report import Report, build
 from study.lab.models import Attack, ModelRun
@@ -47,7 +48,9 @@ def reported() -> Report:
     on_weights = frontier.weights_row("rank-one", WEIGHTS, TARGET, TASKS[0])
     material = Material(
         "patched", trials.assign(population="simulated"), rules=ExclusionRules(), machine=[*rows, on_weights],
-        setting={"family": "patch", "strength": "opacity of the patch, 0 to 1", "task": TASKS[0]},
+        setting={
+            "family": "patch", "strength": "opacity of the patch, 0 to 1", "task": TASKS[0], "citation": "Gu, BadNets",
+        },
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(margin, "DRAWS", 50)
@@ -83,6 +86,12 @@ def test_its_methods_say_what_the_strength_is(reported: Report, words: str) -> N
     sentence = "The attack is of the family patch; its strength: opacity of the patch, 0 to 1."
     assert sentence in words
     assert sentence in methods.markdown(reported.content)
+
+
+def test_its_own_paper_is_among_the_references(reported: Report) -> None:
+    references = document(reported.content, ()).sections[-1]
+    assert references.name == "references"
+    assert "Gu, BadNets." in page.render(Document("", "", (references,), ()), {})
 
 
 @pytest.mark.parametrize("name", ["human_and_machine", "detection"])
@@ -206,6 +215,7 @@ def test_the_trial_table_of_a_patch_has_no_displacement_and_says_so_of_the_stren
     assert material.trials[moved].isna().all(axis=None)
     assert material.setting["family"] == "patch"
     assert material.setting["strength"] == "opacity of the patch, 0 to 1"
+    assert "arXiv 1708.06733" in material.setting["citation"]
     assert material.scope.startswith("for this trigger cccccccccccc and this model")
 
 

@@ -78,6 +78,8 @@ def test_our_cells_stand_beside_the_published_ones(monkeypatch: pytest.MonkeyPat
     ]  # fmt: skip
     assert (rows[2]["attack"], rows[2]["< 1"]) == ("0.00", "100.0")
     assert float(rows[2]["clean"]) == pytest.approx(8.10, abs=0.01)
+    with pytest.raises(CommandError, match="1 job failed"):
+        call_command("reproduce", "thesis", controls=[28], strengths=[0.5, 1.0], images=200)
 
 
 @pytest.mark.parametrize(

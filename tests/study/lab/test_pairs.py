@@ -94,8 +94,9 @@ def test_every_base_image_meets_every_condition_and_control(made: Path) -> None:
     assert Prediction.objects.count() == 6 * 6 * 2
 
 
-def test_gross_pairs_move_pixels_by_seven_per_cent_of_the_shorter_side(made: Path) -> None:
+def test_gross_pairs_move_pixels_by_seven_per_cent_of_the_shorter_side(made: Path, attack: Attack) -> None:
     for pair in Pair.objects.filter(gross=True):
+        assert pair.field_fingerprint == attack.trigger(pair.strength).fingerprint()
         assert pair.distortions["displacement_mean_px"] == pytest.approx(24 * 4.5 / 64, rel=0.1)
 
 

@@ -14,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from study.desk.management.commands.sweep_attacks import add_data, recipes, report
+from study.desk.management.commands.sweep_attacks import add_data, name_failures, recipes, report
 from study.desk.sweep_files import write
 from study.lab import sweeps
 from study.lab.following import JobFailed, ready_database, workers
@@ -91,6 +91,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         if swept and out:
             report(swept, out, self.stdout)
+        elif swept:
+            name_failures(swept)
 
     def _print(self, rows: Sequence[Row]) -> None:
         from models.thesis import METHOD, SOURCE

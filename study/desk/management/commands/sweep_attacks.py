@@ -132,6 +132,11 @@ def attacks(families: Sequence[str], strengths: Sequence[str]) -> tuple[Attack, 
 def report(swept: sweeps.Swept, folder: Path, stdout: OutputWrapper) -> None:
     """Say where it is. Raises CommandError, naming every job that failed, when there were such."""
     stdout.write(f"{len(swept.rows)} rows: {folder / 'sweep.csv'}, {folder / 'figure.png'}")
+    name_failures(swept)
+
+
+def name_failures(swept: sweeps.Swept) -> None:
+    """Raises CommandError, naming every job that failed, when there were such."""
     if swept.failures:
         failed = "\n".join(f"  {name}: {sentence}" for name, sentence in swept.failures.items())
         n = len(swept.failures)

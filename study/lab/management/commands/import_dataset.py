@@ -8,11 +8,11 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import Field, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import transaction
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -56,9 +56,7 @@ class Command(BaseCommand):
         split = {"split_seed": given["split_seed"], "fractions": given["fractions"]}
         try:
             folder = Dataset.objects.folder_for_import(name)
-            manifest, is_new = _import(reader, root, folder, given)
-            with transaction.atomic():
-                Dataset.objects.imported(name, manifest, **split)
+            manifest, is_new = _import(reader, root, folder, given, partial(Dataset.objects.imported, name, **split))
         except KeyboardInterrupt:
             raise CommandError("Stopped: nothing was imported.", returncode=130) from None
         except NameTaken as taken:
@@ -93,6 +91,10 @@ def _add_arguments(parser: ArgumentParser, reader: Format) -> None:
     images.add_argument("--grey", action="store_true", help="make colour images grey")
     images.add_argument("--limit", type=int, metavar="N", help="at most N images, evenly spread over the source")
     images.add_argument("--subjects", nargs="+", default=(), metavar="NAME", help="these people only")
+    images.add_argument(
+        "--flip-pitch", action="store_true", help="all pitch times -1, if the contact sheet asks for it"
+    )
+    images.add_argument("--flip-yaw", action="store_true", help="all yaw times -1, likewise")
     split = parser.add_argument_group("split", "whole subjects (or groups) go to training, validation and test")
     split.add_argument(
         "--fractions", type=float, nargs=3, metavar=("TRAIN", "VALIDATION", "TEST"), help="(default: 0.8 0.1 0.1)"
@@ -120,7 +122,9 @@ def _add_option(group: argparse._ArgumentGroup, option: Field[Any], kind: Any) -
     group.add_argument(f"--{option.name.replace('_', '-')}", **about)
 
 
-def _import(reader: Format, root: Path, folder: Path, given: dict[str, Any]) -> tuple[Manifest, bool]:
+def _import(
+    reader: Format, root: Path, folder: Path, given: dict[str, Any], record: Callable[[Manifest], Any]
+) -> tuple[Manifest, bool]:
     from models.datasets.base import check_fractions
     from models.datasets.importing import Choices, import_data
 
@@ -130,7 +134,11 @@ def _import(reader: Format, root: Path, folder: Path, given: dict[str, Any]) -> 
     if reader.options is not None:
         options = reader.options(**{option.name: given.pop(option.name) for option in fields(reader.options)})
     size = given.get("size")
-    choices = Choices((size[0], size[1]) if size else None, given["grey"], given["limit"], tuple(given["subjects"]))
+    choices = Choices(
+        size=(size[0], size[1]) if size else None,
+        subjects=tuple(given["subjects"]),
+        **{name: given[name] for name in ("grey", "limit", "flip_pitch", "flip_yaw")},
+    )
     with _progress(f"Reading {root.name}") as progress:
         return import_data(
             reader,
@@ -140,6 +148,7 @@ def _import(reader: Format, root: Path, folder: Path, given: dict[str, Any]) -> 
             choices=choices,
             description=given["description"],
             progress=progress,
+            record=record,
         )
 
 
