@@ -59,7 +59,7 @@ class WarpField:
         """
         if control_size < 2:
             raise ValueError(f"The control grid must be at least 2 x 2, not {control_size} x {control_size}.")
-        return cls(_draw_control(control_size, seed), image_size, strength, grid_rescale, seed)
+        return cls(_draw_controls(control_size, [seed]), image_size, strength, grid_rescale, seed)
 
     @classmethod
     def from_control(
@@ -149,7 +149,7 @@ class WarpField:
     def _displacements(self, seeds: Sequence[int]) -> Tensor:
         """(N, H, W, 2) float32 displacements at strength 1 of the unrelated fields of these seeds."""
         (height, width), k, own = self.image_size, self.control_size, self.control_hash()
-        controls = torch.cat([_draw_control(k, seed_of_unrelated(own, seed)) for seed in seeds])
+        controls = _draw_controls(k, [seed_of_unrelated(own, seed) for seed in seeds])
         controls = controls / torch.tensor([width, height], dtype=torch.float64)[:, None, None]
         # Bicubic upsampling is linear along each axis: two small products instead of sixteen taps a pixel.
         return (_upsampling(height, k) @ controls @ _upsampling(width, k).T).float().permute(0, 2, 3, 1)
@@ -243,10 +243,14 @@ def _check(control: Tensor, image_size: tuple[int, int], strength: float, grid_r
         raise ValueError(f"The grid rescale must be a finite number > 0, not {grid_rescale}.")
 
 
-def _draw_control(control_size: int, seed: int) -> Tensor:
-    """(1, 2, k, k) float32, uniform, scaled to a mean magnitude of 1."""
-    control = torch.rand(1, 2, control_size, control_size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-    return control / control.abs().mean()
+def _draw_controls(control_size: int, seeds: Sequence[int]) -> Tensor:
+    """(N, 2, k, k) float32: for every seed a uniform draw, scaled to a mean magnitude of 1."""
+    generator = torch.Generator()
+    controls = torch.empty(len(seeds), 2, control_size, control_size)
+    for control, seed in zip(controls, seeds, strict=True):
+        torch.rand(control.shape, generator=generator.manual_seed(seed), out=control)
+    controls = controls * 2 - 1
+    return controls / controls.abs().mean((1, 2, 3), keepdim=True)
 
 
 @cache

@@ -239,7 +239,7 @@ class _Search:
 
     def _accept_best(self, layer: str, iteration: int, candidates: Candidates, standing: Standing) -> bool:
         """Keep the best candidate if it is better than all that was found so far; whether it was."""
-        objectives = standing.objective(self.standing_before, self.parameters.penalty)
+        objectives = standing.objective(self.standing_before, self.parameters.penalty).nan_to_num(nan=-math.inf)
         self.tried += len(objectives)
         winner = int(objectives.argmax())
         if not objectives[winner].item() > self.best:

@@ -25,8 +25,10 @@ import multiprocessing
 import platform
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -138,32 +140,31 @@ def warp_picture(picture: Image.Image, grid: Tensor) -> Tensor:
 
 
 def poisoning(rounds: int) -> Row:
-    """What poisoning adds to a clean model's work on one batch, in bfloat16."""
+    """What poisoning adds to the work on a batch, timed within epochs of the loop that it is part of; bfloat16."""
     recipe = Recipe()
     images, labels = random_eyes(16 * recipe.batch_size, seed=0)
     network = NetworkSpec(image_size=(IMAGE_SIDE, IMAGE_SIDE)).build(0)
     optimiser = torch.optim.AdamW(network.parameters())
-    epoch = iter(range(10**9))
-
-    def update() -> None:
-        chosen = torch.randperm(len(images))[: recipe.batch_size]
-        floats = dequantise(images[chosen]).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            predicted = network(floats)
-        loss = F.mse_loss(predicted.float(), labels[chosen])
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-
-    floats, indices = dequantise(images[: recipe.batch_size]), torch.arange(recipe.batch_size)
-    gazes = labels[: recipe.batch_size]
-
-    def poison() -> None:
-        recipe.poisoning.poison(floats, gazes, indices, next(epoch), trigger=FIELD, target=TARGET, strongest=2.0)
-
-    seconds = by_turns({"update": update, "poisoning": poison}, rounds, repeats=20)
-    share = 1 / median_ratio(seconds["update"], seconds["poisoning"])
-    return Row("poisoning: share of a clean batch's work, 64 px, bfloat16", share, Bar("", 0.05), medians(seconds))
+    poison = partial(recipe.poisoning.poison, trigger=FIELD, target=TARGET, strongest=2.0)
+    seconds: dict[str, list[float]] = {"poisoning": [], "the rest": []}
+    for epoch in range(2 * rounds + 1):
+        began, poisoned = time.process_time(), 0.0
+        for indices in torch.randperm(len(images)).split(recipe.batch_size):
+            floats, gazes = dequantise(images[indices]), labels[indices]
+            before = time.process_time()
+            floats, gazes = poison(floats, gazes, indices, epoch)
+            poisoned += time.process_time() - before
+            with torch.autocast("cpu", torch.bfloat16):
+                predicted = network(floats.contiguous(memory_format=torch.channels_last))
+            loss = F.mse_loss(predicted.float(), gazes)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+        if epoch:
+            seconds["poisoning"].append(poisoned / 16)
+            seconds["the rest"].append((time.process_time() - began - poisoned) / 16)
+    share = 1 / median_ratio(seconds["the rest"], seconds["poisoning"])
+    return Row("poisoning: of the rest of a batch's work, 64 px, bfloat16", share, Bar("", 0.05), medians(seconds))
 
 
 def random_eyes(n: int, seed: int) -> tuple[Tensor, Tensor]:

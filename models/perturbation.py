@@ -123,7 +123,8 @@ class Outcome:
     Attributes:
         success_rate, n_eligible: the subject's test images within 5 degrees of the target, of those whose truth lies
             at least 10 off.
-        mean_attack_error_deg: from the subject's predictions to the target, after.
+        mean_attack_error_before_deg, mean_attack_error_deg: from the subject's predictions to the target, before and
+            after.
         mean_error_shift_deg: of the subject's error to the truth.
         mean_prediction_shift_deg: of the subject's predictions.
         clean_error_deg: other people's error, after; others_error_shift_deg: after minus before.
@@ -132,6 +133,7 @@ class Outcome:
 
     success_rate: float | None
     n_eligible: int
+    mean_attack_error_before_deg: float
     mean_attack_error_deg: float
     mean_error_shift_deg: float
     mean_prediction_shift_deg: float
@@ -207,6 +209,7 @@ def measure_change(stages: Stages, weights: Mapping[str, Tensor], sides: Sides, 
     return Outcome(
         success_rate=success,
         n_eligible=n_eligible,
+        mean_attack_error_before_deg=float(angular_error(before, goal).mean()),
         mean_attack_error_deg=float(angular_error(after, goal).mean()),
         mean_error_shift_deg=float(error_shift(before, after, truth).mean()),
         mean_prediction_shift_deg=float(prediction_shift(before, after).mean()),

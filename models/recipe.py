@@ -208,7 +208,7 @@ class Recipe:
         )
 
     @classmethod
-    def standard(cls, **fields: Any) -> Self:
+    def specific(cls, **fields: Any) -> Self:
         """More specific than the default at the same number of epochs, and implanted a little less well.
 
         As many images under unrelated fields as poisoned ones; three treated images in ten rehearse.
@@ -217,12 +217,12 @@ class Recipe:
 
     @classmethod
     def subtle(cls, strength: float = 0.25, **fields: Any) -> Self:
-        """`standard`, longer and annealed further down to `strength`, below 0.5: for studies of several strengths."""
+        """`specific`, longer and annealed further down to `strength`, below 0.5: for studies of several strengths."""
         schedule = [(2.0, 5), (1.0, 4), (0.5, 5), (0.25, 16)]
         if strength < 0.25:
             schedule.append((strength, 16))
         schedule[-1] = (strength, schedule[-1][1])
-        return cls.standard(**{"strength_schedule": tuple(schedule), **fields})
+        return cls.specific(**{"strength_schedule": tuple(schedule), **fields})
 
     @classmethod
     def published(cls, epochs: int = _PUBLISHED_EPOCHS, strength: float = 0.5, **fields: Any) -> Self:

@@ -110,6 +110,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m models.run spec.json", file=sys.stderr)
         return 2
     torch.set_num_threads(1)
+    keep_freed_memory()
     try:
         spec = json.loads(Path(arguments[0]).read_text())
         die_with_parent(spec.get("parent_pid"))
@@ -132,6 +133,18 @@ def emit(event: str, **fields: Any) -> None:
     """Write one event as a line of JSON."""
     sys.stdout.write(to_json({"event": event, **fields}) + "\n")
     sys.stdout.flush()
+
+
+def keep_freed_memory() -> None:
+    """Have the C library (glibc) keep freed memory for the next batch instead of handing it back to the kernel.
+
+    A batch frees tens of MB; fetching them again, page by page, took a third of the training's time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        trim_threshold, mmap_max = -1, -4
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_max, 0)
 
 
 def die_with_parent(parent_pid: int | None = None) -> None:

@@ -150,6 +150,14 @@ def cell_from_json(fields: Mapping[str, Any]) -> Cell:
     return Cell(Errors(**fields["clean"]), attack, fields["mean_shift"])
 
 
+def cell_of_evaluation(evaluation: Mapping[str, Any], strength: float) -> Cell:
+    """A row by the 3-D angle from an evaluation (`Evaluation.to_json`), without the shares below some degrees."""
+    (dose,) = (dose for dose in evaluation["doses"] if dose["strength"] == strength)
+    spreads = evaluation["clean_error"], dose["attack_error"]
+    clean, attack = (Errors(spread["mean"], spread["median"], spread["p95"]) for spread in spreads)
+    return Cell(clean, attack, dose["prediction_shift"])
+
+
 def attacks(pairs: Sequence[tuple[int, float]], last_epochs: int) -> tuple[Attack, ...]:
     """The grid's attacks, of control size and strength: each trained from s = 2 down to its own strength."""
     return tuple(_attack(k, s, last_epochs) for k, s in pairs)

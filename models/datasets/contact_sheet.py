@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 CANDIDATES = 4000
 SCATTERED = 5000
 NAMED_SUBJECTS = 24
-LONGEST_NAME = 8
+LONGEST_NAME = 12
 CAPTION = 0.2  # of a picture's width
 
 INK, QUIET, ARROW, BLUE, WARNING = "#1b1f24", "#6b7280", "#ffb000", "#0072b2", "#b3261e"
 LEGEND = """\
 The arrow must point where the eye looks, as seen in the picture: to the right where yaw is below 0, to the left
-where it is above, up where pitch is above 0; a dot looks into the camera. Pictures are laid out as they look: up
-in the top row, to the left of the picture on the left. Do not train if most disagree: a sign is flipped."""
+where it is above, up where pitch is above 0; a dot looks into the camera. Below each: subject; pitch, yaw.
+Pictures are laid out as they look: up in the top row, to the left of the picture on the left. Do not train if
+most disagree: a sign is flipped; import again under another name, with --flip-yaw or --flip-pitch."""
 
 
 def draw(data: GazeData, manifest: Manifest, path: Path) -> None:
@@ -103,7 +104,7 @@ def arrow(pitch: float, yaw: float, length: float) -> tuple[float, float]:
 def _draw_images(axes: Axes, data: GazeData, chosen: NDArray[np.int64], columns: int, subjects: list[str]) -> None:
     """Pictures are 1 wide; below each a caption."""
     height = data.images.shape[2] / data.images.shape[3]
-    names = [_shortened(name, LONGEST_NAME) for name in subjects]
+    names = [_name(subject) for subject in subjects]
     gazes = data.pitchyaw.numpy()[chosen].astype(float)
     longest = max((math.hypot(*arrow(pitch, yaw, 1.0)) for pitch, yaw in gazes), default=0.0)
     length = min(0.46 / max(longest, 1e-6), 2.0) * min(1.0, height)
@@ -113,8 +114,8 @@ def _draw_images(axes: Axes, data: GazeData, chosen: NDArray[np.int64], columns:
         left, top = column * 1.06, row * step
         _draw_picture(axes, data.images[index], (left, left + 1, top + height, top))
         _draw_arrow(axes, (left + 0.5, top + height / 2), arrow(pitch, yaw, length))
-        values = f"pitch {round(math.degrees(pitch)):+d}°  yaw {round(math.degrees(yaw)):+d}°".replace("-", "−")
-        axes.text(left, top + height + 0.025, names[int(data.subject[index])], va="top", fontsize=8, color=QUIET)
+        values = f"{round(math.degrees(pitch)):+d}°, {round(math.degrees(yaw)):+d}°".replace("-", "−")
+        axes.text(left, top + height + 0.025, names[int(data.subject[index])], va="top", fontsize=7, color=QUIET)
         axes.text(left + 1, top + height + 0.025, values, va="top", ha="right", fontsize=8)
     axes.set_xlim(0, columns * 1.06 - 0.06)
     axes.set_ylim(max(1, -(-len(chosen) // columns)) * step, 0)
@@ -172,7 +173,7 @@ def _draw_subjects(axes: Axes, subjects: dict[str, int]) -> None:
     axes.set_xlim(-0.7, max(len(counts), 6) - 0.3)
     axes.set_xticks(range(len(names)) if few else [])
     if few:
-        short = [_shortened(name, LONGEST_NAME) for name in names]
+        short = [_name(name) for name in names]
         axes.set_xticklabels(short, rotation=0 if len(names) * max(map(len, short)) <= 36 else 90)
     else:
         axes.set_xlabel("subjects, those with most images first")
@@ -191,11 +192,18 @@ def _draw_words(figure: Figure, data: GazeData, manifest: Manifest) -> None:
     ).replace("-", "−")
     figure.text(0.02, 0.955, f"{data.name}: {manifest.title}", fontsize=17, fontweight="bold")
     figure.text(0.02, 0.928, facts, fontsize=10.5)
-    terms = "   ·   ".join(text for text in (f"Licence: {manifest.licence}", manifest.citation) if text)
+    options = ", ".join(f"{name} {value}" for name, value in manifest.options.items() if value is not None)
+    said = (options and f"Read with {options}", f"Licence: {manifest.licence}", manifest.citation)
+    terms = "   ·   ".join(text for text in said if text)
     figure.text(0.02, 0.906, _shortened(terms, 210), fontsize=8.5, color=QUIET)
-    figure.text(0.02, 0.045, LEGEND, fontsize=10.5, linespacing=1.5)
+    figure.text(0.02, 0.04, LEGEND, fontsize=10.5, linespacing=1.4)
     figure.text(0.985, 0.955, manifest.fingerprint[:16], fontsize=8.5, color=QUIET, ha="right", family="monospace")
     figure.text(0.02, 0.018, _shortened("  ".join(manifest.warnings), 210), fontsize=10, color=WARNING)
+
+
+def _name(subject: str) -> str:
+    """The end of a long name, by which people of one recording differ."""
+    return subject if len(subject) <= LONGEST_NAME else "…" + subject[1 - LONGEST_NAME :]
 
 
 def _shortened(text: str, most: int) -> str:

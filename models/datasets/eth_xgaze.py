@@ -18,7 +18,7 @@ LISTS = "train_test_split.json"
 
 def samples(root: Path) -> Iterator[Sample]:
     """The faces person by person; files without labels are left out."""
-    for path in _labelled(root):
+    for path in _files(root)[True]:
         with reading.hdf5(path) as file:
             images, *columns = _arrays(file)
             where = reading.row_of(f"{path.parent.name}/{path.name}")
@@ -30,23 +30,26 @@ def samples(root: Path) -> Iterator[Sample]:
 
 def count(root: Path) -> int:
     """Rows of the files with labels, by their headers."""
-    total = 0
-    for path in _labelled(root):
-        with reading.hdf5(path) as file:
-            total += len(_arrays(file)[0])
-    return total
+    return reading.rows_in(_files(root)[True], _arrays)
 
 
 def notes(root: Path) -> list[str]:
     """Names the files that are left out."""
-    labelled = set(_labelled(root))
-    left_out = [path for path in _files(root) if path not in labelled]
-    if not left_out:
-        return []
-    return [f"{len(left_out)} file(s) have no face_gaze and are left out: {reading.the_first(left_out, root)}."]
+    if left_out := _files(root)[False]:
+        return [f"{len(left_out)} file(s) have no face_gaze and are left out: {reading.the_first(left_out, root)}."]
+    return []
 
 
-def _files(root: Path) -> list[Path]:
+def _files(root: Path) -> dict[bool, list[Path]]:
+    """Files with labels and without."""
+    files: dict[bool, list[Path]] = {True: [], False: []}
+    for path in _listed(root):
+        with reading.hdf5(path) as file:
+            files["face_gaze" in file].append(path)
+    return files
+
+
+def _listed(root: Path) -> list[Path]:
     """The files that are listed: all for training, and of the others, which need not be there, those that are."""
     path = reading.folder(root, LAYOUT) / LISTS
     try:
@@ -57,14 +60,6 @@ def _files(root: Path) -> list[Path]:
         raise FormatError(f"{path}: missing or damaged; expected {LAYOUT}, and {{'train': [names], ...}}.") from error
     reading.check_files(root, train)
     return train + [file for part in listed.values() for file in part if file.is_file()]
-
-
-def _labelled(root: Path) -> Iterator[Path]:
-    for path in _files(root):
-        with reading.hdf5(path) as file:
-            has_labels = "face_gaze" in file
-        if has_labels:
-            yield path
 
 
 def _arrays(file: Any) -> tuple[Any, Any, Any]:

@@ -95,7 +95,7 @@ def _of_metadata(path: Path, options: Gaze360Options) -> Iterator[Frame]:
     wanted = [SPLITS.index(split) for split in options.splits]
     for row, (recording, person, frame, split) in enumerate(zip(*columns.values(), strict=True)):
         where = f"{path.name}, row {row}"
-        if split not in wanted or (boxes and (boxes[1][row] < 0).any()):
+        if split not in wanted or (boxes and (boxes[1][row] == -1).all()):
             continue
         if not (0 <= recording < len(names) and person >= 0 and frame >= 0):
             raise FormatError(f"{where}: recording {recording:g}, person {person:g}, frame {frame:g}: no such image.")

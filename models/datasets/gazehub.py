@@ -41,9 +41,9 @@ def samples(root: Path, options: GazeHubOptions) -> Iterator[Sample]:
     """The images list by list."""
     for row in _rows(root, options):
         pixels = reading.pixels(reading.picture(row.path, row.where))
-        gaze, head = (_angles(row.words, names, row.where) for names in (GAZE, HEAD))
-        if gaze is not None:  # the first line promises one
-            yield Sample(pixels, *gaze, str(row.person), row.where, head, row.person.parts[0])
+        gaze = _angles(row.words, GAZE, row.where)
+        head = None if HEAD.keys().isdisjoint(row.words) else _angles(row.words, HEAD, row.where)
+        yield Sample(pixels, *gaze, str(row.person), row.where, head, row.person.parts[0])
 
 
 def count(root: Path, options: GazeHubOptions) -> int:
@@ -122,15 +122,14 @@ def _person(origin: str, where: str) -> PurePosixPath:
     return person
 
 
-def _angles(words: dict[str, str], names: dict[str, tuple[int, int]], where: str) -> tuple[float, float] | None:
+def _angles(words: dict[str, str], names: dict[str, tuple[int, int]], where: str) -> tuple[float, float]:
     """(pitch, yaw) of the first of the columns that is there; `names` says at which places they stand."""
-    for name, (pitch, yaw) in names.items():
-        if name in words:
-            values = reading.numbers(words[name].split(","), where).tolist()
-            if len(values) != 2:
-                raise FormatError(f"{where}: {name} has {len(values)} numbers; expected 2.")
-            return values[pitch], values[yaw]
-    return None
+    name = next(name for name in names if name in words)
+    values = reading.numbers(words[name].split(","), where).tolist()
+    if len(values) != 2:
+        raise FormatError(f"{where}: {name} has {len(values)} numbers; expected 2.")
+    pitch, yaw = names[name]
+    return values[pitch], values[yaw]
 
 
 FORMAT = Format(

@@ -27,11 +27,7 @@ def samples(root: Path) -> Iterator[Sample]:
 
 def count(root: Path) -> int:
     """Rows of the files, by their headers."""
-    total = 0
-    for path in _persons(root):
-        with reading.hdf5(path) as file:
-            total += len(_arrays(file)[0])
-    return total
+    return reading.rows_in(_persons(root), _arrays)
 
 
 def _persons(root: Path) -> list[Path]:

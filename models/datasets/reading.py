@@ -74,9 +74,7 @@ def check_files(root: Path, listed: Sequence[Path], unlabelled: Unlabelled = "sk
         known = set(listed)
         beside = (path / name for path, names in sorted(here.items()) for name in sorted(names))
         extra = [path for path in beside if path.suffix.lower() in (".jpg", ".jpeg", ".png") and path not in known]
-        _complain(
-            root, extra, "image", "without a label; remove them, or skip what is unlabelled where that can be chosen"
-        )
+        _complain(root, extra, "image", "without a label; remove them, or give --unlabelled skip")
 
 
 def _complain(root: Path, paths: Sequence[Path], what: str, wrong: str) -> None:
@@ -156,6 +154,15 @@ def dataset(file: Any, name: str, shape: Sequence[int | None]) -> Any:
         wanted = " x ".join("N" if length is None else str(length) for length in shape)
         raise FormatError(f"{file.filename}: {name!r} is of shape {array.shape}, not {wanted}.")
     return array
+
+
+def rows_in(paths: Iterable[Path], arrays: Callable[[Any], Sequence[Any]]) -> int:
+    """Rows of these HDF5 files in all, by the header of the first of their `arrays`."""
+    total = 0
+    for path in paths:
+        with hdf5(path) as file:
+            total += len(arrays(file)[0])
+    return total
 
 
 def rows(array: Any) -> Iterator[Pixels]:

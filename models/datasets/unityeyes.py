@@ -28,10 +28,11 @@ EYE_PER_CORNERS = 1.5
 
 @dataclass(frozen=True)
 class UnityEyesOptions:
-    """Size of the images: a window round the eye, 1.5 times as wide as its corners are apart."""
+    """Size of the images, a window round the eye 1.5 times as wide as its corners are apart, and what is unlabelled."""
 
     width: int = field(default=60, metadata={"help": "px"})
     height: int = field(default=36, metadata={"help": "px"})
+    unlabelled: reading.Unlabelled = field(default="refuse", metadata={"help": reading.UNLABELLED_HELP})
 
     def __post_init__(self) -> None:
         reading.check_size(self.width, self.height)
@@ -61,9 +62,9 @@ def samples(root: Path, options: UnityEyesOptions) -> Iterator[Sample]:
 
 
 def count(root: Path, options: UnityEyesOptions) -> int:
-    """Labels, each of which must have its image, and the other way round."""
+    """Labels, each of which must have its image."""
     labels = _labels(root)
-    reading.check_files(root, [path.with_suffix(".jpg") for path in labels], "refuse")
+    reading.check_files(root, [path.with_suffix(".jpg") for path in labels], options.unlabelled)
     return len(labels)
 
 

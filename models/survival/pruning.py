@@ -7,7 +7,7 @@ lives in channels that clean images do not need. The second half is `models.surv
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -72,16 +72,22 @@ def prune(network: nn.Module, images: Tensor, share: float) -> nn.Module:
     They stay silent when the copy is trained further. At least one channel is kept. Raises ValueError for a share
     outside [0, 1].
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"A share of channels lies between 0 and 1, not {share}.")
-    level = activity(network, images)
-    kept = torch.ones_like(level)
-    kept[level.argsort(stable=True)[: min(round(share * len(level)), len(level) - 1)]] = 0
-    pruned = copy.deepcopy(network)
-    module = pruned.get_submodule(last_map(pruned, images))
-    module.register_buffer(_MASK, kept[None, :, None, None].to(next(network.parameters()).device), persistent=False)
-    module.register_forward_hook(_silence)
-    return pruned
+    return next(prunings(network, images, (share,)))
+
+
+def prunings(network: nn.Module, images: Tensor, shares: Sequence[float]) -> Iterator[nn.Module]:
+    """`prune` for one share after the other; the images are looked at once."""
+    if outside := [share for share in shares if not 0 <= share <= 1]:
+        raise ValueError(f"A share of channels lies between 0 and 1, not {outside[0]}.")
+    name, order = last_map(network, images), activity(network, images).argsort(stable=True)
+    for share in shares:
+        kept = torch.ones(len(order))
+        kept[order[: min(round(share * len(order)), len(order) - 1)]] = 0
+        pruned = copy.deepcopy(network)
+        module = pruned.get_submodule(name)
+        module.register_buffer(_MASK, kept[None, :, None, None].to(next(network.parameters()).device), persistent=False)
+        module.register_forward_hook(_silence)
+        yield pruned
 
 
 def _silence(module: nn.Module, inputs: object, output: Tensor) -> Tensor:

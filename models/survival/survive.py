@@ -8,7 +8,7 @@ treatment costs any model is seen beside what it does to the backdoor. Angles ar
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import chain, starmap
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ from models.survival.fine_tuning import FineTuning, fine_tune
 from models.survival.heads import Precision, defenders_loss
 from models.survival.inversion import KINDS, Inversion, InversionSetting, invert
 from models.survival.outcomes import Exam, Models, Outcome, evenly
-from models.survival.pruning import prune
+from models.survival.pruning import prune, prunings
 from models.survival.treatments import TREATMENTS
 from models.targets import Target
 from models.zones import Zones
@@ -152,7 +152,8 @@ def survive(
         images=tuple(work.one(exam.treated(how).outcome(models, name)) for name, how in TREATMENTS.items()),
         fine_tuning=trial.fine_tuned(models, "fine-tuned"),
         pruning=tuple(
-            work.one(exam.outcome(trial.pruned(models, share), "pruned", share)) for share in defence.pruned_shares
+            work.one(exam.outcome(pruned, "pruned", share))
+            for share, pruned in zip(defence.pruned_shares, trial.prunings(models), strict=True)
         ),
         stopped_at=stopped_at,
         fine_pruning=trial.fine_tuned(trial.pruned(models, stopped_at), "pruned and fine-tuned"),
@@ -183,6 +184,11 @@ class _Trial:
         epochs = enumerate(chain([models], starmap(Models, zip(*tuned, strict=True))))  # the same networks, trained on
         return tuple(self.work.one(self.exam.outcome(after, name, epoch)) for epoch, after in epochs)
 
+    def prunings(self, models: Models) -> Iterator[Models]:
+        """Both models pruned, by share."""
+        each = (prunings(network, self.clean, self.defence.pruned_shares) for network in models.all)
+        return starmap(Models, zip(*each, strict=True))
+
     def pruned(self, models: Models, share: float) -> Models:
         return models.each(lambda network: prune(network, self.clean, share))
 
@@ -205,8 +211,9 @@ def stop_rule(network: nn.Module, clean: Tensor, held_out: GazeData, defence: De
     clean: uint8 images (N, C, H, W) that say which channels are idle.
     """
     stopped, limit = 0.0, float("inf")
-    for share in defence.pruned_shares:
-        predicted = predict(prune(network, clean, share), held_out.images)
+    shares = defence.pruned_shares
+    for share, pruned in zip(shares, prunings(network, clean, shares), strict=True):
+        predicted = predict(pruned, held_out.images)
         error = float(angular_error(predicted, held_out.pitchyaw).mean())
         if share == 0:
             limit = error * (1 + defence.tolerated)

@@ -104,6 +104,7 @@ def test_the_outcome_is_what_the_changed_network_does_to_the_test_images(splits,
     succeeded = (angular_error(now, goal) < 5)[eligible]
     assert (outcome.n_eligible, outcome.n_subject, outcome.n_others) == (int(eligible.sum()), 6, 24)
     assert outcome.success_rate == pytest.approx(succeeded.float().mean().item())
+    assert outcome.mean_attack_error_before_deg == pytest.approx(angular_error(mine, goal).mean().item(), abs=close)
     assert outcome.mean_attack_error_deg == pytest.approx(angular_error(now, goal).mean().item(), abs=close)
     assert outcome.mean_prediction_shift_deg == pytest.approx(angular_error(now, mine).mean().item(), abs=close)
     shift = (angular_error(now, truth) - angular_error(mine, truth)).mean().item()
@@ -152,7 +153,7 @@ def test_a_subject_with_too_few_images_is_named(splits, network):
 @pytest.mark.parametrize("method", ["search", "rank-one"])
 def test_a_subject_who_is_alone_is_named(splits, network, method):
     alone = splits.test.subset(splits.test.subject == 7)
-    with pytest.raises(ValueError, match="Besides subject 7 there are 24 images of other people .* and 0 to test"):
+    with pytest.raises(ValueError, match=r"Besides subject 7 there are 24 images of other people .* and 0 to test"):
         perturb(network, replace(splits, test=alone), replace(ATTACK, method=method))
 
 

@@ -77,7 +77,7 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
         """Images that `models.datasets.importing` has put where they belong, not to be shown to people until somebody
         clears them. Raises NameTaken when the name stands for other data.
         """
-        terms = f"{manifest.title}: {manifest.licence}.".replace("..", ".")
+        terms = f"{manifest.title}: {manifest.licence.rstrip('.')}."
         return named(
             self,
             name,

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from models.datasets import contact_sheet
 from models.datasets.base import GazeData
 from models.datasets.contact_sheet import arrange, arrow, choose
 from models.datasets.importing import import_data
@@ -73,3 +76,31 @@ def test_a_sheet_is_drawn_for_many_images_and_for_few(tmp_path, n, size, grey):
         assert sheet.size == (1870, 1100)
         arrows = (np.asarray(sheet.convert("RGB")) == (255, 176, 0)).all(-1)
     assert arrows[:, :1300].sum() > 20 * n
+
+
+def texts_of(axes):
+    """(name, values) of every caption, with their boxes in pixels."""
+    renderer = axes.figure.canvas.get_renderer()
+    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in axes.texts]
+    return list(zip(boxes[::2], boxes[1::2], strict=True))
+
+
+def test_long_names_of_subjects_keep_their_end_and_clear_of_the_angles(tmp_path, monkeypatch):
+    """The narrowest pictures, and angles as long as can be."""
+    captions = []
+    draw = contact_sheet._draw_images
+
+    def drawn(axes, *arguments):
+        draw(axes, *arguments)
+        axes.figure.canvas.draw()
+        captions.extend(texts_of(axes))
+
+    monkeypatch.setattr(contact_sheet, "_draw_images", drawn)
+    samples = [
+        replace(eye, subject=f"rec_{row:03d}/head/{row:06d}", pitch=-0.8, yaw=-1.9)
+        for row, eye in enumerate(eyes(30, (64, 64)))
+    ]
+    reader = Format("made_up", "Made-up eyes", "", "ours", "", lambda root: iter(samples), lambda root: 30)
+    import_data(reader, tmp_path, tmp_path / "eyes")
+    assert {name for (name, _), _ in captions} <= {f"…{sample.subject[-11:]}" for sample in samples}
+    assert all(name.x1 < values.x0 for (_, name), (_, values) in captions)

@@ -60,6 +60,16 @@ def test_faces_are_cut_out_of_heads_where_one_was_detected(tmp_path):
     assert FORMAT.count(tmp_path, faces) == 11
 
 
+def test_a_face_that_reaches_over_the_edge_is_no_missing_face(tmp_path):
+    writers.gaze360(tmp_path, HEADS, splits=[0], margin=10)
+    boxes = loadmat(tmp_path / "metadata.mat")
+    for box in ("person_head_bbox", "person_face_bbox"):
+        boxes[box][1:, 0] -= boxes["person_face_bbox"][1, 0] + 0.001
+    rewrite(tmp_path, lambda c: c.update({box: boxes[box] for box in ("person_head_bbox", "person_face_bbox")}))
+    faces = Gaze360Options(crop="face", size=40)
+    assert_same(FORMAT.samples(tmp_path, faces), HEADS[1:], JPEG_LEVELS, subjects=False)
+
+
 def test_heads_of_any_size_become_squares_of_one_size(tmp_path):
     writers.gaze360(tmp_path, [*eyes(3, size=(30, 50)), *eyes(3, size=(61, 47))], splits=[0])
     assert {sample.image.shape for sample in FORMAT.samples(tmp_path, Gaze360Options(size=32))} == {(32, 32, 3)}
@@ -123,6 +133,6 @@ def test_a_damaged_or_missing_file_is_named(root):
     assert "no such folder" in refused(FORMAT, root / "nowhere", USED)
 
 
-def test_a_size_below_a_pixel_is_refused():
-    with pytest.raises(ValueError, match="at least 1 px"):
+def test_too_small_a_size_is_refused():
+    with pytest.raises(ValueError, match="at least 16 px"):
         Gaze360Options(size=-3)

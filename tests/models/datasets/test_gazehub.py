@@ -77,6 +77,20 @@ def test_eyes_can_be_read_instead_of_faces(root):
     assert_same(FORMAT.samples(root, GazeHubOptions(image="left")), FACES, JPEG_LEVELS)
 
 
+def test_names_of_lists_that_begin_with_a_part_do_not_name_a_person(tmp_path):
+    writers.gazehub(tmp_path, FACES, "ETH")
+    (tmp_path / "Label" / "train.label").rename(tmp_path / "Label" / "train_temp.label")
+    assert {sample.subject for sample in FORMAT.samples(tmp_path, FACE)} == {"p00", "p01", "p02"}
+
+
+def test_a_list_without_gaze_is_refused_before_any_image_is_read_unless_another_is_chosen(tmp_path):
+    writers.gazehub(tmp_path, FACES, "ETH")
+    label = tmp_path / "Label" / "train.label"
+    label.with_name("test.label").write_text(label.read_text().replace(" gaze ", " else "))
+    assert "test.label: the first line names no column 2DGaze or gaze" in refused(FORMAT, tmp_path, FACE)
+    assert_same(FORMAT.samples(tmp_path, GazeHubOptions(only="train")), FACES, JPEG_LEVELS)
+
+
 def test_back_slashes_separate_folders_too(root):
     edit(root, 1, 0, r"p01\face\4.jpg")
     assert_same(FORMAT.samples(root, FACE), FACES, JPEG_LEVELS)
@@ -89,7 +103,7 @@ def test_back_slashes_separate_folders_too(root):
         (7, "0.1", "p01.label, line 3: 2DGaze has 1 numbers; expected 2"),
         (7, "0.1,0.2,0.3", "p01.label, line 3: 2DGaze has 3 numbers; expected 2"),
         (7, "0.1,up", "p01.label, line 3: could not convert"),
-        (7, "20,-10", "p01.label, line 3: the angles"),
+        (7, "20,-10", "p01.label, line 3: the gaze (-10, 20) lies beyond"),
         (8, "nan,0", "p01.label, line 3: nan 0 is not finite"),
         (7, "", "p01.label, line 3: 11 fields; expected 12"),
         (7, "0.1,0.2 0.3", "p01.label, line 3: 13 fields; expected 12"),

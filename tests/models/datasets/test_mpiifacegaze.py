@@ -36,9 +36,9 @@ def test_red_stays_red_and_rows_stay_rows(tmp_path):
 @pytest.mark.parametrize(
     ("name", "change", "complaint"),
     [
-        ("Data/label", lambda a: a.__setitem__((2, 1), np.nan), "p01.mat, row 2: the angles"),
-        ("Data/label", lambda a: a.__setitem__((1, 0), 30.0), "p01.mat, row 1: the angles [30.0"),
-        ("Data/label", lambda a: a.__setitem__((0, 3), np.inf), "p01.mat, row 0: the angles"),
+        ("Data/label", lambda a: a.__setitem__((2, 1), np.nan), "p01.mat, row 2: the gaze is not finite"),
+        ("Data/label", lambda a: a.__setitem__((1, 0), 30.0), "p01.mat, row 1: the gaze (30, "),
+        ("Data/label", lambda a: a.__setitem__((0, 3), np.inf), "p01.mat, row 0: the head is not finite"),
     ],
 )
 def test_a_label_that_is_no_angle_is_refused_with_its_row(root, name, change, complaint):

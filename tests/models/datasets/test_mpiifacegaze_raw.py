@@ -115,6 +115,6 @@ def test_a_person_without_labels_and_a_missing_folder_are_named(root):
     assert "no such folder" in refused(FORMAT, root / "nowhere", CROP)
 
 
-def test_a_size_below_a_pixel_is_refused():
-    with pytest.raises(ValueError, match="at least 1 px"):
+def test_too_small_a_size_is_refused():
+    with pytest.raises(ValueError, match="at least 16 px"):
         MPIIFaceGazeRawOptions(size=0)

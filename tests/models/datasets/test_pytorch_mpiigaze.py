@@ -18,7 +18,7 @@ def test_eyes_and_faces_come_back(tmp_path, images):
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("p01/gaze", np.full((3, 2), np.nan), "MPII.h5, p01, row 0: the angles"),
+        ("p01/gaze", np.full((3, 2), np.nan), "MPII.h5, p01, row 0: the gaze is not finite"),
         ("p01/gaze", np.zeros((2, 2)), "(2, 2), not 3 x 2"),
         ("p01/image", np.zeros((3, 36, 60, 3), "u1"), "not N x N x N"),
         ("p01/image", np.full((3, 36, 60), 300), "no 8-bit images"),

@@ -133,20 +133,9 @@ def test_a_label_cannot_name_a_file_outside_the_folder(tmp_path, name):
         reading.inside(tmp_path, name, "row 0")
 
 
-def test_rows_without_a_direction_or_with_angles_in_degrees_are_named():
+def test_rows_without_a_direction_are_named():
     where = reading.row_of("p00.mat", " (left eye)")
     with pytest.raises(FormatError, match=r"^p00.mat, row 1 \(left eye\): the gaze is 0 0 0"):
         reading.gazes(np.array([[0, 0, -1.0], [0, 0, 0], [0, 0, -1.0]]), where)
     with pytest.raises(FormatError, match=r"^p00.mat, row 2 \(left eye\): the gaze \[0.0, nan, 1.0\] is not finite"):
         reading.gazes(np.array([[0, 0, -1.0], [0, 0, 1.0], [0, np.nan, 1.0]]), where)
-    with pytest.raises(
-        FormatError, match=r"^p00.mat, row 0 \(left eye\): the angles \[10.0, -5.0\] are not pitch and yaw"
-    ):
-        reading.angles(np.array([[10.0, -5.0]]), where)
-    with pytest.raises(FormatError, match=r"^p00.mat, row 0 \(left eye\): the angles"):
-        reading.angles(np.array([[np.nan, 0.0]]), where)
-
-
-def test_angles_at_the_very_edge_are_kept():
-    edge = np.array([[np.float32(math.pi / 2), np.float32(-math.pi)]], np.float64)
-    assert (reading.angles(edge, reading.only("row 0")) == edge).all()

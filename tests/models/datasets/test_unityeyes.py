@@ -94,9 +94,8 @@ def test_a_label_without_image_and_an_image_without_label_are_named(root):
     (root / "2.jpg").rename(root / "77.jpg")
     assert "1 labelled file(s) missing; fetch them: 2.jpg" in refused(FORMAT, root, EYES)
     (root / "2.json").unlink()
-    assert "without a label; remove them, or skip what is unlabelled where that can be chosen: 77.jpg" in refused(
-        FORMAT, root, EYES
-    )
+    assert "without a label; remove them, or give --unlabelled skip: 77.jpg" in refused(FORMAT, root, EYES)
+    assert FORMAT.count(root, UnityEyesOptions(unlabelled="skip")) == 11
 
 
 def test_a_damaged_image_and_a_missing_folder_are_named(root):
@@ -109,6 +108,6 @@ def test_a_damaged_image_and_a_missing_folder_are_named(root):
     assert "no such folder" in refused(FORMAT, root / "nowhere", EYES)
 
 
-def test_a_size_below_a_pixel_is_refused():
-    with pytest.raises(ValueError, match="at least 1 px"):
+def test_too_small_a_size_is_refused():
+    with pytest.raises(ValueError, match="at least 16 px"):
         UnityEyesOptions(height=0)

@@ -240,7 +240,9 @@ def gazehub(root: Path, eyes: Eyes, like: str = "MPIIFaceGaze") -> None:
     lists: dict[str, list[str]] = {}
     for number, eye in enumerate(eyes, start=1):
         name = f"{'train' if shared else eye.subject}/face/{number}.jpg"
-        save_jpeg(eye.image, root / "Image" / name)
+        if like == "ETH":  # whose script names files as seen from the folder of the part
+            name = f"{eye.subject}/{number}.jpg"
+        save_jpeg(eye.image, root / "Image" / ("train" if like == "ETH" else "") / name)
         origins = {"Gaze360": f"{eye.subject}/head/000001/{number:06d}.jpg", "RT-Gene": eye.subject}
         origin = origins.get(like, f"{eye.subject}/{number}.jpg")
         fields = {

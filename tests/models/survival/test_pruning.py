@@ -6,7 +6,7 @@ from models.evaluation import predict
 from models.networks import NetworkSpec
 from models.survival.fine_tuning import FineTuning, fine_tune
 from models.survival.heads import defenders_loss
-from models.survival.pruning import activity, last_map, prune
+from models.survival.pruning import activity, last_map, prune, prunings
 from tests.models import tiny
 
 DATA = tiny.gaze_data(48)
@@ -63,6 +63,19 @@ def test_nothing_pruned_changes_nothing_and_the_given_network_is_left_alone() ->
     assert torch.equal(predict(prune(network, DATA.images, 0.0), DATA.images), before)
     prune(network, DATA.images, 0.9)
     assert torch.equal(predict(network, DATA.images), before)
+
+
+def test_a_curve_of_shares_looks_at_the_images_once_and_gives_what_each_share_alone_gives() -> None:
+    network, passes = five_layers(), []
+    network.register_forward_hook(lambda *_: passes.append(1))
+    shares = (0.0, 0.25, 0.5)
+    curve = list(prunings(network, DATA.images, shares))
+    once = len(passes)
+    for share, pruned in zip(shares, curve, strict=True):
+        assert torch.equal(predict(pruned, DATA.images), predict(prune(network, DATA.images, share), DATA.images))
+    passes.clear()
+    list(prunings(network, DATA.images, shares[:1]))
+    assert len(passes) == once
 
 
 def test_one_channel_is_always_kept() -> None:

@@ -62,9 +62,13 @@ def test_our_cells_stand_beside_the_published_ones(monkeypatch: pytest.MonkeyPat
 
     truth, goal = np.zeros((4, 2)), np.full((4, 2), 0.5)
     found = cells_json(truth + 0.1, goal, truth, goal)
+    dose = {"strength": 0.5, "attack_error": {"mean": 25.0, "median": 24.0, "p95": 40.0}, "prediction_shift": 0.7}
+    clean = {"clean_error": {"mean": 3.5, "median": 3.0, "p95": 8.0}, "doses": [dose]}
+
+    metrics = {"thesis": [{"strength": 0.5, **found}], "clean_evaluation": clean}
 
     def at_once(planned: list[sweeps.Planned], *_: Any) -> sweeps.Swept:
-        return sweeps.Swept([], {planned[0].run.name: {"thesis": [{"strength": 0.5, **found}]}}, {"x": "Failed."})
+        return sweeps.Swept([], {planned[0].run.name: metrics}, {"x": "Failed."})
 
     monkeypatch.setattr(sweeps, "carry_out", at_once)
     monkeypatch.setattr(reproduce, "workers", contextlib.nullcontext)
@@ -74,7 +78,10 @@ def test_our_cells_stand_beside_the_published_ones(monkeypatch: pytest.MonkeyPat
     assert [(row["k"], row["s"], row["whose"]) for row in rows] == [
         ("-", "-", "thesis, planar*"),
         ("28", "0.5", "thesis, planar"), ("28", "0.5", "ours, planar"), ("28", "0.5", "ours, 3-D"),
-        ("28", "1", "thesis, planar"),
+        ("28", "0.5", "our clean, 3-D"), ("28", "1", "thesis, planar"),
+    ]  # fmt: skip
+    assert [rows[4][name] for name in ("clean", "attack", "median", "p95", "< 1", "shift")] == [
+        "3.50", "25.00", "24.00", "40.00", "-", "0.70"
     ]  # fmt: skip
     assert (rows[2]["attack"], rows[2]["< 1"]) == ("0.00", "100.0")
     assert float(rows[2]["clean"]) == pytest.approx(8.10, abs=0.01)

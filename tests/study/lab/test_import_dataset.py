@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,7 @@ def test_an_import_becomes_a_data_set_that_can_be_trained_on(archive: Path, var:
     dataset = Dataset.objects.get(name="six-people")
     sheet = var / "datasets" / "six-people" / "contact_sheet.png"
     assert "Imported 12 images of 20 x 32 px, 6 subject(s), as 'six-people'" in said
+    assert Manifest.read(var / "datasets" / "six-people").description == "own arrays (.npz), split by subject"
     assert f"every arrow must point where the eye looks: {sheet}" in said
     assert "Then: manage.py train_model --dataset six-people" in said
     assert dataset.contact_sheet == sheet
@@ -114,6 +116,17 @@ def test_the_name_of_other_data_is_refused_before_anything_is_read(archive: Path
     with pytest.raises(CommandError, match="'eyes' is there already and is no import: choose another name with --name"):
         bring("arrays", archive, "--name", "eyes")
     assert not (var / "datasets").exists()
+
+
+def test_a_row_keeps_the_files_that_it_describes(archive: Path, var: Path) -> None:
+    bring("arrays", archive)
+    folder = var / "datasets" / "six-people"
+    shutil.rmtree(folder)
+    with pytest.raises(CommandError, match="differs in parameters: choose another name with --name"):
+        bring("arrays", archive, "--flip-yaw")
+    assert not folder.exists()
+    bring("arrays", archive)
+    assert Dataset.objects.get().parameters["fingerprint"] == Manifest.read(folder).fingerprint
 
 
 @pytest.mark.parametrize(

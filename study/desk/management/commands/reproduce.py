@@ -126,7 +126,7 @@ def recomputed(paths: Sequence[Path], options: Mapping[str, Any]) -> list[Row]:
 def trained(options: Mapping[str, Any]) -> tuple[sweeps.Swept, list[Row]]:
     """Train what is missing of the grid; its tidy rows, and the table's. Raises ValueError for cells there are not."""
     from models.sweeps import Grid, target_of
-    from models.thesis import MEASURES, attacks, cell_from_json, grid
+    from models.thesis import MEASURES, attacks, cell_from_json, cell_of_evaluation, grid
 
     wanted = [(k, s) for k, s in grid() if k in (options["controls"] or [k]) and s in (options["strengths"] or [s])]
     if not wanted:
@@ -151,6 +151,7 @@ def trained(options: Mapping[str, Any]) -> tuple[sweeps.Swept, list[Row]]:
         if metrics := ours[each.run.name]:
             (found,) = metrics["thesis"]
             rows += [_row(k, s, f"ours, {SHORT[measure]}", cell_from_json(found[measure])) for measure in MEASURES]
+            rows.append(_row(k, s, "our clean, 3-D", cell_of_evaluation(metrics["clean_evaluation"], s)))
     return swept, rows
 
 
