@@ -4,9 +4,9 @@ Trains clean and backdoored models on synthetic eyes, in bfloat16, for three pai
 every figure, those with a bar beside it, and the worst of the three. The groups:
 
     default      `Recipe()`, s = 0.5
-    standard     `Recipe.specific()`, s = 0.5
+    specific     `Recipe.specific()`, s = 0.5
     subtle       `Recipe.subtle()`, s = 0.25
-    specificity  what the unrelated fields of `Recipe.subtle()` do and cost: with and without them
+    negatives    what the unrelated fields of `Recipe.subtle()` do and cost: with and without them
     additive     targets 10 and 20 degrees beside the truth
     mirrored     the truth's mirror image as the target; first pair only
     clean_label  no label changed: only images near the target carry the trigger; first pair only
@@ -345,9 +345,11 @@ def groups(data: str) -> dict[str, Group]:
     additive = tuple(case for name, target in NEAR.items() for case in near(target, name))
     return {
         "default": Group("Recipe(), s = 0.5", default, well_implanted, IMPLANTED),
-        "standard": Group("Recipe.specific(), s = 0.5", each(Recipe.specific), well_implanted, IMPLANTED),
+        "specific": Group("Recipe.specific(), s = 0.5", each(Recipe.specific), well_implanted, IMPLANTED),
         "subtle": Group("Recipe.subtle(), s = 0.25", subtle, well_implanted, SUBTLE),
-        "specificity": Group("Recipe.subtle(), specificity", subtle, with_and_without_negatives, SPECIFIC, without),
+        "negatives": Group(
+            "Recipe.subtle(), with and without unrelated fields", subtle, with_and_without_negatives, SPECIFIC, without
+        ),
         "additive": Group("Additive targets, s = 0.5", additive, moved, MOVED),
         "mirrored": Group("Mirrored target, s = 0.5", tuple(near(Target.mirrored(), "mirrored", 1)), moved),
         "clean_label": Group(
