@@ -289,7 +289,7 @@ def test_too_few_images_for_one_batch_are_refused():
 
 
 def test_a_trigger_of_another_image_size_is_refused(data):
-    with pytest.raises(ValueError, match=r"\(N, C, 48, 48\)"):
+    with pytest.raises(ValueError, match=r"\(N, 1 or 3, 48, 48\)"):
         train(SHORT, data, WarpField.draw((48, 48), 4, 2.0), TARGET)
 
 
