@@ -259,7 +259,7 @@ class Session(models.Model):
         self.refresh_from_db()
         if ended:
             raise Over
-        return self.attempt
+        return session.attempt  # not self.attempt: another page may have begun since
 
     def is_away(self) -> bool:
         """Whether nothing was heard of the participant for longer than the design allows."""
