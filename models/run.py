@@ -191,9 +191,9 @@ def train_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[str, 
 def evaluate_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[str, Any]:
     """Every figure of a model beside its clean one, written as JSON; predictions kept by `train` are used again."""
     splits = load_splits(spec, stop)
-    model = artifacts.load(Path(_value(spec, "artifact")), spec.get("artifact_sha256"))
+    model = _artifact(spec, "artifact")
     clean_folder = Path(spec["clean_artifact"]) if spec.get("clean_artifact") else None
-    clean = artifacts.load(clean_folder, spec.get("clean_artifact_sha256")) if clean_folder else None
+    clean = _artifact(spec, "clean_artifact") if clean_folder else None
     output = Path(_value(spec, "output"))
     trigger = model.trigger or read_trigger(spec.get("probe"))
     strengths, device = spec.get("strengths") or [], spec.get("device", "auto")
@@ -235,10 +235,8 @@ def survive_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[str
     """What is left of a model's backdoor after treatments of its images and of itself, beside its clean model."""
     defence = Defence.from_json(spec.get("defence") or {})
     splits = load_splits(spec, stop)
-    model = artifacts.load(Path(_value(spec, "artifact")), spec.get("artifact_sha256"))
-    clean = None
-    if spec.get("clean_artifact"):
-        clean = artifacts.load(Path(spec["clean_artifact"]), spec.get("clean_artifact_sha256"))
+    model = _artifact(spec, "artifact")
+    clean = _artifact(spec, "clean_artifact") if spec.get("clean_artifact") else None
     if model.trigger is None:
         raise ValueError(f"{spec['artifact']} has no trigger: there is no backdoor whose survival could be measured.")
     device = resolve_device(spec.get("device", "auto"))
@@ -268,7 +266,7 @@ def perturb_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[str
     attack = GazeAttack.from_json(_value(spec, "attack"))
     output = Path(_value(spec, "output"))
     splits = load_splits(spec, stop)
-    model = artifacts.load(Path(_value(spec, "artifact")), spec.get("artifact_sha256"))
+    model = _artifact(spec, "artifact")
     if model.trigger is not None:
         raise ValueError(f"{spec['artifact']} is a backdoored model: change the weights of a clean one.")
     started = time.process_time()
@@ -301,6 +299,11 @@ def perturb_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[str
     log = {"clean_model": model.sha256, "attack": attack.to_json(), **found.log}
     sha256 = artifacts.save(changed, output, {**metrics, "perturbation": log})
     return {"artifact": str(output), "sha256": sha256, "metrics": metrics}
+
+
+def _artifact(spec: Mapping[str, Any], part: str) -> Artifact:
+    """The model in the folder that this part of the specification names, verified where its SHA-256 is given."""
+    return artifacts.load(Path(_value(spec, part)), spec.get(f"{part}_sha256"))
 
 
 _KINDS: dict[str, Callable[[Mapping[str, Any], Callable[[], bool]], dict[str, Any]]] = {

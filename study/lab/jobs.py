@@ -109,8 +109,7 @@ def data_preparation(job: Job, folder: Path) -> Work:
 
 def training(job: Job, folder: Path) -> Work:
     run = ModelRun.objects.get(pk=job.parameters["model_run"])
-    # One folder per attempt: should an old attempt still be writing somewhere, it cannot touch what a later one stored.
-    output = Path(settings.MEDIA_ROOT) / "models" / run.name / str(job.attempt)
+    output = _artifact_folder(job, run)
 
     def record(result: Result) -> None:
         run.record_training(output, result)
@@ -124,7 +123,7 @@ def training(job: Job, folder: Path) -> Work:
 
 def perturbation(job: Job, folder: Path) -> Work:
     run = ModelRun.objects.get(pk=job.parameters["model_run"])
-    output = Path(settings.MEDIA_ROOT) / "models" / run.name / str(job.attempt)
+    output = _artifact_folder(job, run)
 
     def record(result: Result) -> None:
         run.record_training(output, result)
@@ -209,6 +208,11 @@ def surviving(job: Job, folder: Path) -> Work:
         "defence": parameters["defence"],
     }
     return Work("models.run", specification, run.record_survival)
+
+
+def _artifact_folder(job: Job, run: ModelRun) -> Path:
+    # One for each attempt: should an old one still be writing somewhere, it cannot touch what a later one stored.
+    return Path(settings.MEDIA_ROOT) / "models" / run.name / str(job.attempt)
 
 
 def _remove_siblings(kept: Path) -> None:
