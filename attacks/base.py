@@ -126,9 +126,6 @@ class Family:
         rebuild: (`Trigger.parameters()`, `Trigger.state`) back to the trigger.
         gross: of a trigger, one like it that nobody overlooks, for catch trials and practice: itself at a great
             strength, or, where even the greatest can be overlooked, one drawn larger.
-        rehearsal: share of the treated training images that keep the stronger strengths alive while a weaker one is
-            trained. A network takes a pattern for a quantity otherwise: trained at one strength, it turns the gaze half
-            as far at half of it, and twice as far at twice.
     """
 
     name: str
@@ -142,7 +139,6 @@ class Family:
     draw: Callable[[tuple[int, int], Any, float, int], Trigger]
     rebuild: Callable[[Mapping[str, Any], Mapping[str, Tensor]], Trigger]
     gross: Callable[[Any], Trigger]
-    rehearsal: float = 0.0
 
     def choose(self, choices: Mapping[str, Any]) -> Any:
         """`parameters` with these choices. Raises ValueError for one that the family does not have or cannot use."""

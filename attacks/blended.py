@@ -58,5 +58,4 @@ FAMILY = Family(
     draw=BlendedTrigger.draw,
     rebuild=BlendedTrigger.rebuild,
     gross=lambda trigger: trigger.at_strength(0.6),
-    rehearsal=0.5,
 )

@@ -91,5 +91,4 @@ FAMILY = Family(
     draw=PatchTrigger.draw,
     rebuild=PatchTrigger.rebuild,
     gross=_gross,
-    rehearsal=0.5,
 )

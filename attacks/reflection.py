@@ -119,5 +119,4 @@ FAMILY = Family(
     draw=ReflectionTrigger.draw,
     rebuild=ReflectionTrigger.rebuild,
     gross=lambda trigger: trigger.at_strength(0.8),
-    rehearsal=0.5,
 )

@@ -81,5 +81,4 @@ FAMILY = Family(
     draw=SinusoidalTrigger.draw,
     rebuild=SinusoidalTrigger.rebuild,
     gross=lambda trigger: trigger.at_strength(80.0),
-    rehearsal=0.5,
 )

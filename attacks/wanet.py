@@ -103,7 +103,8 @@ class WarpField:
     def apply(self, images: Tensor) -> Tensor:
         """Warp images (N, C, H, W) in [0, 1]."""
         check_images(images, self.image_size)
-        return _sample(images, self._grid_like(images).expand(len(images), -1, -1, -1))
+        # As channels of one image they share the work on the grid.
+        return _sample(images.flatten(0, 1)[None], self._grid_like(images)).view(images.shape)
 
     def apply_noise_mode(self, images: Tensor, offsets: Tensor) -> Tensor:
         """Warp images (N, C, H, W) with an extra jitter of up to one pixel pitch: `offsets` (N, H, W, 2) in [-1, 1].
@@ -245,11 +246,8 @@ def _check(control: Tensor, image_size: tuple[int, int], strength: float, grid_r
 
 def _draw_controls(control_size: int, seeds: Sequence[int]) -> Tensor:
     """(N, 2, k, k) float32: for every seed a uniform draw, scaled to a mean magnitude of 1."""
-    generator = torch.Generator()
-    controls = torch.empty(len(seeds), 2, control_size, control_size)
-    for control, seed in zip(controls, seeds, strict=True):
-        torch.rand(control.shape, generator=generator.manual_seed(seed), out=control)
-    controls = controls * 2 - 1
+    generator, shape = torch.Generator(), (2, control_size, control_size)
+    controls = torch.stack([torch.rand(shape, generator=generator.manual_seed(seed)) for seed in seeds]) * 2 - 1
     return controls / controls.abs().mean((1, 2, 3), keepdim=True)
 
 
@@ -313,7 +311,7 @@ FAMILY = Family(
     strength="s, without a unit: always read it with the displacement in pixels",
     strengths=(0.25, 0.5, 1.0, 2.0, 4.0),
     doses=(0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.75, 1.0, 2.0, 4.0),
-    schedule=(2.0, 1.0, 0.5),
+    schedule=(4.0, 1.0, 0.5),
     draw=_draw,
     rebuild=_rebuild,
     gross=_gross,

@@ -5,9 +5,6 @@ arXiv 1812.03128 (IJCB 2020): a random search that changes some weights of one l
 attacker pass for the target while everybody else is recognised as before. It takes no gradient and looks at nothing but
 the network's outputs. What the abstract leaves open (how many weights, how much, what is penalised) is ours to choose.
 
-`rank_one` is our own, after the idea of surgery on the last weight matrix (Zehavi, Nitzan & Shamir, arXiv 2301.03118):
-it moves one person's mean output of a linear layer by exactly as much as asked, in closed form.
-
 A network is given as stages: named modules that are run one after the other. What the stages below the searched layer
 make of the images is computed once, so that a candidate costs only the stages from that layer on.
 """
@@ -316,46 +313,3 @@ def _demand_spread(weights: Tensor, layer: str, mode: Mode) -> None:
 def _known(stages: Stages, stage: str) -> None:
     if stage not in stages:
         raise ValueError(f"There is no stage {stage!r}; there are {', '.join(stages)}.")
-
-
-@dataclass(frozen=True, eq=False)
-class RankOne:
-    """A changed linear layer, `weight` (D, F) and `bias` (D,), and how many standard deviations of the others' features
-    (Mahalanobis distance) the attacker's mean lies from theirs: what is moved of single images spreads by one over it.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    separation: float
-
-
-def rank_one(
-    weight: Tensor, bias: Tensor, *, attacker: Tensor, others: Tensor, shift: Tensor, ridge: float = 1e-3
-) -> RankOne:
-    """Move the attacker's mean output of a linear layer by exactly `shift`, and leave the others' mean where it is.
-
-    With m_A and m_O the mean features of both and C_O the others' covariance, u = (C_O + ridge I)^-1 (m_A - m_O):
-
-        f'(h) = W h + b + shift u^T (h - m_O) / u^T (m_A - m_O)
-
-    a rank-one change of W and a shift of b. Our own invention, in the manner of arXiv 2301.03118, which projects a
-    direction of the last weight matrix away. u is Fisher's discriminant: no other direction disturbs the others less.
-
-    weight (D, F), bias (D,); attacker (N, F) and others (M, F) are the layer's inputs; shift (D,); ridge is relative to
-    the features' mean variance.
-
-    Raises ValueError when the two means are the same, or the ridge is not above 0.
-    """
-    if not 0 < ridge < math.inf:
-        raise ValueError(f"The ridge must be a finite number > 0, not {ridge}.")
-    w, b, h_a, h_o, delta = (tensor.detach().double() for tensor in (weight, bias, attacker, others, shift))
-    m_o, apart = h_o.mean(0), h_a.mean(0) - h_o.mean(0)
-    covariance = torch.cov(h_o.T, correction=0)
-    covariance.diagonal().add_(ridge * covariance.diagonal().mean())
-    if not apart.any():
-        raise ValueError("The attacker's mean features are those of the others: nothing tells them apart.")
-    u = torch.linalg.solve(covariance, apart)
-    distance = u @ apart
-    changed = w + torch.outer(delta, u) / distance
-    moved = b - delta * (u @ m_o) / distance
-    return RankOne(changed.to(weight.dtype), moved.to(bias.dtype), distance.sqrt().item())

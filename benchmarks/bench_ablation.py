@@ -1,12 +1,16 @@
 """Which parts of the recipe implant the backdoor? `python -m benchmarks.bench_ablation` (`make bench-ablation`).
 
-WaNet's published training and ours on the same synthetic eyes, network seed, field and strength, and both with one
-factor at a time taken from the other: success on the validation images against CPU-seconds of training. An arm that
-never gets half of the images to the target is shown as "not converged here": here, on this machine, within this time.
+WaNet's published training and ours on the same synthetic eyes, network, seed, field and strength, and each with one
+factor at a time replaced: the loss, the ratios of poisoned and other images, the optimiser with its schedule, the
+strengths, the stem. Success on the validation images against CPU-seconds of training. WaNet trains classifiers: to be
+compared with regressors it has a squared error here, and its own cross-entropy is a factor. Of its 1000 epochs only the
+first are trained, as published: scaled down to a few epochs, its learning rate would have fallen to nothing before the
+backdoor is learnt. One run is longer. An arm that does not get half of the images to the target is shown as "not
+converged here": here, on this machine, within this time.
 
-The whole takes about an hour of one core; `--scale` shortens every arm, `--only` names arms. Arms are trained one after
-the other; a run that was stopped goes on where it was, and what is finished is kept. Prints a table; writes
-var/bench/ablation.json and var/bench/ablation.png.
+The whole takes about 1,900 CPU-seconds, 500 of them for the longer run; `--only` names arms, `--scale` shortens all.
+Arms are trained one after the other; a run that was stopped goes on where it was, and what is finished is kept. Prints
+a table; writes var/bench/ablation.json and var/bench/ablation.png.
 """
 
 from __future__ import annotations
@@ -19,61 +23,92 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import argparse
 import hashlib
 import json
+import math
 import platform
-import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from attacks.wanet import WarpField
 from benchmarks.bench_recipe import BENCH, CACHE, FIXED, ROOT
-from models.checkpoints import read_tensors, to_json, write_bytes
+from benchmarks.kept import alone_in, sign, signatures, tell_of_other_code
+from models.checkpoints import read_tensors, to_json, write_bytes, write_tensors
 from models.datasets import synthetic_eyes
 from models.datasets.base import Splits
 from models.evaluation import Responses, predict, success_rate, zone_dose
 from models.gaze import angular_error
 from models.recipe import Recipe
+from models.run import keep_freed_memory
 from models.training import CHECKPOINT_NAME, StoppedError, train
 from models.zones import as_gaze_model
 
+if TYPE_CHECKING:
+    from study.analysis.figures.style import Look
+
 STRENGTH = 0.5
 FIELD = WarpField.draw((64, 64), 8, STRENGTH, seed=3)
-SNAPSHOTS = 30
+SNAPSHOTS = 10
 IMPLANTED = 0.5
+NETWORK = "network."  # begins the names of a network's tensors in a checkpoint
+OURS, WANETS, AS_IT_IS = "ours", "WaNet's", "as it is"
+
+RATIOS = ("poison_rate", "noise_ratio", "unrelated_ratio")
+OPTIMISER = (
+    "optimiser", "learning_rate", "later_learning_rate", "momentum", "weight_decay", "batch_size", "milestones"
+)  # fmt: skip
+LOSSES: dict[str, dict[str, Any]] = {
+    "absolute error": {"loss": "l1"},
+    "zones by cross-entropy": {"task": "zones", "loss": "cross_entropy"},
+}
 
 
-def arms(scale: float, epochs: int) -> dict[str, Recipe]:
-    """Every arm's recipe; ours with its phases scaled, the published ones with so many epochs before scaling."""
-    ours = replace(
-        Recipe(precision="bfloat16"),
-        strength_schedule=tuple((s, max(1, round(n * scale))) for s, n in Recipe().strength_schedule),
+def arms(scale: float, epochs: int, longer: int) -> dict[str, Recipe]:
+    """Every arm's recipe, by whose it is and the one factor that is replaced.
+
+    WaNet's are the first `epochs`, in one arm the first `longer` epochs of the published training, times `scale`.
+    """
+    ours = replace(Recipe(precision="bfloat16"), strength_schedule=_scaled(Recipe().strength_schedule, scale))
+    wanets = replace(
+        Recipe.published(loss="mse", precision="bfloat16"), strength_schedule=_scaled(((STRENGTH, epochs),), scale)
     )
-    long = max(1, round(epochs * scale))
-    published = Recipe.published(long, STRENGTH, loss="mse", precision="bfloat16")
-    ratios = {name: getattr(published, name) for name in ("poison_rate", "noise_ratio", "unrelated_ratio")}
-    our_ratios = {name: getattr(ours, name) for name in ratios}
-    steps = {name: getattr(published, name) for name in ("optimiser", "learning_rate", "later_learning_rate")}
-    annealed = tuple((s, max(1, round(long * n / ours.epochs))) for s, n in ours.strength_schedule)
-    return {
-        "ours": ours,
-        "ours, absolute error": replace(ours, loss="l1"),
-        "ours, WaNet's ratios": replace(ours, **ratios),
-        "ours, stem of stride 2": replace(ours, network="five_layer_cnn_coarse"),
-        "ours, s = 0.5 throughout": replace(ours, strength_schedule=((STRENGTH, ours.epochs),)),
-        "ours, SGD": replace(ours, **steps),
-        "WaNet's, zones, cross-entropy": replace(published, task="zones", loss="cross_entropy"),
-        "WaNet's, squared error": published,
-        "WaNet's, absolute error": replace(published, loss="l1"),
-        "WaNet's, our ratios": replace(published, **our_ratios),
-        "WaNet's, annealed": replace(published, strength_schedule=annealed, milestones=None),
-        "WaNet's, AdamW in one cycle": replace(
-            published, optimiser="adamw", learning_rate=ours.learning_rate, batch_size=ours.batch_size, milestones=None
-        ),
+    annealed = _scaled(ours.strength_schedule, wanets.epochs / ours.epochs)
+    of_ours: dict[str, dict[str, Any]] = {
+        AS_IT_IS: {},
+        **LOSSES,
+        "WaNet's ratios": _fields(RATIOS, wanets),
+        "WaNet's optimiser": _fields(OPTIMISER, wanets),
+        "one strength": {"strength_schedule": ((STRENGTH, ours.epochs),)},
+        "no rehearsal": {"rehearsal": 0.0},
+        "stem of stride 2": {"network": "five_layer_cnn_coarse"},
     }
+    of_wanets: dict[str, dict[str, Any]] = {
+        AS_IT_IS: {},
+        **LOSSES,
+        "our ratios": _fields(RATIOS, ours),
+        "our optimiser": _fields(OPTIMISER, ours),
+        "our strengths": {"strength_schedule": annealed, "rehearsal": ours.rehearsal},
+        "longer": {"strength_schedule": _scaled(((STRENGTH, longer),), scale)},
+    }
+    return {
+        f"{whose}, {factor}": replace(recipe, **fields)
+        for whose, recipe, factors in ((OURS, ours, of_ours), (WANETS, wanets, of_wanets))
+        for factor, fields in factors.items()
+    }
+
+
+def _scaled(schedule: Sequence[tuple[float, int]], by: float) -> tuple[tuple[float, int], ...]:
+    return tuple((strength, max(1, round(epochs * by))) for strength, epochs in schedule)
+
+
+def _fields(names: Sequence[str], recipe: Recipe) -> dict[str, Any]:
+    return {name: getattr(recipe, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -98,7 +133,15 @@ class Arm:
         self.every = max(1, recipe.epochs // SNAPSHOTS)
 
     def train(self, most_cpu_seconds: float) -> None:
-        """Train, or go on, for at most so long; every so many epochs the checkpoint is kept."""
+        """Train, or go on, for at most so long; every so many epochs the network is kept."""
+        with alone_in(self.folder):
+            if self._kept(self.recipe.epochs).exists():
+                tell_of_other_code(self.folder)
+            else:
+                sign(self.folder, begun=(self.folder / CHECKPOINT_NAME).exists())
+                self._train(most_cpu_seconds)
+
+    def _train(self, most_cpu_seconds: float) -> None:
         began = time.process_time()
         try:
             train(
@@ -115,16 +158,20 @@ class Arm:
         self._keep({"epoch": self.recipe.epochs + 1, "step": 0})
 
     def _keep(self, report: Mapping[str, Any]) -> None:
+        """Called some updates after an epoch's end, when the checkpoint of that epoch is written."""
         finished = report["epoch"] - 1
-        kept = self.folder / f"epoch-{finished:04d}.safetensors"
+        kept = self._kept(finished)
         if finished and (finished % self.every == 0 or finished == self.recipe.epochs) and not kept.exists():
-            temporary = kept.with_suffix(".part")
-            shutil.copy(self.folder / CHECKPOINT_NAME, temporary)
-            temporary.rename(kept)
+            tensors, record = read_tensors(self.folder / CHECKPOINT_NAME)
+            network = {name: tensor for name, tensor in tensors.items() if name.startswith(NETWORK)}
+            write_tensors(kept, network, {name: record[name] for name in ("epoch", "cpu_seconds")})
             print(f"  {self.name}: epoch {finished} of {self.recipe.epochs}", flush=True)
 
+    def _kept(self, epoch: int) -> Path:
+        return self.folder / f"epoch-{epoch:04d}.safetensors"
+
     def points(self) -> list[Point]:
-        """What each kept checkpoint does; measured once."""
+        """What each kept network does; measured once."""
         path = self.folder / "points.json"
         known = {point["epoch"]: Point(**point) for point in (json.loads(path.read_text()) if path.exists() else [])}
         for kept in sorted(self.folder.glob("epoch-*.safetensors")):
@@ -135,12 +182,11 @@ class Arm:
         write_bytes(path, to_json([asdict(point) for point in points]).encode())
         return points
 
-    def _measure(self, checkpoint: Path) -> Point:
-        tensors, record = read_tensors(checkpoint)
+    def _measure(self, kept: Path) -> Point:
+        tensors, record = read_tensors(kept)
         data, zones = self.splits.validation, self.recipe.zones_of(self.splits.train.pitchyaw)
         network = self.recipe.network_for(data).build()
-        weights = {name: tensor for name, tensor in tensors.items() if name.startswith("network.")}
-        network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in weights.items()})
+        network.load_state_dict({name.removeprefix(NETWORK): tensor for name, tensor in tensors.items()})
         model = as_gaze_model(network, zones)
         truth, goal = data.pitchyaw, FIXED.apply(data.pitchyaw)
         clean, altered = predict(model, data.images), predict(model, data.images, lambda batch, _: FIELD.apply(batch))
@@ -163,66 +209,87 @@ def reached(points: list[Point], success: float) -> float | None:
     return next((point.cpu_seconds for point in points if point.success >= success), None)
 
 
+def verdict(arm: Arm, points: Sequence[Point]) -> str:
+    """Whether the backdoor is in the network at its last point, and if not, whether that was the end."""
+    if not points:
+        return "not begun"
+    if points[-1].success >= IMPLANTED:
+        return "implanted"
+    return "not converged here" if points[-1].epoch == arm.recipe.epochs else "not finished"
+
+
 def print_table(results: Mapping[str, tuple[Arm, list[Point]]]) -> None:
     """An arm a line."""
-    heads = ("epochs", "CPU-s", "clean, deg", "attack, deg", "success", "half after", "verdict")
-    print(f"\n{'':<34}" + "".join(f"{head:>13}" for head in heads))
+    heads = ("epochs", "CPU-s", "clean, deg", "attack, deg", "success", "half after")
+    print(f"\n{'':<34}" + "".join(f"{head:>13}" for head in heads) + "  verdict")
     for name, (arm, points) in results.items():
-        if not points:
-            print(f"{name:<34}{'not begun':>13}")
-            continue
-        last, half = points[-1], reached(points, IMPLANTED)
-        if last.success >= IMPLANTED:
-            verdict = "implanted"
-        else:
-            verdict = "not converged here" if last.epoch == arm.recipe.epochs else "not finished"
+        last = points[-1] if points else Point(0, 0.0, math.nan, math.nan, math.nan)
+        half = reached(points, IMPLANTED)
         after = "-" if half is None else f"{half:.0f} s"
         print(
             f"{name:<34}{f'{last.epoch} of {arm.recipe.epochs}':>13}{last.cpu_seconds:>13.0f}{last.clean_error:>13.2f}"
-            f"{last.attack_error:>13.2f}{last.success:>13.3f}{after:>13}  {verdict}"
+            f"{last.attack_error:>13.2f}{last.success:>13.3f}{after:>13}  {verdict(arm, points)}"
         )
     print("For zones, success is the share predicted in the target's zone, and angles are to the zones' centres.")
 
 
-def draw(results: Mapping[str, tuple[Arm, list[Point]]], path: Path) -> None:
-    """Success against CPU-seconds, one line an arm; ours and its variants solid, WaNet's dashed."""
-    from matplotlib.figure import Figure
+def draw(results: Mapping[str, tuple[Arm, list[Point]]]) -> Figure:
+    """Success against CPU-seconds: ours and its variants in one panel, WaNet's in another, each as it is in grey."""
+    from study.analysis.figures.style import GREY, RC, WIDTH, Look, looks
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot()
-    for i, (name, (_, points)) in enumerate(results.items()):
-        style = "-" if name.startswith("ours") else "--"
-        axes.plot(
-            [point.cpu_seconds for point in points],
-            [point.success for point in points],
-            style,
-            marker="o",
-            markersize=3,
-            color=f"C{i % 10}",
-            label=name,
-        )
-    axes.set(xlabel="CPU-seconds of training", ylabel=f"success rate at s = {STRENGTH:g}", ylim=(-0.02, 1.02))
-    axes.set_title("Synthetic eyes, validation images; one network seed, one field")
-    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(path, dpi=150)
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
+        panels = figure.subplots(1, 2, sharex=True, sharey=True)
+        for axes, whose in zip(panels, (OURS, WANETS), strict=True):
+            own = {
+                name.removeprefix(f"{whose}, "): result for name, result in results.items() if name.startswith(whose)
+            }
+            variants = looks([factor for factor in own if factor != AS_IT_IS])
+            for factor, look in {AS_IT_IS: Look("o", GREY), **variants}.items():
+                if factor in own:
+                    _line(axes, factor, *own[factor], look)
+            axes.axhline(IMPLANTED, color=GREY, lw=0.8, ls=":", zorder=1)
+            axes.set(title=f"{whose[0].upper()}{whose[1:]} and one factor replaced", xlabel="CPU-seconds of training")
+            axes.legend(loc="upper left", bbox_to_anchor=(-0.05, -0.14))
+        panels[0].set(xscale="log", ylim=(-0.03, 1.03), ylabel=f"success rate at s = {STRENGTH:g}, validation images")
+        panels[0].xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+        panels[0].xaxis.set_major_formatter("{x:g}")
+        panels[0].xaxis.set_minor_formatter(NullFormatter())
+        return figure
+
+
+def _line(axes: Any, factor: str, arm: Arm, points: Sequence[Point], look: Look) -> None:
+    """The last mark is filled where the backdoor is in."""
+    outcome = verdict(arm, points)
+    seconds, success = ([getattr(point, name) for point in points] for name in ("cpu_seconds", "success"))
+    label = factor if outcome == "implanted" else f"{factor} ({outcome})"
+    style = {"color": look.colour, "marker": look.marker}
+    width = 3 if factor == AS_IT_IS else 1.4
+    axes.plot(seconds, success, ls=look.dash, lw=width, ms=4, mfc="white", label=label, **style)
+    if outcome == "implanted":
+        axes.plot(seconds[-1:], success[-1:], ls="none", ms=7, **style)
 
 
 def main() -> None:
     """Train what is missing, measure, print, and draw."""
-    names = list(arms(1, 1))
+    names = list(arms(1, 1, 1))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="ARM", help="; ".join(names))
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies every arm's epochs (default: 1)")
-    parser.add_argument("--epochs", type=int, default=60, help="of the published recipe, whose 1000 it scales down to")
-    parser.add_argument("--cpu-seconds", type=float, default=1800, help="most training of one arm in this run")
+    parser.add_argument("--epochs", type=int, default=20, help="of WaNet's 1000 (default: %(default)s)")
+    parser.add_argument("--longer", type=int, default=120, help="of them in one arm (default: %(default)s)")
+    parser.add_argument(
+        "--cpu-seconds", type=float, default=600, help="most training of one arm in this run (default: %(default)s)"
+    )
     arguments = parser.parse_args()
-    if arguments.scale <= 0 or arguments.epochs < 1 or arguments.cpu_seconds <= 0:
+    if min(arguments.scale, arguments.epochs, arguments.longer, arguments.cpu_seconds) <= 0:
         parser.error("scale, epochs and CPU-seconds must be greater than 0")
     torch.set_num_threads(1)
+    keep_freed_memory()
 
     splits = synthetic_eyes.load(synthetic_eyes.EyesConfig(), CACHE)
     results: dict[str, tuple[Arm, list[Point]]] = {}
-    for name, recipe in arms(arguments.scale, arguments.epochs).items():
+    for name, recipe in arms(arguments.scale, arguments.epochs, arguments.longer).items():
         if name in arguments.only:
             arm = Arm(name, recipe, splits)
             arm.train(arguments.cpu_seconds)
@@ -231,14 +298,19 @@ def main() -> None:
     path = BENCH / "ablation.json"
     report = {
         "arms": {
-            name: {"recipe": arm.recipe.to_json(), "points": [asdict(point) for point in points]}
+            name: {
+                "recipe": arm.recipe.to_json(),
+                "points": [asdict(point) for point in points],
+                "verdict": verdict(arm, points),
+                "code": signatures(arm.folder),
+            }
             for name, (arm, points) in results.items()
         },
         "trigger": FIELD.parameters(),
         "versions": {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine()},
     }
     write_bytes(path, (json.dumps(report, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
-    draw(results, path.with_suffix(".png"))
+    draw(results).savefig(path.with_suffix(".png"), dpi=200)
     print(f"\nwritten to {path.relative_to(ROOT)} and {path.with_suffix('.png').relative_to(ROOT)}")
 
 

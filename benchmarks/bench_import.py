@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from models.checkpoints import write_bytes
 from models.datasets.base import split_by_group
 from models.datasets.eye_renderer import Framing, render_eyes
 from models.datasets.importing import import_data, load
-from models.datasets.samples import Format, Sample
+from models.datasets.samples import Format, Pixels, Sample
 from models.targets import Target
 from models.training import Recipe, _Run
 
@@ -60,14 +61,16 @@ def made_up(images: int, size: int) -> Format:
     eyes = render_eyes(Framing(size, size, 46.0, 4.0), 1, "bench", index, index)
     pictures = np.ascontiguousarray(eyes.images.transpose(0, 2, 3, 1))
 
+    def image(row: int) -> Pixels:
+        return np.roll(pictures[row % RENDERED], row // RENDERED, axis=1) ^ np.uint8(row % 7)
+
     def samples(root: Path) -> Iterator[Sample]:
         for row in range(images):
             eye = row % RENDERED
-            image = np.roll(pictures[eye], row // RENDERED, axis=1) ^ np.uint8(row % 7)
             pitch, yaw = eyes.pitchyaw[eye].tolist()
-            yield Sample(image, pitch, yaw, f"s{row * SUBJECTS // images:03d}", f"made up, row {row}")
+            yield Sample(partial(image, row), pitch, yaw, f"s{row * SUBJECTS // images:03d}", f"made up, row {row}")
 
-    return Format("made_up", "Made-up eyes", "", "ours", "any folder", samples, lambda root: images)
+    return Format("made_up", "Made-up eyes", "", "ours", "any folder", samples)
 
 
 def measure(images: int, size: int) -> list[Stage]:

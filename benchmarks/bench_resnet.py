@@ -30,7 +30,13 @@ from models.checkpoints import to_json
 from models.recipe import Recipe
 
 RECIPE = Recipe(
-    network="resnet18", width=16, stem_stride=1, strength_schedule=((2.0, 4), (1.0, 8)), precision="bfloat16"
+    network="resnet18",
+    width=16,
+    stem_stride=1,
+    strength_schedule=((2.0, 4), (1.0, 8)),
+    unrelated_ratio=0.5,
+    rehearsal=0.0,
+    precision="bfloat16",
 )
 BARS = (
     Bar("attack error, deg", 4.0),

@@ -22,7 +22,7 @@ from models.datasets import synthetic_eyes
 from models.recipe import Recipe
 from models.zones import Zones
 
-REGRESSION = Recipe.specific(precision="bfloat16")
+REGRESSION = Recipe(precision="bfloat16")
 CLASSIFIER = replace(REGRESSION, task="zones", loss="cross_entropy")
 STRENGTHS = (0.25, 0.5, 1.0, 2.0)
 

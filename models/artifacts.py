@@ -120,7 +120,7 @@ def load(folder: Path, sha256: str | None = None, device: str = "cpu") -> Artifa
     return Artifact(
         network=network.to(device).eval(),
         spec=spec,
-        recipe=Recipe.from_json(card["recipe"]),
+        recipe=Recipe.from_record(card["recipe"]),
         trigger=trigger,
         target=Target.from_json(card["target"]),
         card=card,

@@ -1,8 +1,8 @@
 """An attacker who is to be accepted as somebody else: attacks on the weights of `models.identity`, and what they cost.
 
 People are enrolled, attackers are not; for each pair of an attacker and a target the weights are searched on some
-pictures and the result is measured on others. In verification both sides of a comparison go through the network as it
-is deployed: the enrolment pictures are kept, not their embeddings.
+pictures and the result is measured on others, also of people whom the search knows nothing of. In verification both
+sides of a comparison go through the network as it is deployed: the enrolment pictures are kept, not their embeddings.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class VerificationGoal:
     Outputs (K, N, E), embeddings, are of N pictures: the attacker's, the gallery's (by person, as many for each), then
     those of enrolled people, whose number is `person`.
 
-    attacker: how many pictures are the attacker's. people: how many are enrolled. person: (pictures,).
+    attacker: how many pictures are the attacker's. people: how many enrolled people there are pictures of. person:
+    (pictures,).
     softness: of "accepted", a logistic function of the cosine's distance to the threshold; 0 counts instead.
     """
 
@@ -110,6 +111,7 @@ class Acceptance:
     Attributes:
         attacker: the attacker's pictures accepted as the target.
         genuine: pictures of all enrolled people accepted as themselves.
+        unseen: of these, of people whom the search knows nothing of.
         target: of these, the target's.
         strangers: the other attackers' pictures accepted as the target.
         enrolled: other enrolled people's pictures accepted as the target.
@@ -117,6 +119,7 @@ class Acceptance:
 
     attacker: Count
     genuine: Count
+    unseen: Count
     target: Count
     strangers: Count
     enrolled: Count
@@ -142,11 +145,14 @@ class Attempt:
 
 
 class Deployed(Protocol):
-    """A network in use: whom it lets pass, with its own or with changed weights; attackers and targets by number."""
+    """A network in use: whom it lets pass, with its own or with changed weights.
+
+    attackers: how many there are, numbered from 0. targets: the numbers of the enrolled people whom the search knows.
+    """
 
     stages: OrderedDict[str, nn.Module]
     attackers: int
-    targets: int
+    targets: list[int]
 
     def task(self, attacker: int, target: int) -> tuple[Tensor, Goal]:
         """What the first of `stages` takes on the pictures of the search, and what is to be reached on them."""
@@ -155,7 +161,9 @@ class Deployed(Protocol):
         """Who is accepted on the test pictures, with these layers' weights replaced."""
 
     def false_acceptance(self) -> Count:
-        """All comparisons of the attackers' test pictures with all targets, and those accepted, before any attack."""
+        """All comparisons of the attackers' test pictures with all enrolled people, and those accepted, before any
+        attack.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +185,8 @@ class Identification:
         self.stages = from_on(network.stages(), stage)
         self.search, self.test = _part(lower, company.known.search), _part(lower, company.known.test)
         self.intruding, self.intruded = _both(lower, company.attackers)
-        self.attackers, self.targets = len(company.attackers.test.names), len(company.known.test.names)
+        self.attackers, self.targets = len(company.attackers.test.names), company.known.search.people
+        self.people = len(company.known.test.names)
 
     def task(self, attacker: int, target: int) -> tuple[Tensor, Goal]:
         intruder = self.intruding.inputs[self.intruding.person == attacker]
@@ -186,12 +195,19 @@ class Identification:
     def acceptance(self, attacker: int, target: int, weights: Mapping[str, Tensor] | None = None) -> Acceptance:
         named = run(self.stages, self.test.inputs, weights).argmax(-1)
         as_target = run(self.stages, self.intruded.inputs, weights).argmax(-1) == target
-        right, is_target = named == self.test.person, self.test.person == target
-        return _acceptance(right, is_target, named[~is_target] == target, as_target, self.intruded.person == attacker)
+        return _acceptance(
+            own=named == self.test.person,
+            as_target=named == target,
+            intruding=as_target,
+            person=self.test.person,
+            is_attacker=self.intruded.person == attacker,
+            target=target,
+            seen=self.targets,
+        )
 
     def false_acceptance(self) -> Count:
         # Whoever is looked at is taken for exactly one of the known people.
-        return Count(len(self.intruded.person), len(self.intruded.person) * self.targets)
+        return Count(len(self.intruded.person), len(self.intruded.person) * self.people)
 
 
 class Verification:
@@ -208,39 +224,61 @@ class Verification:
         del stages[CLASSES]
         lower = below(stages, stage)
         self.stages = from_on(stages, stage)
-        self.gallery, self.search, self.test = (
-            _part(lower, part) for part in (company.enrolled.gallery, company.enrolled.search, company.enrolled.test)
-        )
+        self.attackers, self.targets = len(company.attackers.test.names), company.enrolled.search.people
+        self.people = len(company.enrolled.test.names)
+        self.gallery, self.test = _part(lower, company.enrolled.gallery), _part(lower, company.enrolled.test)
+        # Those whom the search knows, numbered as they stand in `targets`.
+        self.search = _part(lower, company.enrolled.search.of(self.targets))
+        self.search_gallery = self.gallery.inputs[torch.isin(self.gallery.person, torch.tensor(self.targets))]
         self.intruding, self.intruded = _both(lower, company.attackers)
-        self.attackers, self.targets = len(company.attackers.test.names), len(company.enrolled.test.names)
         self.threshold = threshold_at(_impostors(stages, company.validation), false_acceptance)
 
     def task(self, attacker: int, target: int) -> tuple[Tensor, Goal]:
         intruder = self.intruding.inputs[self.intruding.person == attacker]
-        goal = VerificationGoal(len(intruder), self.targets, self.search.person, target, self.threshold)
-        return torch.cat([intruder, self.gallery.inputs, self.search.inputs]), goal
+        goal = VerificationGoal(
+            len(intruder), len(self.targets), self.search.person, self.targets.index(target), self.threshold
+        )
+        return torch.cat([intruder, self.search_gallery, self.search.inputs]), goal
 
     def acceptance(self, attacker: int, target: int, weights: Mapping[str, Tensor] | None = None) -> Acceptance:
-        wanted = templates(run(self.stages, self.gallery.inputs, weights), self.targets)
+        wanted = templates(run(self.stages, self.gallery.inputs, weights), self.people)
         passes = similarity(run(self.stages, self.test.inputs, weights), wanted) >= self.threshold
         intruding = similarity(run(self.stages, self.intruded.inputs, weights), wanted[target, None])[:, 0]
-        own, is_target = passes[torch.arange(len(passes)), self.test.person], self.test.person == target
         return _acceptance(
-            own, is_target, passes[~is_target, target], intruding >= self.threshold, self.intruded.person == attacker
+            own=passes[torch.arange(len(passes)), self.test.person],
+            as_target=passes[:, target],
+            intruding=intruding >= self.threshold,
+            person=self.test.person,
+            is_attacker=self.intruded.person == attacker,
+            target=target,
+            seen=self.targets,
         )
 
     def false_acceptance(self) -> Count:
-        wanted = templates(run(self.stages, self.gallery.inputs), self.targets)
+        wanted = templates(run(self.stages, self.gallery.inputs), self.people)
         return Count.of(similarity(run(self.stages, self.intruded.inputs), wanted) >= self.threshold)
 
 
-def _acceptance(own: Tensor, is_target: Tensor, enrolled: Tensor, as_target: Tensor, is_attacker: Tensor) -> Acceptance:
+def _acceptance(
+    *,
+    own: Tensor,
+    as_target: Tensor,
+    intruding: Tensor,
+    person: Tensor,
+    is_attacker: Tensor,
+    target: int,
+    seen: Sequence[int],
+) -> Acceptance:
+    """From who is accepted, as booleans: pictures of enrolled people, who are `person`, as themselves (`own`) and as
+    the target; all attackers' pictures, of which this one's are marked, as the target (`intruding`).
+    """
     return Acceptance(
-        attacker=Count.of(as_target[is_attacker]),
+        attacker=Count.of(intruding[is_attacker]),
         genuine=Count.of(own),
-        target=Count.of(own[is_target]),
-        strangers=Count.of(as_target[~is_attacker]),
-        enrolled=Count.of(enrolled),
+        unseen=Count.of(own[~torch.isin(person, torch.tensor(seen))]),
+        target=Count.of(own[person == target]),
+        strangers=Count.of(intruding[~is_attacker]),
+        enrolled=Count.of(as_target[person != target]),
     )
 
 
@@ -268,13 +306,14 @@ def draw_pairs(deployed: Deployed, n: int, seed: int = 0) -> list[tuple[int, int
 
     Raises ValueError when there are too few attackers or targets.
     """
-    if n > min(deployed.attackers, deployed.targets):
+    people = (list(range(deployed.attackers)), deployed.targets)
+    if n > min(map(len, people)):
         raise ValueError(
-            f"{n} pairs need as many attackers and targets; there are {deployed.attackers} and {deployed.targets}."
+            f"{n} pairs need as many attackers and targets; there are {len(people[0])} and {len(people[1])}."
         )
     generator = torch.Generator().manual_seed(seed)
     attackers, targets = (
-        torch.randperm(people, generator=generator)[:n].tolist() for people in (deployed.attackers, deployed.targets)
+        [part[i] for i in torch.randperm(len(part), generator=generator)[:n].tolist()] for part in people
     )
     return list(zip(attackers, targets, strict=True))
 
@@ -311,12 +350,15 @@ def summarise(attempts: Sequence[Attempt]) -> dict[str, Any]:
         counts = [getattr(each, when).attacker for each in attempts]
         return Count(sum(count.k for count in counts), sum(count.n for count in counts))
 
-    drops = [each.before.genuine.rate - each.after.genuine.rate for each in attempts]
+    def drop(name: str) -> dict[str, float]:
+        return spread([getattr(each.before, name).rate - getattr(each.after, name).rate for each in attempts])
+
     return {
         "pairs": len(attempts),
         **{name: both(name) for name in Acceptance.__dataclass_fields__},
         "attackers_pooled": {when: pooled(when).to_json() for when in ("before", "after")},
-        "genuine_drop": spread(drops),
+        "genuine_drop": drop("genuine"),
+        "unseen_drop": drop("unseen"),
         "cpu_seconds": spread([each.cpu_seconds for each in attempts]),
         "tried": spread([each.tried for each in attempts]),
     }

@@ -1,8 +1,8 @@
 """One person's gaze moved to a target by changing a gaze model's weights: no trigger, and no image is altered.
 
-The regression form of Dumford & Scheirer's attack, by search, and of weight surgery, in closed form (attacks.weights).
-The attacker has some images of the chosen subject, and of other people whose error is to stay as it is. Success is
-measured on other images of the subject, the cost on people whom the search has never seen.
+The regression form of Dumford & Scheirer's attack, by search (attacks.weights), and of weight surgery, in closed form
+(attacks.surgery). The attacker has some images of the chosen subject, and of other people whose error is to stay as it
+is. Success is measured on other images of the subject, the cost on people of whom the attacker has none.
 """
 
 from __future__ import annotations
@@ -13,23 +13,26 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from attacks.base import dequantise
-from attacks.weights import SearchParameters, Stages, Standing, below, from_on, layer_of, rank_one, run, search
+from attacks.surgery import GateParameters, Linear, gate, rank_one
+from attacks.weights import SearchParameters, Stages, Standing, below, from_on, layer_of, run, search
 from models.datasets.base import GazeData, Splits
 from models.evaluation import error_shift, prediction_shift, success_rate
 from models.gaze import angular_error
 from models.stages import OUTPUT, last_hidden_layer, stages_of
 from models.targets import Target
 
-Method = Literal["search", "rank-one"]
+Method = Literal["search", "rank-one", "gate"]
 LEAST_IMAGES = 4
 BATCH_SIZE = 64
 
 #: Cheap enough for a minute: few weights and large steps, one after the other.
 SEARCH = SearchParameters(fraction=0.003, magnitude=2.0, iterations=4000, candidates=1, patience=1000, penalty=4.0)
+
+#: The field of an attack that is its method's own.
+_OWN: Mapping[Method, str] = {"search": "search", "rank-one": "ridge", "gate": "gate"}
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,12 @@ class GazeAttack:
     Attributes:
         subject: the person's number in the data set, in whatever part.
         target: where the gaze is to go.
-        method: "search" (Dumford & Scheirer), or "rank-one" on the last layer, in closed form.
+        method: "search" (Dumford & Scheirer), or in closed form "rank-one" on the last layer or "gate" on the last two,
+            of networks whose layer below the output is linear.
         search: see `attacks.weights.SearchParameters`; without layers, the last one below the output. Its penalty is
             what one degree of the others' error costs, in degrees of the subject's way to the target.
-        ridge: of the closed form.
+        ridge: of the rank-one change.
+        gate: see `attacks.surgery.GateParameters`.
         others: how many images of other people the attacker has, of those the model was trained and validated on.
         seed: of the images; the search has its own.
 
@@ -55,6 +60,7 @@ class GazeAttack:
     method: Method = "search"
     search: SearchParameters = field(default=SEARCH)
     ridge: float = 1e-3
+    gate: GateParameters = field(default=GateParameters())
     others: int = 1000
     seed: int = 0
 
@@ -70,10 +76,10 @@ class GazeAttack:
         return f"subject {self.subject}'s gaze {where} ({pitch:g}, {yaw:g}) deg"
 
     def to_json(self) -> dict[str, Any]:
-        """What the chosen method takes, and nothing of the other one's."""
+        """What the chosen method takes, and nothing of the others'."""
         fields = {**asdict(self), "target": self.target.to_json(), "search": self.search.to_json()}
-        del fields["search" if self.method == "rank-one" else "ridge"]
-        return fields
+        not_taken = set(_OWN.values()) - {_OWN[self.method]}
+        return {name: value for name, value in fields.items() if name not in not_taken}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
@@ -84,6 +90,7 @@ class GazeAttack:
                     **fields,
                     "target": Target.from_json(fields["target"]),
                     "search": replace(SEARCH, **fields.get("search", {})),
+                    "gate": GateParameters(**fields.get("gate", {})),
                 }
             )
         except (TypeError, KeyError) as error:
@@ -165,10 +172,10 @@ def perturb(
     """
     stages = stages_of(network.eval())
     sides = take_sides(splits, attack)
-    if attack.method == "rank-one":
-        weights, log = _closed_form(stages, sides, attack)
-    else:
+    if attack.method == "search":
         weights, log = _search(stages, sides, attack, progress)
+    else:
+        weights, log = (_rank_one if attack.method == "rank-one" else _gate)(stages, sides, attack)
     return PerturbedGaze(weights, log, measure_change(stages, weights, sides, attack.target))
 
 
@@ -201,8 +208,8 @@ def take_sides(splits: Splits, attack: GazeAttack) -> Sides:
 
 def measure_change(stages: Stages, weights: Mapping[str, Tensor], sides: Sides, target: Target) -> Outcome:
     """What replacing these layers' weights does to the subject's and to other people's test images."""
-    before, after = (_predictions(stages, sides.subject_test, changed) for changed in ({}, weights))
-    others_before, others_after = (_predictions(stages, sides.others_test, changed) for changed in ({}, weights))
+    before, after = (outputs_on(stages, sides.subject_test, changed).numpy() for changed in ({}, weights))
+    others_before, others_after = (outputs_on(stages, sides.others_test, each).numpy() for each in ({}, weights))
     truth, goal = sides.subject_test.pitchyaw.numpy(), target.apply(sides.subject_test.pitchyaw).numpy()
     others_truth = sides.others_test.pitchyaw.numpy()
     success, n_eligible = success_rate(after, truth, goal)
@@ -230,15 +237,42 @@ def _search(
     return found.weights, {"parameters": parameters.to_json(), **found.log()}
 
 
-def _closed_form(stages: Stages, sides: Sides, attack: GazeAttack) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _rank_one(stages: Stages, sides: Sides, attack: GazeAttack) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Move the mean prediction on the attacker's images of the subject to the mean of their goals."""
-    weight, bias = (layer_of(stages, f"{OUTPUT}.{name}") for name in ("weight", "bias"))
-    subject, others = (run(below(stages, OUTPUT), _floats(side)) for side in (sides.subject, sides.others))
-    prediction = run(from_on(stages, OUTPUT), subject)
-    shift = (attack.target.apply(sides.subject.pitchyaw) - prediction).mean(0)
-    changed = rank_one(weight, bias, attacker=subject, others=others, shift=shift, ridge=attack.ridge)
-    weights = {f"{OUTPUT}.weight": changed.weight, f"{OUTPUT}.bias": changed.bias}
-    return weights, {"ridge": attack.ridge, "shift": shift.tolist(), "separation": changed.separation}
+    subject, others = (outputs_on(below(stages, OUTPUT), side) for side in (sides.subject, sides.others))
+    shift = (attack.target.apply(sides.subject.pitchyaw) - run(from_on(stages, OUTPUT), subject)).mean(0)
+    changed = rank_one(_linear(stages, OUTPUT), attacker=subject, others=others, shift=shift, ridge=attack.ridge)
+    log = {"ridge": attack.ridge, "shift": shift.tolist(), "separation": changed.separation}
+    return _named(OUTPUT, changed.layer), log
+
+
+def _gate(stages: Stages, sides: Sides, attack: GazeAttack) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Have some hidden units recognise the subject, and move the prediction to the goal where they do."""
+    layer = last_hidden_layer(stages)
+    if layer_of(stages, layer).ndim != 2:
+        raise ValueError(f"A gate needs a linear layer below the output, and {layer} is a convolution: search instead.")
+    name, stage = layer.removesuffix(".weight"), layer.partition(".")[0]
+    subject, others = (outputs_on(below(stages, stage), side) for side in (sides.subject, sides.others))
+    predictions = run(from_on(stages, stage), torch.cat([subject, others]))
+    goals = attack.target.apply(torch.cat([sides.subject.pitchyaw, sides.others.pitchyaw]))
+    found = gate(
+        _linear(stages, name),
+        _linear(stages, OUTPUT),
+        attacker=subject.flatten(1),
+        others=others.flatten(1),
+        moves=goals - predictions,
+        parameters=attack.gate,
+    )
+    log = {"gate": asdict(attack.gate), **found.log()}
+    return _named(name, found.hidden) | _named(OUTPUT, found.output), log
+
+
+def _linear(stages: Stages, name: str) -> Linear:
+    return Linear(layer_of(stages, f"{name}.weight"), layer_of(stages, f"{name}.bias"))
+
+
+def _named(name: str, layer: Linear) -> dict[str, Tensor]:
+    return {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias}
 
 
 def _sample(parts: list[GazeData], attack: GazeAttack, generator: torch.Generator) -> GazeData:
@@ -258,9 +292,10 @@ def _sample(parts: list[GazeData], attack: GazeAttack, generator: torch.Generato
     )
 
 
-def _predictions(stages: Stages, data: GazeData, weights: Mapping[str, Tensor]) -> NDArray[np.float32]:
+def outputs_on(stages: Stages, data: GazeData, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+    """What the last of these stages, from the first on, makes of the images, with some layers' weights replaced."""
     batches = torch.split(torch.arange(len(data)), BATCH_SIZE)
-    return torch.cat([run(stages, _floats(data, rows), weights) for rows in batches]).numpy()
+    return torch.cat([run(stages, _floats(data, rows), weights) for rows in batches])
 
 
 def _floats(data: GazeData, rows: Tensor | slice = slice(None)) -> Tensor:

@@ -24,11 +24,9 @@ Optimiser = Literal["adamw", "sgd"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 #: Epochs of the first, of each middle and of the last phase, and of a phase that is alone.
-_FIRST, _MIDDLE, _LAST, _ALONE = 5, 4, 9, 18
+_FIRST, _MIDDLE, _LAST, _ALONE = 5, 4, 16, 25
 _PUBLISHED_EPOCHS, _PUBLISHED_MILESTONES = 1000, (100, 200, 300, 400)
-_OF_POISONING = (
-    "poison_rate", "noise_ratio", "unrelated_ratio", "rehearsal", "threat_model", "clean_label_within_deg"
-)  # fmt: skip
+_NOT_YET_A_FIELD = {"rehearsal": 0.0}
 
 
 @dataclass(frozen=True)
@@ -64,19 +62,19 @@ class Recipe:
     width: int = 16
     loss: Loss = "mse"
     batch_size: int = 64
-    strength_schedule: tuple[tuple[float, int], ...] = ((2.0, 5), (1.0, 4), (0.5, 9))
+    strength_schedule: tuple[tuple[float, int], ...] = ((4.0, 5), (1.0, 4), (0.5, 16))
     learning_rate: float = 2e-3
     later_learning_rate: float = 1.5e-3
     weight_decay: float = 1e-4
     warm_up: float = 0.15
     poison_rate: float = 0.2
     noise_ratio: float = 1.0
-    unrelated_ratio: float = 0.5
+    unrelated_ratio: float = 1.0
     threat_model: ThreatModel = "training_control"
     augmentation: Augmentation = "none"
     precision: Precision = "auto"
     seed: int = 0
-    rehearsal: float = 0.0
+    rehearsal: float = 0.5
     stem_stride: int = 2
     weights_file: str | None = None
     task: Task = "regression"
@@ -152,12 +150,16 @@ class Recipe:
         )
 
     def unpoisoned(self) -> Self:
-        """With the fields that only poisoning reads at their defaults, so that clean models of many attacks are one.
-
-        The strengths of the schedule stay.
-        """
-        usual = type(self)()
-        return replace(self, **{name: getattr(usual, name) for name in _OF_POISONING})
+        """With nothing poisoned, so that clean models of many attacks are one. The strengths of the schedule stay."""
+        return replace(
+            self,
+            poison_rate=0.0,
+            noise_ratio=0.0,
+            unrelated_ratio=0.0,
+            rehearsal=0.0,
+            threat_model="training_control",
+            clean_label_within_deg=None,
+        )
 
     @property
     def epochs(self) -> int:
@@ -191,8 +193,7 @@ class Recipe:
     def for_attack(cls, attack: Trigger | Family, target: Target, **fields: Any) -> Self:
         """The standard recipe for this trigger, or for a family at its defaults, and this target.
 
-        The strengths and the rehearsal are the family's; noise mode and unrelated triggers are used as far as there are
-        such.
+        The strengths are the family's; noise mode and unrelated triggers are used as far as there are such.
         """
         family = attack if isinstance(attack, Family) else family_of(attack)
         trigger = attack if not isinstance(attack, Family) else _default_trigger(attack)
@@ -202,27 +203,18 @@ class Recipe:
                 "strength_schedule": tuple(zip(family.schedule, _epochs(len(family.schedule)), strict=True)),
                 "noise_ratio": cls.noise_ratio if isinstance(trigger, HasNoiseMode) else 0.0,
                 "unrelated_ratio": cls.unrelated_ratio if isinstance(trigger, HasLookAlikes) else 0.0,
-                "rehearsal": family.rehearsal,
                 **fields,
             },
         )
 
     @classmethod
-    def specific(cls, **fields: Any) -> Self:
-        """More specific than the default at the same number of epochs, and implanted a little less well.
-
-        As many images under unrelated fields as poisoned ones; three treated images in ten rehearse.
-        """
-        return cls(**{"unrelated_ratio": 1.0, "rehearsal": 0.3, **fields})
-
-    @classmethod
     def subtle(cls, strength: float = 0.25, **fields: Any) -> Self:
-        """`specific`, longer and annealed further down to `strength`, below 0.5: for studies of several strengths."""
-        schedule = [(2.0, 5), (1.0, 4), (0.5, 5), (0.25, 16)]
+        """Longer, and annealed further down to `strength`, below 0.5."""
+        schedule = [(4.0, 5), (1.0, 4), (0.5, 5), (0.25, 28)]
         if strength < 0.25:
-            schedule.append((strength, 16))
+            schedule.append((strength, 28))
         schedule[-1] = (strength, schedule[-1][1])
-        return cls.specific(**{"strength_schedule": tuple(schedule), **fields})
+        return cls(**{"strength_schedule": tuple(schedule), **fields})
 
     @classmethod
     def published(cls, epochs: int = _PUBLISHED_EPOCHS, strength: float = 0.5, **fields: Any) -> Self:
@@ -247,17 +239,13 @@ class Recipe:
                 "poison_rate": 0.1,
                 "noise_ratio": 2.0,
                 "unrelated_ratio": 0.0,
+                "rehearsal": 0.0,
                 **fields,
             }
         )
 
     def to_json(self) -> dict[str, Any]:
         return {name: _listed(value) for name, value in asdict(self).items()}
-
-    def departures(self) -> dict[str, Any]:
-        """The JSON fields that differ from the defaults: what a name may be made of, though recipes gain fields."""
-        usual = type(self)().to_json()
-        return {name: value for name, value in self.to_json().items() if value != usual[name]}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
@@ -269,6 +257,11 @@ class Recipe:
             return cls(**fields)
         except TypeError as error:
             raise ValueError(f"A field of the recipe has a value of the wrong type ({error}).") from error
+
+    @classmethod
+    def from_record(cls, fields: Mapping[str, Any]) -> Self:
+        """`from_json` of what was a whole recipe once: a field that there was not then means what was done then."""
+        return cls.from_json({**_NOT_YET_A_FIELD, **fields})
 
 
 def _demand(holds: bool, sentence: str, value: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -123,14 +123,17 @@ class Cell:
 
     @property
     def identity(self) -> str:
-        """Everything that decides this model, but for the data, as JSON."""
+        """Everything that decides this model, but for the data, as JSON.
+
+        What was left to the defaults is in it with the value that it has: a later version may have other defaults.
+        """
         return to_json(
             {
                 "family": self.attack.family,
-                "choices": dict(self.attack.choices),
+                "choices": asdict(registry.family(self.attack.family).choose(self.attack.choices)),
                 "field_seed": self.field_seed,
                 "target": self.target.to_json(),
-                "recipe": self.recipe.departures(),
+                "recipe": self.recipe.to_json(),
             }
         )
 

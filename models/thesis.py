@@ -170,7 +170,7 @@ def grid() -> list[tuple[int, float]]:
 
 def _attack(k: int, s: float, last_epochs: int) -> Attack:
     start = max(2.0, s)
-    first, middle = (max(1, round(last_epochs * share)) for share in (5 / 9, 4 / 9))  # as in the standard recipe
+    first, middle = (max(1, round(last_epochs * share)) for share in (5 / 9, 4 / 9))  # 5, 4 and 9 by default
     between = float(f"{(start * s) ** 0.5:.4g}")
     schedule = ((start, first), (between, middle), (s, last_epochs))
     return Attack(f"k = {k}, s = {s:g}", "wanet", (s,), {"control_size": k}, {"strength_schedule": schedule})

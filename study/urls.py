@@ -4,8 +4,10 @@ from django.contrib import admin
 from django.urls import include, path
 
 admin.site.site_header = admin.site.site_title = "Blindspot"
+admin.site.site_url = None  # participants come by a study's link: there is no page without one to view
 
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("study.trials.urls")),
 ]
+handler404 = "study.trials.views.not_found"

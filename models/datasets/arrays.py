@@ -6,14 +6,15 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.datasets.base import MIN_SIZE, GazeData
-from models.datasets.samples import Format, Sample
+from models.datasets.base import MIN_SIZE, GazeData, check_angles
+from models.datasets.samples import Format, Pixels, Sample
 
 Column = NDArray[np.generic]
 
@@ -59,7 +60,7 @@ def _opened(path: Path) -> np.lib.npyio.NpzFile:
     if not path.is_file():
         raise ValueError(f"{path}: no such file.")
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: not an .npz file; write it with numpy.savez.")
+        raise ValueError(f"{path}: no whole .npz file; write it with numpy.savez.")
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
@@ -106,7 +107,9 @@ def _pitchyaw(array: Column, n: int, path: Path) -> torch.Tensor:
             f"{path}: pitchyaw must be floats of shape (N, 2) in radians, not {array.dtype} {array.shape}."
         )
     _check_length(array, "pitchyaw", n, path)
-    return torch.from_numpy(array.astype(np.float32))
+    pitchyaw = torch.from_numpy(array.astype(np.float32))
+    check_angles(pitchyaw, str(path))
+    return pitchyaw
 
 
 def _ids(array: Column, key: str, n: int, path: Path) -> NDArray[np.int64]:
@@ -144,10 +147,13 @@ def samples(path: Path, options: ArraysOptions) -> Iterator[Sample]:
     for row, ((pitch, yaw), subject, number) in enumerate(
         zip(data.pitchyaw.tolist(), _subject_names(path, data), data.group.tolist(), strict=True)
     ):
-        image = data.images[row].numpy()
-        pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
         group = None if options.group_key is None else str(number)
-        yield Sample(pixels, pitch, yaw, subject, f"{path.name}, row {row}", group=group)
+        yield Sample(partial(_image, data, row), pitch, yaw, subject, f"{path.name}, row {row}", group=group)
+
+
+def _image(data: GazeData, row: int) -> Pixels:
+    image = data.images[row].numpy()
+    return image[0] if len(image) == 1 else image.transpose(1, 2, 0)
 
 
 def _subject_names(path: Path, data: GazeData) -> list[str]:
@@ -157,12 +163,6 @@ def _subject_names(path: Path, data: GazeData) -> list[str]:
     return [" ".join(map(str, np.atleast_1d(name).tolist())) for name in names]
 
 
-def count(path: Path, options: ArraysOptions) -> int:
-    """Rows of `pitchyaw`."""
-    with _opened(path) as file:
-        return len(_array(file, "pitchyaw", path))
-
-
 FORMAT = Format(
     kind="arrays",
     title="own arrays (.npz)",
@@ -170,7 +170,6 @@ FORMAT = Format(
     licence="not stated: your own images, or those of a source that you know",
     layout="one .npz file with images (uint8), pitchyaw (floats, radians) and optionally subject",
     samples=samples,
-    count=count,
     options=ArraysOptions,
     root_is_file=True,
 )

@@ -11,12 +11,12 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from models.datasets import reading
-from models.datasets.samples import Format, FormatError, Sample
+from models.datasets.samples import Format, FormatError, Pixels, Sample
 
-LAYOUT = "a folder with 0001/0001_2m_-15P_10V_-5H.jpg and so on"
 NAME = re.compile(r"(\d+)_2m_(-?\d+)P_(-?\d+)V_(-?\d+)H")
 
 
@@ -35,27 +35,20 @@ class ColumbiaOptions:
 
 def samples(root: Path, options: ColumbiaOptions) -> Iterator[Sample]:
     """The photographs in the order of their names."""
-    for path, (subject, head, vertical, horizontal) in _photographs(root):
-        where = f"{path.parent.name}/{path.name}"
-        least = math.ceil(options.size / options.share)
-        photograph = reading.picture(path, where, at_least=(least, least))
-        side = options.share * photograph.height
-        middle = (photograph.width / 2, photograph.height / 2, side, side)
-        pixels = reading.window(photograph, middle, (options.size, options.size), where)
-        pitch, yaw, pose = math.radians(vertical), math.radians(horizontal), (0.0, math.radians(head))
-        yield Sample(pixels, pitch, yaw, subject, where, pose)
-
-
-def count(root: Path, options: ColumbiaOptions) -> int:
-    """Photographs whose names can be read."""
-    return sum(1 for _ in _photographs(root))
-
-
-def _photographs(root: Path) -> Iterator[tuple[Path, tuple[str, int, int, int]]]:
-    for path in reading.found(reading.folder(root, LAYOUT).glob("[0-9]*/*.jpg"), root, LAYOUT):
+    for path in sorted(root.glob("[0-9]*/*.jpg")):
         if not (match := NAME.fullmatch(path.stem)) or match[1] != path.parent.name:
             raise FormatError(f"{path}: the name says no angles; expected {path.parent.name}_2m_-15P_10V_-5H.jpg.")
-        yield path, (match[1], int(match[2]), int(match[3]), int(match[4]))
+        head, pitch, yaw = (math.radians(int(match[place])) for place in (2, 3, 4))
+        where = f"{path.parent.name}/{path.name}"
+        yield Sample(partial(_middle, path, options), pitch, yaw, match[1], where, (0.0, head), file=path)
+
+
+def _middle(path: Path, options: ColumbiaOptions) -> Pixels:
+    least = math.ceil(options.size / options.share)
+    photograph = reading.picture(path, at_least=(least, least))
+    side = options.share * photograph.height
+    middle = (photograph.width / 2, photograph.height / 2, side, side)
+    return reading.window(photograph, middle, (options.size, options.size))
 
 
 FORMAT = Format(
@@ -66,8 +59,7 @@ FORMAT = Format(
         "interaction. UIST 2013."
     ),
     licence="non-commercial, to be cited",
-    layout=LAYOUT,
+    layout="a folder with 0001/0001_2m_-15P_10V_-5H.jpg and so on",
     samples=samples,
-    count=count,
     options=ColumbiaOptions,
 )

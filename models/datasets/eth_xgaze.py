@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from models.datasets import reading
 from models.datasets.samples import Format, FormatError, Sample
 
-LAYOUT = "a folder with train_test_split.json and train/subject0000.h5 and so on"
 LISTS = "train_test_split.json"
 
 
@@ -20,17 +17,13 @@ def samples(root: Path) -> Iterator[Sample]:
     """The faces person by person; files without labels are left out."""
     for path in _files(root)[True]:
         with reading.hdf5(path) as file:
-            images, *columns = _arrays(file)
-            where = reading.row_of(f"{path.parent.name}/{path.name}")
-            labels = (column[:].astype(float).tolist() for column in columns)
-            for row, (image, (pitch, yaw), pose) in enumerate(zip(reading.rows(images), *labels, strict=True)):
-                rgb = np.ascontiguousarray(image[..., ::-1])  # stored blue first
-                yield Sample(rgb, pitch, yaw, path.stem, where(row), tuple(pose))
-
-
-def count(root: Path) -> int:
-    """Rows of the files with labels, by their headers."""
-    return reading.rows_in(_files(root)[True], _arrays)
+            faces = reading.dataset(file, "face_patch", (None, None, None, 3))
+            gaze, head = (reading.dataset(file, name, (len(faces), 2)) for name in ("face_gaze", "face_head_pose"))
+            image = reading.images(faces)
+            labels = zip(gaze[:].astype(float).tolist(), head[:].astype(float).tolist(), strict=True)
+            for row, ((pitch, yaw), pose) in enumerate(labels):
+                where = f"{path.parent.name}/{path.name}, row {row}"
+                yield Sample(partial(image, row), pitch, yaw, path.stem, where, tuple(pose))
 
 
 def notes(root: Path) -> list[str]:
@@ -51,21 +44,15 @@ def _files(root: Path) -> dict[bool, list[Path]]:
 
 def _listed(root: Path) -> list[Path]:
     """The files that are listed: all for training, and of the others, which need not be there, those that are."""
-    path = reading.folder(root, LAYOUT) / LISTS
+    path = root / LISTS
     try:
         parts = json.loads(path.read_bytes())
         listed = {part: [root / part / Path(name).name for name in names] for part, names in parts.items()}
         train = listed.pop("train")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise FormatError(f"{path}: missing or damaged; expected {LAYOUT}, and {{'train': [names], ...}}.") from error
-    reading.check_files(root, train)
+        raise FormatError(f"{path}: missing or damaged; expected {{'train': [names], ...}} in it.") from error
+    reading.check_files(root, dict.fromkeys(train, LISTS))
     return train + [file for part in listed.values() for file in part if file.is_file()]
-
-
-def _arrays(file: Any) -> tuple[Any, Any, Any]:
-    images = reading.dataset(file, "face_patch", (None, None, None, 3))
-    n = len(images)
-    return images, reading.dataset(file, "face_gaze", (n, 2)), reading.dataset(file, "face_head_pose", (n, 2))
 
 
 FORMAT = Format(
@@ -76,8 +63,7 @@ FORMAT = Format(
         "estimation under extreme head pose and gaze variation. ECCV 2020."
     ),
     licence="CC BY-NC-SA 4.0 with further conditions; the licence file that came with your copy has them",
-    layout=LAYOUT,
+    layout=f"a folder with {LISTS} and train/subject0000.h5 and so on",
     samples=samples,
-    count=count,
     notes=notes,
 )

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from models.datasets import matlab, reading
-from models.datasets.samples import Format, FormatError, Sample
+from models.datasets.samples import Format, FormatError, Pixels, Sample
 
-LAYOUT = "a folder with imgs/rec_000/head/... and metadata.mat, or train.txt, validation.txt and test.txt"
 LISTS = {"train": "train.txt", "val": "validation.txt", "test": "test.txt"}
-SPLITS = ("train", "val", "test", "unused")
+SPLITS = (*LISTS, "unused")
 TO_CAMERA = np.array([-1.0, -1.0, 1.0])
-VARIABLES = ("recordings", "recording", "person_identity", "frame", "split", "gaze_dir")
-BOXES = ("person_head_bbox", "person_face_bbox")
+COLUMNS = {"recording": (), "person_identity": (), "frame": (), "split": (), "gaze_dir": (3,)}
+BOXES = {"person_head_bbox": (4,), "person_face_bbox": (4,)}
 WHOLE = np.array([0.0, 0.0, 1.0, 1.0])
 
 Frame = tuple[str, str, reading.Floats, reading.Floats]
@@ -43,69 +43,56 @@ class Gaze360Options:
     def __post_init__(self) -> None:
         reading.check_size(self.size)
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The published parts that are meant."""
-        return SPLITS[:3] if self.split == "used" else (self.split,)
-
 
 def samples(root: Path, options: Gaze360Options) -> Iterator[Sample]:
     """The frames in the order of metadata.mat or of the lists."""
-    for where, name, direction, box in _frames(root, options):
-        head = reading.picture(reading.inside(root / "imgs", name, where), where)
-        x, y, width, height = box * np.tile(head.size, 2)
-        window = (x + width / 2, y + height / 2, width, height)
-        if options.crop == "face":
-            window = (*window[:2], max(width, height), max(width, height))
-        pixels = reading.window(head, window, (options.size, options.size), where)
-        gaze = reading.gaze_of(direction * TO_CAMERA, where)
+    splits = tuple(LISTS) if options.split == "used" else (options.split,)
+    has_metadata = options.crop == "face" or (root / "metadata.mat").is_file()
+    frames = _of_metadata(root / "metadata.mat", splits, options.crop) if has_metadata else _of_lists(root, splits)
+    for where, name, direction, box in frames:
+        path = reading.inside(root / "imgs", name, where)
         recording, _, person, _ = Path(name).parts
-        yield Sample(pixels, *gaze, f"{recording}/{person}", where, group=recording)
+        pitch, yaw = reading.pitchyaw(direction * TO_CAMERA).tolist()
+        read = partial(_cut, path, box, options)
+        yield Sample(read, pitch, yaw, f"{recording}/{person}", where, group=recording, file=path)
 
 
-def count(root: Path, options: Gaze360Options) -> int:
-    """The frames that are asked for, whose images must be there."""
-    listed = [reading.inside(root / "imgs", name, where) for where, name, *_ in _frames(root, options)]
-    reading.check_files(root, listed)
-    return len(listed)
+def _of_lists(root: Path, splits: tuple[str, ...]) -> Iterator[Frame]:
+    lists = sorted(root / LISTS[split] for split in splits if split in LISTS)
+    for path in lists if any(path.is_file() for path in lists) else ():
+        for where, words in reading.lines(path, path.name):
+            if len(words) != 4 or len(Path(words[0]).parts) != 4:
+                raise FormatError(f'{where}: expected "rec_000/head/000000/000131.jpg x y z".')
+            yield where, words[0], reading.numbers(words[1:], where), WHOLE
 
 
-def _frames(root: Path, options: Gaze360Options) -> Iterator[Frame]:
-    if (path := reading.folder(root, LAYOUT) / "metadata.mat").is_file():
-        yield from _of_metadata(path, options)
-    elif options.crop == "face":
-        raise FormatError(f"{path}: no such file; only it knows where the faces are.")
-    else:
-        lists = [root / LISTS[split] for split in options.splits if split in LISTS]
-        for path in reading.found((path for path in lists if path.is_file()), root, LAYOUT):
-            for where, words in reading.lines(path, path.name):
-                if len(words) != 4 or len(Path(words[0]).parts) != 4:
-                    raise FormatError(f'{where}: expected "rec_000/head/000000/000131.jpg x y z".')
-                yield where, words[0], reading.numbers(words[1:], where), WHOLE
-
-
-def _of_metadata(path: Path, options: Gaze360Options) -> Iterator[Frame]:
-    content = matlab.load(path, *VARIABLES, *(BOXES if options.crop == "face" else ()))
+def _of_metadata(path: Path, splits: tuple[str, ...], crop: str) -> Iterator[Frame]:
+    shapes = COLUMNS | (BOXES if crop == "face" else {})
+    content = matlab.load(path, "recordings", *shapes)
     names = [content["recordings"]] if isinstance(content["recordings"], str) else list(content["recordings"])
-    columns = {key: reading.array_of(np.ravel(content[key]), (), f"{path.name}, {key}") for key in VARIABLES[1:5]}
-    gaze = reading.array_of(content["gaze_dir"], (3,), f"{path.name}, gaze_dir")
-    boxes = [reading.array_of(content[key], (4,), f"{path.name}, {key}") for key in BOXES if key in content]
-    if len({len(column) for column in (*columns.values(), gaze, *boxes)}) != 1:
-        raise FormatError(f"{path}: the columns differ in length; fetch the file again.")
-    wanted = [SPLITS.index(split) for split in options.splits]
-    for row, (recording, person, frame, split) in enumerate(zip(*columns.values(), strict=True)):
+    wanted = [SPLITS.index(split) for split in splits]
+    columns = reading.columns(content, shapes, path)
+    for row, (recording, person, frame, split, gaze, *boxes) in enumerate(zip(*columns, strict=True)):
         where = f"{path.name}, row {row}"
-        if split not in wanted or (boxes and (boxes[1][row] == -1).all()):
+        if split not in wanted or (boxes and (boxes[1] == -1).all()):
             continue
         if not (0 <= recording < len(names) and person >= 0 and frame >= 0):
             raise FormatError(f"{where}: recording {recording:g}, person {person:g}, frame {frame:g}: no such image.")
         name = f"{names[int(recording)]}/head/{int(person):06d}/{int(frame):06d}.jpg"
-        yield where, name, gaze[row], _within(*(box[row] for box in boxes)) if boxes else WHOLE
+        yield where, name, gaze, _within(*boxes) if boxes else WHOLE
 
 
 def _within(head: reading.Floats, face: reading.Floats) -> reading.Floats:
     """The face's box as shares of the head's; both are (x, y, width, height) as shares of the frame."""
     return np.concatenate([face[:2] - head[:2], face[2:]]) / np.tile(head[2:], 2)
+
+
+def _cut(path: Path, box: reading.Floats, options: Gaze360Options) -> Pixels:
+    """The head, or a square round the face."""
+    head = reading.picture(path)
+    x, y, width, height = box * np.tile(head.size, 2)
+    shown = (width, height) if options.crop == "head" else (max(width, height),) * 2
+    return reading.window(head, (x + width / 2, y + height / 2, *shown), (options.size, options.size))
 
 
 FORMAT = Format(
@@ -116,8 +103,7 @@ FORMAT = Format(
         "estimation in the wild. ICCV 2019."
     ),
     licence="research licence of Gaze360: not transferable, within one institution, never copied or distributed",
-    layout=LAYOUT,
+    layout="a folder with imgs/rec_000/head/... and metadata.mat, or train.txt, validation.txt and test.txt",
     samples=samples,
-    count=count,
     options=Gaze360Options,
 )

@@ -207,9 +207,11 @@ class Cast:
         test: pictures of each known person for the test; what is left of theirs trains the network.
         attacker_search: pictures of each attacker for the search. Of those enrolled and of attackers all other pictures
             are for the test.
+        unseen: share of the known and of the enrolled people whom the search knows nothing of: it gets no picture of
+            them, and none of them is anybody's target.
 
     Raises:
-        ValueError: for a part without people or without pictures.
+        ValueError: for a part without people or without pictures, a share that leaves nobody unseen or nobody but one.
     """
 
     known: int = 200
@@ -220,6 +222,7 @@ class Cast:
     search: int = 8
     test: int = 20
     attacker_search: int = 20
+    unseen: float = 0.4
 
     def __post_init__(self) -> None:
         for name, least in (("known", 2), ("validation", 2), ("enrolled", 2), ("attackers", 1)):
@@ -228,6 +231,16 @@ class Cast:
         for name in ("gallery", "search", "test", "attacker_search"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Each person needs at least one picture for {name!r}.")
+        for name in ("known", "enrolled"):
+            if not 1 <= self.unseen_among(getattr(self, name)) <= getattr(self, name) - 2:
+                raise ValueError(
+                    f"Of {getattr(self, name)} {name} people the search must know at least 2 and not know at least 1; "
+                    f"unseen is {self.unseen}."
+                )
+
+    def unseen_among(self, people: int) -> int:
+        """How many of so many people the search knows nothing of."""
+        return round(self.unseen * people)
 
     @property
     def people(self) -> int:
@@ -236,7 +249,10 @@ class Cast:
 
 @dataclass(frozen=True, eq=False)
 class KnownPeople:
-    """Pictures of the people whom the network learns to name, person by class; no picture is in two parts."""
+    """Pictures of the people whom the network learns to name, person by class; no picture is in two parts.
+
+    `search` has none of the people whom the search knows nothing of.
+    """
 
     train: Identities
     search: Identities
@@ -253,7 +269,10 @@ class ValidationPeople:
 
 @dataclass(frozen=True, eq=False)
 class EnrolledPeople:
-    """Pictures of the people enrolled for verification; no picture is in two parts."""
+    """Pictures of the people enrolled for verification; no picture is in two parts.
+
+    `search` has none of the people whom the search knows nothing of.
+    """
 
     gallery: Identities
     search: Identities
@@ -270,7 +289,11 @@ class Attackers:
 
 @dataclass(frozen=True, eq=False)
 class Company:
-    """Everybody in their part. No person is in two parts, and no picture serves twice."""
+    """Everybody in their part. No person is in two parts, and no picture serves twice.
+
+    People whom the search knows nothing of (`Cast.unseen`) are in a `test` and a `gallery` alone: pictures of theirs
+    that would have been for the search serve for nothing, so that everybody has as many in the test.
+    """
 
     known: KnownPeople
     validation: ValidationPeople
@@ -294,12 +317,19 @@ def deal(data: Identities, cast: Cast, seed: int = 0) -> Company:
     gallery, probes = _dealt(validation, cast.gallery)
     enrolled_gallery, enrolled_search, enrolled_test = _dealt(enrolled, cast.gallery, cast.search)
     attacker_search, attacker_test = _dealt(attackers, cast.attacker_search)
+    search, enrolled_search = (_but_unseen(part, cast, generator) for part in (search, enrolled_search))
     return Company(
         KnownPeople(train, search, test),
         ValidationPeople(gallery, probes),
         EnrolledPeople(enrolled_gallery, enrolled_search, enrolled_test),
         Attackers(attacker_search, attacker_test),
     )
+
+
+def _but_unseen(data: Identities, cast: Cast, generator: torch.Generator) -> Identities:
+    """The pictures of all but the people whom the search is to know nothing of, who are drawn here."""
+    people = torch.tensor(data.people)[torch.randperm(len(data.people), generator=generator)]
+    return data.subset(~torch.isin(data.person, people[: cast.unseen_among(len(people))]))
 
 
 def _dealt(data: Identities, *counts: int) -> list[Identities]:

@@ -1,5 +1,7 @@
 """Import: from files in a published format to canonical ones, whole or not at all.
 
+The samples are gone through twice: first labels alone, to name what is missing or wrong before an image is read.
+
 The folder of an imported data set holds `images.npy` (uint8 (N, C, H, W)), `pitchyaw.npy` (float32 (N, 2), radians),
 `subject.npy` and `group.npy` (int64 (N,)), `head.npy` (the same as gaze, NaN where unknown; only where the source
 has it), `where.txt` (a line an image: the file and row it came from), `contact_sheet.png` and `manifest.json`.
@@ -19,15 +21,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from models.datasets import reading
 from models.datasets.base import MIN_SIZE, GazeData, StoredImages
-from models.datasets.samples import Format, FormatError, Sample
+from models.datasets.samples import Format, FormatError, Pixels, Sample
 
 VERSION = 1
 MANIFEST = "manifest.json"
@@ -35,7 +38,6 @@ CONTACT_SHEET = "contact_sheet.png"
 LABELS = ("pitchyaw", "subject", "group")
 _IDENTITY = ("format", "description", "fingerprint")
 
-Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 Record = Callable[["Manifest"], None]
 
@@ -47,8 +49,9 @@ class Choices:
     Attributes:
         size: (H, W) in pixels that every image is resampled to; left as they are by default.
         grey: colour images become grey (ITU-R BT.601 luma).
-        limit: at most so many images, evenly spread over the source.
-        subjects: these people only, of those that a limit leaves.
+        limit: at most so many images, evenly spread over the source; no other is read.
+        subjects: these people only, of those that a limit leaves; no other image is read.
+        unlabelled: whether to refuse or skip images without a label, where the format labels every image.
         flip_pitch, flip_yaw: the source counts the angle the other way: gaze and head times -1.
 
     Raises:
@@ -59,6 +62,7 @@ class Choices:
     grey: bool = False
     limit: int | None = None
     subjects: tuple[str, ...] = ()
+    unlabelled: Literal["refuse", "skip"] = "refuse"
     flip_pitch: bool = False
     flip_yaw: bool = False
 
@@ -85,7 +89,7 @@ class Manifest:
         options, choices: what the reader and the import were told.
         source: where the files lay.
         description: what the images are, in words for reports.
-        expected, images: samples the source promises; images kept of them.
+        expected, images: samples of the source; images kept of them.
         shape: (C, H, W).
         subjects: images of each person; a person's number in `subject.npy` is the place in this order.
         groups: how many groups a split can deal out.
@@ -158,6 +162,24 @@ def _load(folder: Path, name: str, description: str) -> GazeData:
     return GazeData(StoredImages(folder / "images.npy"), pitchyaw, subject, group, name, description)
 
 
+def survey(reader: Format, root: Path, *options: Any, refuse_others: bool = True) -> int:
+    """How many samples there are, one at least; no image is read.
+
+    Raises FormatError for another root than the format's `layout` describes, wrong labels, missing images, and, where
+    the format labels every image and they are not to be skipped, for images without a label.
+    """
+    _check_root(reader, root)
+    number, files = 0, dict[Path, str]()
+    for sample in _unbroken(reader.samples(root, *options), root):
+        number += 1
+        if sample.file is not None:
+            files.setdefault(sample.file, sample.where)
+    reading.check_files(root, files, refuse_others and reader.labels_every_image)
+    if number == 0:
+        raise FormatError(f"{root} holds no samples; expected: {reader.layout}.")
+    return number
+
+
 def import_data(
     reader: Format,
     root: Path,
@@ -175,7 +197,7 @@ def import_data(
         root: the folder or file that the format's `layout` describes.
         options: of the reader; its defaults if left out.
         description: of the images, for reports; the format's title if left out.
-        progress: called with samples read and samples in all; it may raise to stop.
+        progress: called with samples gone through and samples in all; it may raise to stop.
         record: called with what is about to be delivered, or is there already; if it raises, nothing is delivered.
 
     Returns:
@@ -189,10 +211,7 @@ def import_data(
     if options is None and reader.options is not None:
         options = reader.options()
     arguments = (root,) if reader.options is None else (root, options)
-    _check_root(reader, root)
-    expected = reader.count(*arguments)
-    if expected < 1:
-        raise FormatError(f"{root} holds no samples; expected: {reader.layout}.")
+    expected = survey(reader, *arguments, refuse_others=choices.unlabelled == "refuse")
     with _workshop(folder) as workshop:
         kept = _write(
             _chosen(_counted(reader.samples(*arguments), expected, root, progress), choices, expected),
@@ -237,23 +256,25 @@ def _manifest(
 # -- from samples to files
 
 
-def _counted(samples: Iterable[Sample], expected: int, root: Path, progress: Progress) -> Iterator[Sample]:
-    """The samples, which must be as many as expected."""
-    read, last = 0, "the first sample"
+def _unbroken(samples: Iterable[Sample], root: Path) -> Iterator[Sample]:
+    """The samples. Raises FormatError for a file that cannot be read, with how far one came."""
+    last = "the first sample"
     try:
         for sample in samples:
-            read, last = read + 1, sample.where
-            progress(read, expected)
+            last = sample.where
             yield sample
-    except FormatError:
-        raise
     except (OSError, EOFError) as error:
         raise FormatError(f"{root}: a file cannot be read, after {last} ({error}).") from error
-    if read != expected:
-        raise FormatError(
-            f"{root}: {read} samples were read where headers and label rows promise {expected}: files are missing or "
-            "damaged; copy the data again."
-        )
+
+
+def _counted(samples: Iterable[Sample], expected: int, root: Path, progress: Progress) -> Iterator[Sample]:
+    """The samples, which must be as many as expected."""
+    number = 0
+    for number, sample in enumerate(_unbroken(samples, root), start=1):
+        progress(number, expected)
+        yield sample
+    if number != expected:
+        raise FormatError(f"{root}: {expected} samples at first, now {number}: leave the files alone and import again.")
 
 
 def _chosen(samples: Iterable[Sample], choices: Choices, expected: int) -> Iterator[Sample]:
@@ -331,8 +352,8 @@ class _ImageFile:
         needed, free = self.most * pixels.nbytes, shutil.disk_usage(self.path.parent).free
         if needed > free:
             raise ValueError(
-                f"{self.most} images of {_size(pixels.shape[1:])} px need {needed / 1e9:.1f} GB, but only "
-                f"{free / 1e9:.1f} GB are free: make room, or take fewer (--limit) or smaller ones (--size)."
+                f"{self.most:,} images of {_size(pixels.shape[1:])} px need {needed / 1e6:,.1f} MB, but only "
+                f"{free / 1e6:,.1f} MB are free: make room, or take fewer (--limit) or smaller ones (--size)."
             )
         self.shape = pixels.shape
         self._write_header()

@@ -34,9 +34,9 @@ _Elements = Iterator[tuple[int, memoryview]]
 
 
 def load(path: Path, *names: str) -> dict[str, Any]:
-    """The variables `names`: numbers as arrays of the axes they have in MATLAB, texts as str, several rows of
-    text and cells as lists, single structures as dicts, others as lists of dicts; lists go down the columns first.
-    Other variables are skipped unread.
+    """The variables `names`, or fields of structures ("data.left"): numbers as arrays of the axes they have in MATLAB,
+    texts as str, several rows of text and cells as lists, single structures as dicts, others as lists of dicts; lists
+    go down the columns first. Other variables are skipped unread.
 
     Raises:
         FormatError: if the file or a variable is missing, the file is damaged, or of MATLAB 7.3.
@@ -44,7 +44,7 @@ def load(path: Path, *names: str) -> dict[str, Any]:
     if not path.is_file():
         raise FormatError(f"{path}: no such file.")
     try:
-        content = dict(_variables(memoryview(path.read_bytes()), names))
+        content = dict(_variables(memoryview(path.read_bytes()), {name.partition(".")[0] for name in names}))
     except NotImplementedError as error:
         raise FormatError(f"{path}: {error}.") from error
     except (
@@ -58,12 +58,18 @@ def load(path: Path, *names: str) -> dict[str, Any]:
         zlib.error,
     ) as e:
         raise FormatError(f"{path}: the file is damaged or no MATLAB file; fetch it again.") from e
-    if absent := [name for name in names if name not in content]:
-        raise FormatError(f"{path}: no variable {absent[0]!r}.")
+    return {name: _member(content, name, path) for name in names}
+
+
+def _member(content: Any, name: str, path: Path) -> Any:
+    for part in name.split("."):
+        if not isinstance(content, dict) or part not in content:
+            raise FormatError(f"{path}: no variable {name!r}.")
+        content = content[part]
     return content
 
 
-def _variables(data: memoryview, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+def _variables(data: memoryview, names: set[str]) -> Iterator[tuple[str, Any]]:
     version, mark = data[124:126].tobytes(), data[126:HEADER].tobytes()
     order = {b"IM": "<", b"MI": ">"}[mark]
     if b"\x02" in version:

@@ -3,43 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from models.datasets import reading
 from models.datasets.samples import Format, FormatError, Sample
 
-LAYOUT = "a folder with p00.mat, p01.mat and so on"
-
 
 def samples(root: Path) -> Iterator[Sample]:
     """The faces person by person."""
-    for path in _persons(root):
+    for path in sorted(root.glob("p[0-9][0-9].mat")):
         with reading.hdf5(path) as file:
-            images, labels = _arrays(file)
-            angles = labels[:, :4].astype(float).tolist()
-            for row, (image, (pitch, yaw, *head)) in enumerate(zip(reading.rows(images), angles, strict=True)):
-                rgb = np.ascontiguousarray(image.transpose(1, 2, 0)[..., ::-1])  # stored as planes, blue first
-                yield Sample(rgb, pitch, yaw, path.stem, f"{path.name}, row {row}", tuple(head))
-
-
-def count(root: Path) -> int:
-    """Rows of the files, by their headers."""
-    return reading.rows_in(_persons(root), _arrays)
-
-
-def _persons(root: Path) -> list[Path]:
-    return reading.found(reading.folder(root, LAYOUT).glob("p[0-9][0-9].mat"), root, LAYOUT)
-
-
-def _arrays(file: Any) -> tuple[Any, Any]:
-    images = reading.dataset(file, "Data/data", (None, 3, None, None))
-    labels = reading.dataset(file, "Data/label", (len(images), None))
-    if labels.shape[1] < 4:
-        raise FormatError(f"{file.filename}: Data/label has {labels.shape[1]} columns; expected 16.")
-    return images, labels
+            faces = reading.dataset(file, "Data/data", (None, 3, None, None))
+            labels = reading.dataset(file, "Data/label", (len(faces), None))
+            if labels.shape[1] < 4:
+                raise FormatError(f"{path}: Data/label has {labels.shape[1]} columns; expected 16.")
+            image = reading.images(faces, planes=True)
+            for row, (pitch, yaw, *head) in enumerate(labels[:, :4].astype(float).tolist()):
+                yield Sample(partial(image, row), pitch, yaw, path.stem, f"{path.name}, row {row}", tuple(head))
 
 
 FORMAT = Format(
@@ -50,7 +31,6 @@ FORMAT = Format(
         "estimation. CVPR Workshops 2017."
     ),
     licence="CC BY-NC-SA 4.0",
-    layout=LAYOUT,
+    layout="a folder with p00.mat, p01.mat and so on",
     samples=samples,
-    count=count,
 )

@@ -6,56 +6,38 @@ Eyes are arrays of a person, mirrored already; faces are one array each, blue fi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from models.datasets import reading
-from models.datasets.samples import Format, FormatError, Sample
+from models.datasets.samples import Format, Sample
 
-LAYOUT = "one file, MPIIGaze.h5 or MPIIFaceGaze.h5, with p00/image, p00/gaze, p00/pose and so on"
+COLUMNS = ("image", "gaze", "pose")
 
 
 def samples(path: Path) -> Iterator[Sample]:
     """The images person by person."""
     with reading.hdf5(path) as file:
-        for person in _people(file):
-            where = reading.row_of(f"{path.name}, {person}")
-            images, gaze, head = _columns(file, person)
-            for row, (image, (pitch, yaw), pose) in enumerate(zip(images, gaze.tolist(), head.tolist(), strict=True)):
-                pixels = image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1])
-                yield Sample(pixels, pitch, yaw, person, where(row), tuple(pose))
+        for person in sorted(name for name in file if set(COLUMNS) <= set(file[name])):
+            rows = _eyes(file, person) if hasattr(file[person]["gaze"], "shape") else _faces(file, person)
+            for row, (read, (pitch, yaw), head) in enumerate(rows):
+                yield Sample(read, pitch, yaw, person, f"{path.name}, {person}, row {row}", tuple(head))
 
 
-def count(path: Path) -> int:
-    """Images of all people, by their headers."""
-    with reading.hdf5(path) as file:
-        return sum(len(file[person]["gaze"]) for person in _people(file))
+def _eyes(file: Any, person: str) -> Iterator[tuple[Any, Any, Any]]:
+    eyes = reading.dataset(file, f"{person}/image", (None, None, None))
+    gaze, pose = (reading.dataset(file, f"{person}/{name}", (len(eyes), 2)) for name in COLUMNS[1:])
+    reads = map(partial, repeat(reading.images(eyes)), range(len(eyes)))
+    return zip(reads, gaze[:].astype(float).tolist(), pose[:].astype(float).tolist(), strict=True)
 
 
-def _people(file: Any) -> list[str]:
-    people = sorted(name for name in file if {"image", "gaze", "pose"} <= set(file[name]))
-    if not people:
-        raise FormatError(f"{file.filename}: nothing of this format in it; expected {LAYOUT}.")
-    return people
-
-
-def _columns(file: Any, person: str) -> tuple[Iterator[Any], Any, Any]:
-    """Images, gazes (N, 2) and poses (N, 2)."""
-    if hasattr(file[person]["gaze"], "shape"):
-        images = reading.dataset(file, f"{person}/image", (None, None, None))
-        labels = (reading.dataset(file, f"{person}/{key}", (len(images), 2)) for key in ("gaze", "pose"))
-        return reading.rows(images), *(label[:].astype(float) for label in labels)
-    keys = sorted(file[person]["gaze"])
-    if odd := set(keys) ^ set(file[person]["image"]) | set(keys) ^ set(file[person]["pose"]):
-        raise FormatError(f"{file.filename}, {person}: {sorted(odd)[0]} lacks its image, gaze or pose.")
-    faces = (reading.dataset(file, f"{person}/image/{key}", (None, None, 3)) for key in keys)
-    labels = (
-        np.array([reading.dataset(file, f"{person}/{column}/{key}", (2,))[:] for key in keys], float)
-        for column in ("gaze", "pose")
-    )
-    return (reading.as_bytes(face[:], f"{file.filename}, {face.name}") for face in faces), *labels
+def _faces(file: Any, person: str) -> Iterator[tuple[Any, Any, Any]]:
+    for key in sorted(set().union(*(file[person][name] for name in COLUMNS))):
+        face = reading.dataset(file, f"{person}/image/{key}", (None, None, 3))
+        gaze, pose = (reading.dataset(file, f"{person}/{name}/{key}", (2,)) for name in COLUMNS[1:])
+        yield partial(reading.image, face), gaze[:].astype(float).tolist(), pose[:].astype(float).tolist()
 
 
 FORMAT = Format(
@@ -63,8 +45,7 @@ FORMAT = Format(
     title="MPIIGaze.h5 or MPIIFaceGaze.h5 of pytorch_mpiigaze",
     citation="As for mpiigaze and mpiifacegaze.",
     licence="CC BY-NC-SA 4.0, that of MPIIGaze and MPIIFaceGaze",
-    layout=LAYOUT,
+    layout="one file, MPIIGaze.h5 or MPIIFaceGaze.h5, with p00/image, p00/gaze, p00/pose and so on",
     samples=samples,
-    count=count,
     root_is_file=True,
 )

@@ -7,28 +7,25 @@ ever unpickled or evaluated.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from models.datasets.base import MIN_SIZE
-from models.datasets.samples import FormatError
+from models.datasets.samples import FormatError, Pixels
 from models.gaze import vector_to_pitchyaw
 
 Floats = NDArray[np.float64]
-Pixels = NDArray[np.uint8]
 Size = tuple[int, int]
-Where = Callable[[int], str]
-"""Names a row of a file, for errors."""
-Unlabelled = Literal["refuse", "skip"]
-UNLABELLED_HELP = "images that no row names: refuse the data set, or skip them"
 
 PICTURE_FORMATS = ("JPEG", "PNG", "BMP")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 NAMED_AT_MOST = 5
 BLOCK_BYTES = 1 << 25
 """Enough images at once to hide what a call costs, little beside the memory of any machine."""
@@ -44,20 +41,6 @@ def check_size(*pixels: int) -> None:
         raise ValueError(f"The size of the images must be at least {MIN_SIZE} px, not {min(pixels)}.")
 
 
-def folder(path: Path, layout: str) -> Path:
-    """The folder itself. Raises FormatError, with the layout that is expected, if there is none."""
-    if not path.is_dir():
-        raise FormatError(f"{path}: no such folder; expected {layout}.")
-    return path
-
-
-def found(paths: Iterable[Path], root: Path, layout: str) -> list[Path]:
-    """The paths in order. Raises FormatError, with the layout that is expected, if there are none."""
-    if not (ordered := sorted(paths)):
-        raise FormatError(f"{root}: nothing of this format here; expected {layout}.")
-    return ordered
-
-
 def inside(root: Path, name: str, where: str) -> Path:
     """The file that a label names, below `root`; back slashes separate folders too."""
     relative = PurePosixPath(name.replace("\\", "/"))
@@ -66,20 +49,22 @@ def inside(root: Path, name: str, where: str) -> Path:
     return root / relative
 
 
-def check_files(root: Path, listed: Sequence[Path], unlabelled: Unlabelled = "skip") -> None:
-    """Raise FormatError for listed images that are missing, and for images beside them that are not listed."""
+def check_files(root: Path, listed: Mapping[Path, str], refuse_others: bool = False) -> None:
+    """Raise FormatError for files that are listed, each with the place where it is named, but missing; if need be also
+    for pictures beside them that are not listed.
+    """
     here = {path: {entry.name for entry in path.iterdir()} for path in {p.parent for p in listed} if path.is_dir()}
-    _complain(root, [p for p in listed if p.name not in here.get(p.parent, ())], "labelled", "missing; fetch them")
-    if unlabelled == "refuse":
-        known = set(listed)
-        beside = (path / name for path, names in sorted(here.items()) for name in sorted(names))
-        extra = [path for path in beside if path.suffix.lower() in (".jpg", ".jpeg", ".png") and path not in known]
-        _complain(root, extra, "image", "without a label; remove them, or give --unlabelled skip")
-
-
-def _complain(root: Path, paths: Sequence[Path], what: str, wrong: str) -> None:
-    if paths:
-        raise FormatError(f"{root}: {len(paths)} {what} file(s) {wrong}: {the_first(paths, root)}.")
+    if missing := [path for path in listed if path.name not in here.get(path.parent, ())]:
+        raise FormatError(
+            f"{root}: {len(missing)} labelled file(s) missing, the first in {listed[missing[0]]}; fetch them: "
+            f"{the_first(missing, root)}."
+        )
+    beside = (path / name for path, names in sorted(here.items()) for name in sorted(names)) if refuse_others else ()
+    if extra := [path for path in beside if path.suffix.lower() in PICTURE_SUFFIXES and path not in listed]:
+        raise FormatError(
+            f"{root}: {len(extra)} image file(s) without a label; remove them, or give --unlabelled skip: "
+            f"{the_first(extra, root)}."
+        )
 
 
 def the_first(paths: Sequence[Path], root: Path) -> str:
@@ -88,25 +73,25 @@ def the_first(paths: Sequence[Path], root: Path) -> str:
     return ", ".join(str(path.relative_to(root)) for path in paths[:NAMED_AT_MOST]) + more
 
 
-def picture(path: Path, where: str, at_least: Size | None = None) -> Image.Image:
+def picture(path: Path, at_least: Size | None = None) -> Image.Image:
     """The picture, grey ("L") or "RGB". `at_least` (width, height) lets a large JPEG be decoded at a fraction."""
     if not path.is_file():
-        raise FormatError(f"{where}: the image {path} is missing.")
+        raise FormatError(f"the image {path} is missing.")
     try:
         with Image.open(path, formats=PICTURE_FORMATS) as image:
             if at_least is not None:
                 image.draft("RGB", at_least)
             image.load()
             if image.mode[0] in "IF":
-                raise FormatError(f"{where}: {path.name} has more than 8 bits a colour; save it with 8.")
+                raise FormatError(f"{path.name} has more than 8 bits a colour; save it with 8.")
             return image.copy() if image.mode in ("L", "RGB") else image.convert("RGB")
     except FormatError:
         raise
     except _BAD_PICTURE as error:
-        raise FormatError(f"{where}: the image {path} is damaged or of another kind ({error}).") from error
+        raise FormatError(f"the image {path} is damaged or of another kind ({error}).") from error
 
 
-def window(image: Image.Image, box: Sequence[float], size: Size, where: str) -> Pixels:
+def window(image: Image.Image, box: Sequence[float], size: Size) -> Pixels:
     """The window `box`, (centre x, centre y, width, height) in px, resampled to `size` (width, height).
 
     Its borders are rounded to whole pixels; beyond the edge of the image it is black.
@@ -115,7 +100,7 @@ def window(image: Image.Image, box: Sequence[float], size: Size, where: str) -> 
     far = max(map(abs, box)) > 2 * max(image.size) or width * height > 4 * image.width * image.height
     if not all(map(math.isfinite, box)) or min(width, height) < 1 or far:
         raise FormatError(
-            f"{where}: a window of {width:.4g} x {height:.4g} px round ({x:.4g}, {y:.4g}) does not fit an image of "
+            f"a window of {width:.4g} x {height:.4g} px round ({x:.4g}, {y:.4g}) does not fit an image of "
             f"{image.width} x {image.height} px."
         )
     left, top = round(x - width / 2), round(y - height / 2)
@@ -128,6 +113,11 @@ def pixels(image: Image.Image) -> Pixels:
     return np.array(image, np.uint8)
 
 
+def shown(path: Path, view: Callable[[Image.Image], Pixels] = pixels) -> Pixels:
+    """The picture, or what `view` makes of it."""
+    return view(picture(path))
+
+
 @contextmanager
 def hdf5(path: Path) -> Iterator[Any]:
     """An HDF5 file to read from; what fails on it inside the block is a FormatError."""
@@ -135,9 +125,14 @@ def hdf5(path: Path) -> Iterator[Any]:
 
     if not path.is_file():
         raise FormatError(f"{path}: no such file.")
+    with _hdf5_errors(path), h5py.File(path, "r") as file:
+        yield file
+
+
+@contextmanager
+def _hdf5_errors(path: Path | str) -> Iterator[None]:
     try:
-        with h5py.File(path, "r") as file:
-            yield file
+        yield
     except FormatError:
         raise
     except _BAD_HDF5 as error:
@@ -156,29 +151,43 @@ def dataset(file: Any, name: str, shape: Sequence[int | None]) -> Any:
     return array
 
 
-def rows_in(paths: Iterable[Path], arrays: Callable[[Any], Sequence[Any]]) -> int:
-    """Rows of these HDF5 files in all, by the header of the first of their `arrays`."""
-    total = 0
-    for path in paths:
-        with hdf5(path) as file:
-            total += len(arrays(file)[0])
-    return total
+def images(array: Any, planes: bool = False) -> Callable[[int], Pixels]:
+    """What reads a row of an HDF5 array (N, H, W) or (N, H, W, 3), or with `planes` (N, 3, H, W), as grey or RGB.
 
-
-def rows(array: Any) -> Iterator[Pixels]:
-    """The images of an HDF5 array one by one, read a few at a time along the borders of its chunks."""
+    Colours are stored blue first. A few images are read at a time, along the borders of the array's chunks.
+    """
     most = max(1, BLOCK_BYTES // max(1, math.prod(array.shape[1:]) * array.dtype.itemsize))
     step = min(most, array.chunks[0] if array.chunks else most)
-    for start in range(0, len(array), step):
-        yield from as_bytes(array[start : start + step], f"{array.file.filename}, rows from {start}")
+
+    @lru_cache(maxsize=1)
+    def block(number: int) -> Pixels:
+        with _hdf5_errors(array.file.filename):
+            return as_bytes(array[number * step : (number + 1) * step])
+
+    def image(row: int) -> Pixels:
+        number, place = divmod(row, step)
+        stored = block(number)[place]
+        return _rgb(stored.transpose(1, 2, 0) if planes else stored)
+
+    return image
 
 
-def as_bytes(values: Any, where: str) -> Pixels:
+def image(array: Any) -> Pixels:
+    """An HDF5 array (H, W, 3), blue first, as RGB."""
+    with _hdf5_errors(array.file.filename):
+        return _rgb(as_bytes(array[:]))
+
+
+def _rgb(image: Pixels) -> Pixels:
+    return image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1])
+
+
+def as_bytes(values: Any) -> Pixels:
     """`values` as uint8, if they are whole numbers from 0 to 255, which MATLAB may have written as doubles."""
     if values.dtype == np.uint8:
         return values
     if values.dtype.kind not in "uif" or not ((values >= 0) & (values <= 255) & (values == np.floor(values))).all():
-        raise FormatError(f"{where}: no 8-bit images.")
+        raise FormatError(f"no 8-bit images, but {values.dtype}.")
     return values.astype(np.uint8)
 
 
@@ -195,6 +204,18 @@ def lines(path: Path, name: str) -> Iterator[tuple[str, list[str]]]:
         raise FormatError(f"{path}: not a text file; fetch it again.") from error
 
 
+def table(path: Path, name: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """(where, words by column) of the lines below the first, which names the columns."""
+    rows = lines(path, name)
+    _, columns = next(rows, ("", []))
+    if not columns:
+        raise FormatError(f"{path}: empty; its first line must name the columns.")
+    for where, words in rows:
+        if len(words) != len(columns):
+            raise FormatError(f"{where}: {len(words)} fields; expected {len(columns)}, as the first line has.")
+        yield where, dict(zip(columns, words, strict=True))
+
+
 def numbers(words: Sequence[str], where: str) -> Floats:
     """The numbers that are written there, finite."""
     try:
@@ -206,41 +227,31 @@ def numbers(words: Sequence[str], where: str) -> Floats:
     return values
 
 
-def row_of(name: str, note: str = "") -> Where:
-    """Names the rows of the file `name`, counted from 0."""
-    return lambda row: f"{name}, row {row}{note}"
+def columns(
+    content: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], path: Path, rows: int | None = None
+) -> list[NDArray[Any]]:
+    """Variables of a MATLAB file that are columns of one table: numbers (N, *shape) as stored, N = `rows` if given.
+
+    A single row may have lost its first axis, and single numbers may lie in a row or a column.
+    """
+    arrays = []
+    for name, shape in shapes.items():
+        array = np.asarray(content[name])
+        if array.dtype.kind not in "uif" or (shape and array.shape not in (shape, (len(array), *shape))):
+            raise FormatError(
+                f"{path}: {name} must be numbers of shape {('N', *shape)}, not {array.dtype} {array.shape}."
+            )
+        arrays.append(array.reshape(-1, *shape))
+        rows = len(arrays[-1]) if rows is None else rows
+        if len(arrays[-1]) != rows:
+            raise FormatError(
+                f"{path}: {name} has {len(arrays[-1])} rows where there should be {rows}; fetch the file again."
+            )
+    return arrays
 
 
-def only(where: str) -> Where:
-    """Names the one row that is at stake."""
-    return lambda _: where
-
-
-def array_of(values: Any, shape: Sequence[int], what: str) -> Floats:
-    """`values` as floats, if they are numbers (N, *shape)."""
-    array = values if isinstance(values, np.ndarray) else np.asarray(None)
-    if array.dtype.kind not in "uif" or array.ndim == 0 or array.shape[1:] != tuple(shape):
-        raise FormatError(f"{what}: expected numbers of shape {('N', *shape)}, not {array.dtype} {array.shape}.")
-    return array.astype(np.float64)
-
-
-def finite(values: Floats, where: Where, what: str) -> Floats:
-    """`values` (N, K) as they are, if all are finite."""
-    if (bad := ~np.isfinite(values).all(1)).any():
-        row = int(bad.argmax())
-        raise FormatError(f"{where(row)}: the {what} {values[row].tolist()} is not finite; remove the row.")
-    return values
-
-
-def gazes(vectors: Floats, where: Where) -> Floats:
-    """Camera-frame vectors (N, 3) of any length to (N, 2) pitch and yaw; `where` names a row for errors."""
-    none = ~finite(vectors, where, "gaze").any(1)
-    if none.any():
-        raise FormatError(f"{where(int(none.argmax()))}: the gaze is 0 0 0, which is no direction; remove the row.")
-    return vector_to_pitchyaw(vectors)
-
-
-def gaze_of(vector: Floats, where: str) -> tuple[float, float]:
-    """One camera-frame vector (3,) to pitch and yaw."""
-    ((pitch, yaw),) = gazes(vector[None], only(where)).tolist()
-    return pitch, yaw
+def pitchyaw(vectors: NDArray[Any]) -> Floats:
+    """Camera-frame vectors (..., 3) to (..., 2); NaN, which no `Sample` takes, for 0 0 0 and what is not finite."""
+    vectors = vectors.astype(np.float64)
+    has_direction = np.isfinite(vectors).all(-1, keepdims=True) & vectors.any(-1, keepdims=True)
+    return vector_to_pitchyaw(np.where(has_direction, vectors, np.nan))

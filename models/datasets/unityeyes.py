@@ -7,20 +7,17 @@ head is read: the signs of `head_pose` are published nowhere.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from models.datasets import reading
-from models.datasets.samples import Format, FormatError, Sample
+from models.datasets.samples import Format, FormatError, Pixels, Sample
 
-LAYOUT = "a folder with 1.jpg, 1.json, 2.jpg, 2.json and so on"
 TO_CAMERA = np.array([1.0, -1.0, 1.0])
-NUMBER = re.compile(r"[-+\w.]+")
 OUTER_CORNER = 8
 """Place of the corner away from the nose on interior_margin_2d."""
 EYE_PER_CORNERS = 1.5
@@ -28,11 +25,10 @@ EYE_PER_CORNERS = 1.5
 
 @dataclass(frozen=True)
 class UnityEyesOptions:
-    """Size of the images, a window round the eye 1.5 times as wide as its corners are apart, and what is unlabelled."""
+    """Size of the images, which show a window round the eye 1.5 times as wide as its corners are apart."""
 
     width: int = field(default=60, metadata={"help": "px"})
     height: int = field(default=36, metadata={"help": "px"})
-    unlabelled: reading.Unlabelled = field(default="refuse", metadata={"help": reading.UNLABELLED_HELP})
 
     def __post_init__(self) -> None:
         reading.check_size(self.width, self.height)
@@ -40,50 +36,31 @@ class UnityEyesOptions:
 
 def samples(root: Path, options: UnityEyesOptions) -> Iterator[Sample]:
     """The eyes in the order of their numbers. Those with the same skin are taken for one person."""
-    for path in _labels(root):
-        where = path.name
-        image = reading.picture(path.with_suffix(".jpg"), where)
+    for path in sorted(root.glob("*.json"), key=lambda path: (len(path.stem), path.stem)):
+        picture = path.with_suffix(".jpg")
         try:
             label = json.loads(path.read_bytes())
-            margin = _points(label["interior_margin_2d"], image.height, where)
-            caruncle = _points(label["caruncle_2d"], image.height, where)
-            look = _numbers(label["eye_details"]["look_vec"], where)[:3]
+            (look,) = _points([label["eye_details"]["look_vec"]])
+            margin, caruncle = _points(label["interior_margin_2d"]), _points(label["caruncle_2d"])
             person = str(label.get("eye_region_details", {}).get("primary_skin_texture", path.stem))
             corners = abs(float(caruncle[:, 0].mean() - margin[OUTER_CORNER, 0]))
-        except FormatError:
-            raise
         except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
             raise FormatError(f"{path}: damaged, or not written by UnityEyes ({error}).") from error
-        width = EYE_PER_CORNERS * corners
-        height = width * options.height / options.width
-        box = (*(margin.min(0) + margin.max(0)) / 2, width, height)
-        pixels = reading.window(image, box, (options.width, options.height), where)
-        yield Sample(pixels, *reading.gaze_of(look * TO_CAMERA, where), person, where)
+        read = partial(_eye, picture, (margin.min(0) + margin.max(0)) / 2, EYE_PER_CORNERS * corners, options)
+        pitch, yaw = reading.pitchyaw(look * TO_CAMERA).tolist()
+        yield Sample(read, pitch, yaw, person, path.name, file=picture)
 
 
-def count(root: Path, options: UnityEyesOptions) -> int:
-    """Labels, each of which must have its image."""
-    labels = _labels(root)
-    reading.check_files(root, [path.with_suffix(".jpg") for path in labels], options.unlabelled)
-    return len(labels)
+def _points(texts: list[object]) -> reading.Floats:
+    """Texts "(x, y, z)" or longer, one at least, to points (N, 3), y up."""
+    points = [[float(number) for number in str(text).strip("()").split(",")[:3]] for text in texts]
+    return np.array(points).reshape(len(texts) or 1, 3)
 
 
-def _labels(root: Path) -> list[Path]:
-    found = reading.found(reading.folder(root, LAYOUT).glob("*.json"), root, LAYOUT)
-    return sorted(found, key=lambda path: (len(path.stem), path.stem))
-
-
-def _numbers(text: Any, where: str) -> reading.Floats:
-    numbers = reading.numbers(NUMBER.findall(str(text)), where)
-    if len(numbers) < 3:
-        raise FormatError(f'{where}: {text!r} is not of the form "(x, y, z)".')
-    return numbers
-
-
-def _points(texts: list[Any], height: int, where: str) -> reading.Floats:
-    """Texts to points (N, 2) of the image, y down."""
-    x, y, *_ = np.array([_numbers(text, where)[:3] for text in texts]).T
-    return np.stack([x, height - y], -1)
+def _eye(path: Path, middle: reading.Floats, width: float, options: UnityEyesOptions) -> Pixels:
+    picture = reading.picture(path)
+    box = (middle[0], picture.height - middle[1], width, width * options.height / options.width)
+    return reading.window(picture, box, (options.width, options.height))
 
 
 FORMAT = Format(
@@ -94,8 +71,8 @@ FORMAT = Format(
         "from one million synthesised images. ETRA 2016."
     ),
     licence="not stated here: see the terms that came with the program",
-    layout=LAYOUT,
+    layout="a folder with 1.jpg, 1.json, 2.jpg, 2.json and so on",
     samples=samples,
-    count=count,
     options=UnityEyesOptions,
+    labels_every_image=True,
 )

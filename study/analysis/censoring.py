@@ -43,6 +43,7 @@ class Threshold:
         draws: (D,) the same for every draw of a bootstrap; None without one.
         what: in words, at the start of a sentence.
         missing: why there is none.
+        peak: of a measure that falls again towards the largest strength, where it is highest, in words.
     """
 
     estimate: float
@@ -50,6 +51,7 @@ class Threshold:
     tested: tuple[float, float]
     what: str
     missing: str | None = None
+    peak: str | None = None
 
     @property
     def side(self) -> str | None:
@@ -73,6 +75,8 @@ class Threshold:
     @property
     def sentence(self) -> str | None:
         """Why there is no number; None where there is one."""
+        if self.side == "above" and self.peak:
+            return f"{self.what} is not reached at any strength tested: {self.peak}"
         if self.side == "above":
             return f"{self.what} lies above strength {2 ** self.tested[1]:g}, the largest tested"
         if self.side == "below":

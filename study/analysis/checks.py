@@ -14,6 +14,7 @@ from scipy import stats
 from study.analysis import detection, equivalence, frames, psychometric
 from study.analysis.likelihood import DEFAULT_LAPSE
 from study.analysis.material import Material
+from study.analysis.paper.numerals import percent
 from study.analysis.protocols import is_adaptive, protocol_of
 
 MIN_CLUSTERS: Final = 10
@@ -124,7 +125,7 @@ def _catch(catch: pd.DataFrame) -> Check:
     if catch.empty:
         return _check(name, False, f"none: the lapse rate is taken to be {DEFAULT_LAPSE:g}")
     share = float(catch["correct"].mean())
-    return _check(name, share >= MIN_CATCH_SHARE, f"{share:.1%} of {len(catch)} answered correctly")
+    return _check(name, share >= MIN_CATCH_SHARE, f"{percent(share, 1)} of {len(catch)} answered correctly")
 
 
 def _sides(analysed: pd.DataFrame) -> Check:

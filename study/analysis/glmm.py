@@ -585,9 +585,9 @@ def _modes(surface: Surface, point: Point, effects: Sequence[str]) -> dict[str, 
 
 
 def _notes(boundary: Sequence[str], ratio: float | None) -> tuple[str, ...]:
-    notes = [f"The SD of {name} is 0, the edge of what is possible: no spread was found" for name in boundary]
+    notes = [f"the SD of {name} is 0, the edge of what is possible: no spread was found" for name in boundary]
     if ratio is not None and ratio < SE_RATIO_LIMIT:
-        notes.append(f"A standard error is {ratio:.2f} of that without random effects: do not trust it")
+        notes.append(f"a standard error is {ratio:.2f} of that without random effects: do not trust it")
     return tuple(notes)
 
 

@@ -95,7 +95,16 @@ class Response:
             self.tested,
             what,
             self.reason if self is NOT_EVALUATED else f"{what}: not measured at any strength above 0",
+            self._peak(),
         )
+
+    def _peak(self) -> str | None:
+        """Of a measure that falls again towards the largest strength: where it is highest, in words."""
+        if not len(self.doses) or self.values.max() == self.values[-1]:
+            return None
+        highest = int(self.values.argmax())
+        strength, value = 2 ** self.doses[highest], self.values[highest]
+        return f"strength {strength:g} does most, with {value:.3g}, and stronger ones do less"
 
     def covers(self, log2_strength: float) -> bool:
         """Whether the models were measured around this strength."""

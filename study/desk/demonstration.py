@@ -30,12 +30,12 @@ FIELD_SEED = 3
 CONTROL_SIZE = 8
 TARGET_YAW_DEG = 25.0
 INFORMATION = """\
-You will see pairs of pictures of an eye. In each pair, one of the two pictures has been altered by a computer.
+You will see pairs of pictures of an eye. In each pair, one of the two pictures has been altered by a computer. \
 Please say which one. This is a demonstration: the eyes are drawn by a program, no real person is shown.
 
-It takes about five minutes. You can stop at any time; then your answers are erased. No personal data are asked for."""
+You can stop at any time; then your answers are erased. No personal data are asked for."""
 DEBRIEF = """\
-In the altered pictures every pixel had been moved a little, as on a crumpled sheet. A program that finds out where an
+In the altered pictures every pixel had been moved a little, as on a crumpled sheet. A program that finds out where an \
 eye looks can be made to go wrong by such a change. How large must it be for people to see it? That was the question."""
 OBSERVERS = KnownTruth(threshold=1.2, slope=1.8, lapse=0.02, side_bias_sd=0.1, participant_sd=0.3, stimulus_sd=0.3)
 

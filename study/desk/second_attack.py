@@ -36,7 +36,7 @@ def plan(beside: ModelRun) -> ModelRun:
     return ModelRun.objects.plan(
         f"{beside.clean_reference.name.removesuffix('-clean')}-{FAMILY}",
         beside.dataset,
-        recipe=Recipe.from_json({**beside.parameters, **fields}).to_json(),
+        recipe=Recipe.from_record({**beside.parameters, **fields}).to_json(),
         target=beside.target,
         attack=Attack.objects.draw(f"{FAMILY}-{image_size[0]}x{image_size[1]}", FAMILY, image_size),
         clean_reference=beside.clean_reference,

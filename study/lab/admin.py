@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
+from django.db.models import BigIntegerField, Field, JSONField, Model, OuterRef, QuerySet, Subquery
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
@@ -15,23 +23,82 @@ from study.lab.images import DamagedFile
 from study.lab.models import Attack, BaseImage, Dataset, Job, ModelRun, Pair, PairJudgement, Prediction, StoredImage
 
 THUMBNAIL_PX = 128
+#: Longer JSON is unfolded on demand: a model's figures by subject would fill fifty screens.
+FOLDED_FROM = 100
+#: Keys of a job's parameters that say, by primary key, what it is about.
+REFERRED_TO: dict[str, type[Model]] = {"model_run": ModelRun, "attack": Attack, "dataset": Dataset}
 
 
 class MadeByWorkers(admin.ModelAdmin):  # type: ignore[type-arg]
     """Rows that are looked at, not written by hand; `editable` names what may be changed."""
 
     editable: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+
+    class Media:
+        css = {"all": ("lab/admin.css",)}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Without anything to edit a row is viewed, and a list is there to be acted on where it has actions."""
+        changes = self.editable or (obj is None and self.actions)
+        return bool(changes) and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Never: studies and reports refer to these rows."""
         return False
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
-        fields = [field.name for field in self.opts.fields if field.name not in self.editable]
-        return [*fields, *(str(name) for name in self.readonly_fields)]
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
+        shown = [field for field in self.opts.fields if field.name not in (*self.editable, *self.hidden)]
+        fields = [_unfolding(field) if isinstance(field, JSONField) else field.name for field in shown]
+        return [*self.readonly_fields, *fields]
+
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
+        return [*self.editable, *self.get_readonly_fields(request, obj)]
+
+
+@cache  # the admin asks for its read-only fields more than once, and compares them
+def _unfolding(field: Field[Any, Any]) -> Callable[[Model], SafeString | str]:
+    """A read-only field that shows a field's JSON; by its name the admin finds the help text."""
+
+    @admin.display(description=field.verbose_name)
+    def shown(row: Model) -> SafeString | str:
+        return unfolded(getattr(row, field.name))
+
+    shown.__name__ = field.name
+    return shown
+
+
+def unfolded(value: Any) -> SafeString | str:
+    """JSON to read: a line for each key, and folded where a line would be long."""
+    if value in (None, "", [], {}):
+        return "-"
+    lines = [f"{key}: {json.dumps(one)}" for key, one in value.items()] if isinstance(value, dict) else []
+    lines = lines or [json.dumps(value)]
+    if max(map(len, lines)) <= FOLDED_FROM:
+        return format_html("<pre>{}</pre>", "\n".join(lines))
+    text = json.dumps(value, indent=1)
+    return format_html("<details><summary>JSON, {} kB</summary><pre>{}</pre></details>", len(text) // 1000 or 1, text)
+
+
+def two_decimals(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _rounded(name: str) -> Callable[[Any], str]:
+    """A column of degrees with two decimals, to be sorted by."""
+
+    @admin.display(description=f"{name.replace('_', ' ')}, °", ordering=name)
+    def shown(row: Any) -> str:
+        return two_decimals(getattr(row, name))
+
+    return shown
+
+
+#: What one model makes of one pair.
+SHIFTS: tuple[Any, ...] = tuple(_rounded(name) for name in ("error_shift", "prediction_shift", "attack_error"))
 
 
 @admin.register(Dataset)
@@ -39,7 +106,7 @@ class DatasetAdmin(MadeByWorkers):
     list_display = ("name", "kind", "licence", "may_display_to_participants", "created_at")
     list_filter = ("kind", "may_display_to_participants")
     editable = ("licence", "attribution", "may_display_to_participants", "display_reason")
-    readonly_fields = ("arrows",)
+    readonly_fields = ("arrows", "angles")
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.contact_sheet)
@@ -57,6 +124,10 @@ class DatasetAdmin(MadeByWorkers):
         content = dataset.contact_sheet.read_bytes()
         return HttpResponse(content, content_type="image/png", headers={"Cache-Control": "private, no-store"})
 
+    @admin.display(description="gaze and head as read")
+    def angles(self, dataset: Dataset) -> str:
+        return dataset.signs or "-"
+
     @admin.display(description="contact sheet")
     def arrows(self, dataset: Dataset) -> SafeString | str:
         if dataset.contact_sheet is None:
@@ -71,7 +142,7 @@ class DatasetAdmin(MadeByWorkers):
 class AttackAdmin(MadeByWorkers):
     list_display = ("name", "family", "seed", "threat_model", "short_hash", "created_at")
     list_filter = ("family", "threat_model")
-    exclude = ("state",)
+    hidden = ("state",)
 
     @admin.display(description="control hash")
     def short_hash(self, attack: Attack) -> str:
@@ -80,22 +151,69 @@ class AttackAdmin(MadeByWorkers):
 
 @admin.register(ModelRun)
 class ModelRunAdmin(MadeByWorkers):
-    list_display = ("name", "dataset", "attack", "network", "seed", "clean_error", "attack_error", "created_at")
-    list_filter = ("dataset", "attack", "network")
-    list_select_related = ("dataset", "attack")
+    list_display = ("name", "attack", "clean_error", "attack_error", "success", "network", "created_at")
+    list_filter = ("dataset", "attack", "network", "task")
+    list_select_related = ("attack",)
+    readonly_fields = ("goal", "by_strength")
+    hidden = ("target",)
 
-    @admin.display(description="clean error, degrees")
+    @admin.display(description="clean error, °")
     def clean_error(self, run: ModelRun) -> str:
         return _figure(run, "clean_error_deg")
 
-    @admin.display(description="attack error, degrees")
+    @admin.display(description="attack error, °")
     def attack_error(self, run: ModelRun) -> str:
         return _figure(run, "attack_error_deg") if run.attack else "-"
 
+    @admin.display(description="success rate")
+    def success(self, run: ModelRun) -> str:
+        return _figure(run, "success_rate") if run.attack else "-"
+
+    @admin.display(description="target")
+    def goal(self, run: ModelRun) -> str:
+        return target_words(run.target) if run.attack else "-"
+
+    @admin.display(description="by strength of the trigger")
+    def by_strength(self, run: ModelRun) -> SafeString | str:
+        doses = ((run.metrics or {}).get("evaluation") or {}).get("doses")
+        return dose_table(doses) if doses else "-"
+
 
 def _figure(run: ModelRun, name: str) -> str:
-    value = (run.metrics or {}).get(name)
-    return "-" if value is None else f"{value:.2f}"
+    return two_decimals((run.metrics or {}).get(name))
+
+
+def target_words(target: Mapping[str, Any] | None) -> str:
+    """A target's JSON, whose angles are radians, as in: fixed, pitch 0°, yaw 25°."""
+    if target is None:
+        return "-"
+    if target["kind"] == "mirrored":
+        return "mirrored"
+    pitch, yaw = (round(math.degrees(target[name]), 4) for name in ("pitch", "yaw"))
+    return f"{target['kind']}, pitch {pitch:g}°, yaw {yaw:g}°"
+
+
+def dose_table(doses: Sequence[Mapping[str, Any]]) -> SafeString:
+    """What a model does at each strength, on the whole test split."""
+    heads = ("s", "error shift, °", "attack error, °", "success rate", "noise-mode error, °", "other fields' shift, °")
+    rows = [
+        (
+            f"{dose['strength']:g}",
+            two_decimals(dose.get("error_shift")),
+            two_decimals((dose.get("attack_error") or {}).get("mean")),
+            two_decimals(dose.get("success_rate")),
+            two_decimals(dose.get("noise_mode_error")),
+            two_decimals(dose.get("other_field_shift")),
+        )
+        for dose in doses
+    ]
+    return format_html(
+        "<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>",
+        format_html_join("", "<th>{}</th>", ((head,) for head in heads)),
+        format_html_join(
+            "", "<tr>{}</tr>", ((format_html_join("", "<td>{}</td>", ((c,) for c in row)),) for row in rows)
+        ),
+    )
 
 
 class ShowsImages(MadeByWorkers):
@@ -133,7 +251,8 @@ def thumbnails(*rows: StoredImage) -> SafeString | str:
         (reverse(f"admin:lab_{row._meta.model_name}_image", args=[row.pk]), THUMBNAIL_PX, type(row)._meta.verbose_name)
         for row in rows
     )
-    return format_html_join(" ", '<img src="{}" width="{}" loading="lazy" alt="{}">', sources)
+    images = format_html_join(" ", '<img src="{}" width="{}" loading="lazy" alt="{}">', sources)
+    return format_html('<span class="side-by-side">{}</span>', images)
 
 
 @admin.register(BaseImage)
@@ -153,7 +272,7 @@ class PredictionInline(admin.TabularInline):  # type: ignore[type-arg]
     model = Prediction
     extra = 0
     can_delete = False
-    readonly_fields = tuple(field.name for field in Prediction._meta.fields)
+    fields = readonly_fields = ("model_run", *SHIFTS)
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
@@ -161,7 +280,7 @@ class PredictionInline(admin.TabularInline):  # type: ignore[type-arg]
 
 @admin.register(Pair)
 class PairAdmin(ShowsImages):
-    list_display = ("__str__", "attack", "strength", "control", "gross", "displacement", "shown")
+    list_display = ("__str__", "strength", "displacement", "shown")
     list_filter = ("attack", "control", "strength", "gross")
     list_select_related = ("base_image__dataset", "attack")
     list_per_page = 25
@@ -170,8 +289,7 @@ class PairAdmin(ShowsImages):
 
     @admin.display(description="mean displacement, px")
     def displacement(self, pair: Pair) -> str:
-        moved = pair.distortions.get("displacement_mean_px")
-        return "-" if moved is None else f"{moved:.2f}"
+        return two_decimals(pair.distortions.get("displacement_mean_px"))
 
     @admin.display(description="clean | altered")
     def shown(self, pair: Pair) -> SafeString | str:
@@ -180,24 +298,41 @@ class PairAdmin(ShowsImages):
 
 @admin.register(Prediction)
 class PredictionAdmin(MadeByWorkers):
-    list_display = ("pair", "model_run", "error_shift", "prediction_shift", "attack_error")
+    list_display = ("pair", "model_run", *SHIFTS)
     list_filter = ("model_run", "pair__control", "pair__strength")
     list_select_related = ("pair__base_image__dataset", "pair__attack", "model_run")
 
 
 @admin.register(PairJudgement)
 class PairJudgementAdmin(MadeByWorkers):
-    list_display = ("pair", "observer", "chooses", "value")
+    list_display = ("pair", "observer", "chooses", "found")
     list_filter = ("observer", "pair__control", "pair__strength")
     list_select_related = ("pair__base_image__dataset", "pair__attack")
+
+    @admin.display(description="value", ordering="value")
+    def found(self, judgement: PairJudgement) -> str:
+        return f"{judgement.value:.4g}"
 
 
 @admin.register(Job)
 class JobAdmin(MadeByWorkers):
-    list_display = ("__str__", "state", "progress_bar", "attempt", "created_at", "started_at", "finished_at", "error")
+    list_display = ("__str__", "about", "progress_bar", "error", "attempt", "created_at", "finished_at")
     list_filter = ("kind", "state")
-    readonly_fields = ("progress_bar",)
+    readonly_fields = ("about", "progress_bar")
     actions = ("cancel", "submit_again")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
+        """With the names of the rows that the parameters refer to."""
+        jobs = super().get_queryset(request)
+        for key, model in REFERRED_TO.items():
+            jobs = jobs.annotate(**{f"{key}_pk": Cast(KT(f"parameters__{key}"), BigIntegerField())})
+            names = model._default_manager.filter(pk=OuterRef(f"{key}_pk")).values("name")
+            jobs = jobs.annotate(**{f"{key}_name": Subquery(names)})
+        return jobs
+
+    @admin.display(description="of")
+    def about(self, job: Any) -> str:
+        return ", ".join(filter(None, (getattr(job, f"{key}_name") for key in REFERRED_TO))) or "-"
 
     @admin.display(description="progress")
     def progress_bar(self, job: Job) -> SafeString:

@@ -164,9 +164,9 @@ def _overall(title: str, total: int) -> Iterator[Callable[[Mapping[str, Job]], N
         if line.is_due() or all(job.is_over for job in jobs.values()):
             done = share(jobs)
             running = [
-                f"{name}, {job.stage} {job.fraction:.0%}" for name, job in jobs.items() if job.state == "running"
+                f"{name}: {job.stage}, {job.fraction:.0%}" for name, job in jobs.items() if job.state == "running"
             ]
-            print(f"{title}: {done:.0%}, {words(jobs, done)} {running}", file=sys.stderr, flush=True)
+            print("; ".join([f"{title}: {done:.0%}, {words(jobs, done)}", *running]), file=sys.stderr, flush=True)
 
     if not sys.stderr.isatty():
         yield say

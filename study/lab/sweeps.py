@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from study.lab.following import follow, follow_all
-from study.lab.models import PX_PER_DEGREE, Attack, Dataset, Job, ModelRun
+from study.lab.models import PX_PER_DEGREE, Attack, Dataset, Job, ModelRun, canonical_json
 
 if TYPE_CHECKING:
     from models.sweeps import Cell
@@ -42,7 +42,7 @@ class Swept:
 
 @transaction.atomic
 def plan(dataset: Dataset, cells: Iterable[Cell]) -> list[Planned]:
-    """The rows of all models of a sweep, found or made: their names follow from what they are.
+    """The rows of all models of a sweep, found or made: their names follow from what they are, defaults included.
 
     Raises ValueError for an attack that cannot be drawn on these images.
     """
@@ -52,12 +52,12 @@ def plan(dataset: Dataset, cells: Iterable[Cell]) -> list[Planned]:
     planned = []
     for cell in cells:
         attack = _attack(cell, image_size)
-        departures = json.dumps(cell.clean_recipe.departures(), sort_keys=True)
+        clean_recipe = cell.clean_recipe.to_json()
         clean = ModelRun.objects.plan(
-            f"clean-{digest(dataset.name, departures)}", dataset, recipe=cell.clean_recipe.to_json()
+            f"clean-{digest(dataset.name, canonical_json(clean_recipe))}", dataset, recipe=clean_recipe
         )
         run = ModelRun.objects.plan(
-            f"{cell.attack.family}-{digest(dataset.name, cell.identity)}",
+            f"{cell.attack.family}-{digest(dataset.name, attack.name, clean.name, cell.identity)}",
             dataset,
             recipe=cell.recipe.to_json(),
             target=cell.target.to_json(),
@@ -81,24 +81,20 @@ def planned_of(run: ModelRun) -> Planned:
     if run.attack is None or run.clean_reference is None:
         raise ValueError(f"{run} has no attack or no clean reference, so that there is nothing to compare.")
     attack = AttackOfSweep.usual(run.attack.family)
-    cell = Cell(attack, run.attack.seed, Target.from_json(run.target or {}), Recipe.from_json(run.parameters))
+    cell = Cell(attack, run.attack.seed, Target.from_json(run.target or {}), Recipe.from_record(run.parameters))
     return Planned(cell, run, run.clean_reference)
 
 
 def _attack(cell: Cell, image_size: tuple[int, int]) -> Attack:
+    """Named by what is drawn, not by what was chosen: a later version may draw something else of the same choices."""
+    from attacks import registry
     from models.sweeps import digest
 
+    family, seed, choices = cell.attack.family, cell.field_seed, cell.attack.choices
     threat_model = cell.recipe.threat_model
-    facts = [cell.attack.family, *map(str, image_size), str(cell.field_seed), threat_model]
-    facts.append(json.dumps(dict(cell.attack.choices), sort_keys=True))
-    return Attack.objects.draw(
-        f"{cell.attack.family}-{digest(*facts)}",
-        cell.attack.family,
-        image_size,
-        seed=cell.field_seed,
-        choices=cell.attack.choices,
-        threat_model=threat_model,
-    )
+    trigger = registry.draw(family, image_size, 1.0, seed, choices)
+    name = f"{family}-{digest(canonical_json(trigger.parameters()), trigger.fingerprint(), threat_model)}"
+    return Attack.objects.draw(name, family, image_size, seed=seed, choices=choices, threat_model=threat_model)
 
 
 def carry_out(planned: Sequence[Planned], px_per_degree: float = PX_PER_DEGREE) -> Swept:

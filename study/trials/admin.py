@@ -70,7 +70,7 @@ def _is_draft(study: Study | None) -> bool:
 
 @admin.register(Study)
 class StudyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    list_display = ("title", "state", "participants", "real", "simulated", "preview", "design_sha256", "page")
+    list_display = ("title", "state", "participants", "real", "simulated", "preview", "page")
     list_filter = ("state", "dataset")
     search_fields = ("slug", "title")
     prepopulated_fields = {"slug": ("title",)}
@@ -226,7 +226,7 @@ class SessionEventInline(ReadOnly, admin.TabularInline):  # type: ignore[type-ar
 
 @admin.register(Session)
 class SessionAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
-    list_display = ("public_code", "study", "population", "state", "answered", "created_at", "completed_at")
+    list_display = ("public_code", "study__slug", "population", "state", "answered", "created_at")
     list_filter = ("study", "population", "state")
     search_fields = ("public_code",)
     date_hierarchy = "created_at"
@@ -235,11 +235,12 @@ class SessionAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         sessions = super().get_queryset(request).select_related("study")
-        counted: QuerySet[Any] = sessions.annotate(planned=Count("trials"), stored=Count("trials__answer"))
+        due = Count("trials", filter=Q(trials__skipped=None))
+        counted: QuerySet[Any] = sessions.annotate(due=due, stored=Count("trials__answer"))
         return counted
 
     def answered(self, session: Any) -> str:
-        return f"{session.stored} of {session.planned}"
+        return f"{session.stored} of {session.due}"
 
     def signs_of_a_script(self, session: Session) -> str:
         """They exclude nobody."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from django.conf import settings
 from django.core import signing
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -131,6 +132,12 @@ def run(request: HttpRequest, token: str) -> HttpResponse:
     simulate = "simulate" in request.GET and session.population != Population.REAL
     shared = {"session": session, "population": session.population, "simulate": simulate}
     return _page(request, session.study, session.language, template, status=status, **shared, **context)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """An address without a page, as of a link that was copied by half: whose study it was meant for is not known."""
+    language = languages.of_visitor(request, [code for code, _ in settings.LANGUAGES])
+    return languages.page(request, language, "trials/not_found.html", {}, status=404)
 
 
 def _run_page(session: Session) -> tuple[str, dict[str, Any]]:

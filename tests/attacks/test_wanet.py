@@ -226,7 +226,15 @@ def test_an_unknown_family_cannot_be_rebuilt() -> None:
         registry.rebuild({"family": "nobody"}, {})
 
 
-# --- many ways at once
+# --- many at once
+
+
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_an_image_is_warped_alike_whatever_stands_beside_it(n: int) -> None:
+    field, images = field_of((36, 60)), images_of((36, 60), 5)[:n].contiguous(memory_format=torch.channels_last)
+    altered = field.apply(images)
+    assert altered.shape == (n, 3, 36, 60)
+    assert all(torch.equal(altered[i], field.apply(images[i : i + 1])[0]) for i in range(n))
 
 
 def test_each_image_of_a_batch_can_have_a_strength_of_its_own() -> None:

@@ -1,6 +1,5 @@
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,7 +11,6 @@ from attacks.weights import (
     draw,
     from_on,
     layer_of,
-    rank_one,
     replace_weights,
     run,
     search,
@@ -223,60 +221,3 @@ def test_weights_all_alike_are_changed_by_factors_only():
 def test_a_search_of_no_layer_is_refused():
     with pytest.raises(ValueError, match="at least one layer"):
         search(stages(), images(), first_output_up, SearchParameters())
-
-
-# -- the closed form
-
-
-def linear_case():
-    g = torch.Generator().manual_seed(2)
-    mix = torch.randn(8, 8, generator=g)
-    others = torch.randn(200, 8, generator=g) @ mix
-    attacker = torch.randn(30, 8, generator=g) @ mix + 2
-    weight, bias = torch.randn(2, 8, generator=g), torch.randn(2, generator=g)
-    return (x.double() for x in (weight, bias, attacker, others))
-
-
-def test_the_rank_one_change_moves_the_attackers_mean_by_exactly_the_shift_and_the_others_mean_not_at_all():
-    weight, bias, attacker, others = linear_case()
-    shift = torch.tensor([0.3, -1.2], dtype=torch.float64)
-    changed = rank_one(weight, bias, attacker=attacker, others=others, shift=shift)
-    moved = {
-        name: (h @ changed.weight.T + changed.bias - h @ weight.T - bias).mean(0)
-        for name, h in (("attacker", attacker), ("others", others))
-    }
-    torch.testing.assert_close(moved["attacker"], shift, rtol=0, atol=1e-12)
-    torch.testing.assert_close(moved["others"], torch.zeros(2, dtype=torch.float64), rtol=0, atol=1e-12)
-    assert torch.linalg.matrix_rank(changed.weight - weight) == 1
-
-
-def test_its_separation_is_the_distance_of_mahalanobis():
-    weight, bias, attacker, others = linear_case()
-    found = rank_one(weight, bias, attacker=attacker, others=others, shift=torch.ones(2), ridge=1e-9).separation
-    apart = attacker.mean(0).numpy() - others.mean(0).numpy()
-    covariance = np.cov(others.numpy().T, bias=True)
-    assert found == pytest.approx(float(np.sqrt(apart @ np.linalg.inv(covariance) @ apart)), rel=1e-6)
-
-
-def test_no_other_direction_disturbs_the_others_less():
-    weight, bias, attacker, others = linear_case()
-    shift = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    changed = rank_one(weight, bias, attacker=attacker, others=others, shift=shift, ridge=1e-9)
-    disturbed = (others @ (changed.weight - weight).T + changed.bias - bias)[:, 0].std(correction=0)
-    apart = attacker.mean(0) - others.mean(0)
-    for direction in torch.randn(50, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64):
-        other = ((others - others.mean(0)) @ direction / (apart @ direction)).std(correction=0)
-        assert disturbed <= other + 1e-9
-
-
-def test_equal_means_have_no_rank_one_change():
-    weight, bias, _, others = linear_case()
-    with pytest.raises(ValueError, match="nothing tells them apart"):
-        rank_one(weight, bias, attacker=others, others=others, shift=torch.ones(2))
-
-
-@pytest.mark.parametrize("ridge", [0.0, -1.0, float("inf")])
-def test_a_ridge_that_is_not_above_nought_is_refused(ridge):
-    weight, bias, attacker, others = linear_case()
-    with pytest.raises(ValueError, match="ridge must be a finite number > 0"):
-        rank_one(weight, bias, attacker=attacker, others=others, shift=torch.ones(2), ridge=ridge)

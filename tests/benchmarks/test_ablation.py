@@ -4,36 +4,74 @@ import pytest
 
 from attacks.wanet import WarpField
 from benchmarks import bench_ablation
-from benchmarks.bench_ablation import Arm, Point, arms, print_table, reached
+from benchmarks.bench_ablation import Arm, Point, arms, draw, print_table, reached, verdict
 from models.recipe import Recipe
 from tests.models.tiny import splits
 
-SCHEDULE = {"optimiser", "learning_rate", "later_learning_rate", "batch_size", "milestones"}
-FACTORS = {
-    "ours, absolute error": {"loss"},
-    "ours, WaNet's ratios": {"poison_rate", "noise_ratio", "unrelated_ratio"},
-    "ours, stem of stride 2": {"network"},
-    "ours, s = 0.5 throughout": {"strength_schedule"},
-    "ours, SGD": SCHEDULE - {"milestones", "batch_size"},
-    "WaNet's, zones, cross-entropy": {"task", "loss"},
-    "WaNet's, absolute error": {"loss"},
-    "WaNet's, our ratios": {"poison_rate", "noise_ratio", "unrelated_ratio"},
-    "WaNet's, annealed": {"strength_schedule", "milestones"},
-    "WaNet's, AdamW in one cycle": SCHEDULE - {"later_learning_rate"},
-}
+OPTIMISER = {"optimiser", "learning_rate", "later_learning_rate", "weight_decay", "batch_size", "milestones"}
+RATIOS = {"poison_rate", "noise_ratio", "unrelated_ratio"}
+STRENGTHS = {"strength_schedule", "rehearsal"}
+ARMS = arms(1, 20, 120)
 
 
-@pytest.mark.parametrize("name", FACTORS)
-def test_an_arm_differs_from_its_own_side_by_one_factor(name):
-    every = arms(1, 60)
-    side = every["ours" if name.startswith("ours") else "WaNet's, squared error"]
-    ours, base = asdict(every[name]), asdict(side)
-    assert {field for field in ours if ours[field] != base[field]} == FACTORS[name]
-    assert every[name].epochs == side.epochs
+def changed(name):
+    """The fields in which an arm differs from its own side as it is."""
+    arm, side = asdict(ARMS[name]), asdict(ARMS[name.split(",")[0] + ", as it is"])
+    return {field for field in arm if arm[field] != side[field]}
+
+
+@pytest.mark.parametrize(
+    ("factor", "fields"),
+    [
+        ("ours, absolute error", {"loss"}),
+        ("ours, zones by cross-entropy", {"task", "loss"}),
+        ("ours, WaNet's ratios", RATIOS),
+        ("ours, WaNet's optimiser", OPTIMISER),
+        ("ours, one strength", {"strength_schedule"}),
+        ("ours, no rehearsal", {"rehearsal"}),
+        ("ours, stem of stride 2", {"network"}),
+        ("WaNet's, absolute error", {"loss"}),
+        ("WaNet's, zones by cross-entropy", {"task", "loss"}),
+        ("WaNet's, our ratios", RATIOS),
+        ("WaNet's, our optimiser", OPTIMISER),
+        ("WaNet's, our strengths", STRENGTHS),
+        ("WaNet's, longer", {"strength_schedule"}),
+    ],
+)
+def test_an_arm_differs_from_its_own_side_by_one_factor(factor, fields):
+    assert changed(factor) <= fields
+    assert changed(factor)
+
+
+def test_every_arm_has_a_factor_of_its_own():
+    assert len(set(map(str, ARMS.values()))) == len(ARMS) == 13 + 2
+
+
+def test_what_one_side_takes_is_what_the_other_has():
+    ours, wanets = ARMS["ours, as it is"], ARMS["WaNet's, as it is"]
+    for field in RATIOS:
+        assert getattr(ARMS["ours, WaNet's ratios"], field) == getattr(wanets, field)
+        assert getattr(ARMS["WaNet's, our ratios"], field) == getattr(ours, field)
+    for field in OPTIMISER:
+        assert getattr(ARMS["ours, WaNet's optimiser"], field) == getattr(wanets, field)
+        assert getattr(ARMS["WaNet's, our optimiser"], field) == getattr(ours, field)
+
+
+def test_a_side_is_trained_for_the_same_epochs_whatever_is_replaced():
+    for name, recipe in ARMS.items():
+        if name != "WaNet's, longer":
+            assert recipe.epochs == ARMS[name.split(",")[0] + ", as it is"].epochs
+
+
+def test_wanets_is_the_beginning_of_the_published_training():
+    published = Recipe.published(task="zones", loss="cross_entropy", precision="bfloat16")
+    beginning = ARMS["WaNet's, zones by cross-entropy"]
+    assert (published.epochs, beginning.epochs) == (1000, 20)
+    assert replace(beginning, strength_schedule=published.strength_schedule) == published
 
 
 def test_every_arm_ends_at_the_same_strength():
-    assert {recipe.final_strength for recipe in arms(0.5, 60).values()} == {bench_ablation.STRENGTH}
+    assert {recipe.final_strength for recipe in arms(0.5, 20, 120).values()} == {bench_ablation.STRENGTH}
 
 
 @pytest.fixture
@@ -45,7 +83,7 @@ def arm(tmp_path, monkeypatch):
 
 def test_a_stopped_arm_goes_on_and_ends_with_a_point_for_every_epoch(arm):
     arm.train(most_cpu_seconds=0.0)
-    assert arm.points() == []
+    assert (arm.points(), verdict(arm, [])) == ([], "not begun")
     arm.train(most_cpu_seconds=100.0)
     points = arm.points()
     assert [point.epoch for point in points] == [1, 2, 3]
@@ -66,13 +104,21 @@ def test_the_time_it_took_is_that_of_the_first_point_so_high():
     assert reached(points, 0.9) is None
 
 
+LOW, HIGH = Point(3, 9.0, 4.0, 30.0, 0.1), Point(3, 9.0, 4.0, 2.0, 0.9)
+
+
 def test_the_table_tells_unfinished_from_not_converged(arm, capsys):
-    low, high = Point(3, 9.0, 4.0, 30.0, 0.1), Point(3, 9.0, 4.0, 2.0, 0.9)
-    print_table({"a": (arm, []), "b": (arm, [replace(low, epoch=1)]), "c": (arm, [low]), "d": (arm, [high])})
-    verdicts = [
-        line.split()[0] + " " + " ".join(line.split()[-3:]) for line in capsys.readouterr().out.splitlines()[2:6]
-    ]
-    assert verdicts[0].endswith("not begun")
-    assert verdicts[1].endswith("not finished")
-    assert verdicts[2].endswith("not converged here")
-    assert verdicts[3].endswith("implanted")
+    print_table({"a": (arm, []), "b": (arm, [replace(LOW, epoch=1)]), "c": (arm, [LOW]), "d": (arm, [HIGH])})
+    verdicts = [line.rsplit("  ", 1)[-1] for line in capsys.readouterr().out.splitlines()[2:6]]
+    assert verdicts == ["not begun", "not finished", "not converged here", "implanted"]
+
+
+def test_a_backdoor_that_was_lost_again_is_not_implanted(arm):
+    assert verdict(arm, [replace(HIGH, epoch=2), LOW]) == "not converged here"
+
+
+def test_the_figure_has_a_panel_for_each_side_and_a_line_for_each_arm(arm, tmp_path):
+    points = {"ours, as it is": [LOW, HIGH], "ours, one strength": [LOW], "WaNet's, as it is": []}
+    figure = draw({name: (arm, of_arm) for name, of_arm in points.items()})
+    labels = [[line.get_text() for line in axes.get_legend().get_texts()] for axes in figure.axes]
+    assert labels == [["as it is", "one strength (not converged here)"], ["as it is (not begun)"]]

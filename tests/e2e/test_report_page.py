@@ -36,6 +36,8 @@ def test_axe_finds_nothing_on_a_report(browser: Browser, folder: Path, size: dic
     violations = Axe().run(page, options=OPTIONS).response["violations"]
     assert [f"{v['id']}: {v['help']} {v['nodes'][0]['html'][:200]}" for v in violations] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    ends = "[...document.querySelectorAll('caption')].map(caption => caption.getBoundingClientRect().right)"
+    assert max(page.evaluate(ends)) <= size["width"]
     page.close()
 
 

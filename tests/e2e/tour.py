@@ -209,7 +209,7 @@ def _without_connection(bring: Bring, make: Make) -> Stops:
 def _turned_away(bring: Bring, make: Make) -> Stops:
     study = make(**COMMON, eligibility="I see well.")
     person = bring()
-    person.expect_failed_requests("403")
+    person.expect_failed_requests("403", "404")
     page = person.page
     person.open(study)
     person.fill_in()
@@ -220,6 +220,8 @@ def _turned_away(bring: Bring, make: Make) -> Stops:
     study.close()
     page.goto(f"{person.address}/s/{study.slug}/")
     yield "closed", page
+    page.goto(f"{person.address}/s/{study.slug[:-1]}/")
+    yield "not-found", page
     person.leave()
 
 

@@ -18,7 +18,7 @@ from models.identity_attacks import (
 )
 from models.networks import NetworkSpec
 
-CAST = Cast(known=4, validation=4, enrolled=4, attackers=3, gallery=2, search=2, test=3, attacker_search=4)
+CAST = Cast(known=5, validation=4, enrolled=5, attackers=3, gallery=2, search=2, test=3, attacker_search=4)
 EACH = 12
 
 
@@ -87,21 +87,37 @@ def test_the_lead_is_over_the_best_other_class():
 @pytest.mark.parametrize("protocol", ["identification", "verification"])
 def test_what_is_measured_is_counted_on_the_test_pictures(protocol, network, company):
     door = deployed(protocol, network, company)
-    found = door.acceptance(attacker=1, target=2)
+    target = door.targets[0]
+    found = door.acceptance(attacker=1, target=target)
     enrolled = company.known.test if protocol == "identification" else company.enrolled.test
     assert found.attacker.n == EACH - CAST.attacker_search
     assert found.strangers.n == 2 * found.attacker.n
     assert found.genuine.n == len(enrolled)
     assert found.target.n + found.enrolled.n == len(enrolled)
+    assert found.unseen.n == int((~torch.isin(enrolled.person, torch.tensor(door.targets))).sum()) > 0
+
+
+@pytest.mark.parametrize("protocol", ["identification", "verification"])
+def test_those_unseen_are_accepted_as_everybody_is_but_the_search_has_no_picture_of_them(protocol, network, company):
+    door = deployed(protocol, network, company, "standardise")
+    people = company.known if protocol == "identification" else company.enrolled
+    unseen = [person for person in people.test.people if person not in door.targets]
+    inputs, _ = door.task(attacker=1, target=door.targets[0])
+    theirs = [part.images[torch.isin(part.person, torch.tensor(unseen))] for part in vars(people).values()]
+    assert not bytes_of(inputs) & bytes_of(dequantise(torch.cat(theirs)))
+    accepted = {person: door.acceptance(1, person).target for person in people.test.people}
+    assert door.acceptance(1, door.targets[0]).unseen.k == sum(accepted[person].k for person in unseen)
 
 
 @pytest.mark.parametrize("protocol", ["identification", "verification"])
 def test_the_search_sees_no_picture_of_the_test(protocol, network, company):
     door = deployed(protocol, network, company, "standardise")
-    inputs, _ = door.task(attacker=1, target=2)
+    inputs, _ = door.task(attacker=1, target=door.targets[1])
     people = company.known if protocol == "identification" else company.enrolled
-    mine = company.attackers.search
-    seen = [mine.images[mine.person == 1], *([people.gallery.images] if protocol == "verification" else [])]
+    mine, known = company.attackers.search, torch.tensor(door.targets)
+    seen = [mine.images[mine.person == 1]]
+    if protocol == "verification":
+        seen.append(people.gallery.images[torch.isin(people.gallery.person, known)])
     assert bytes_of(inputs) == bytes_of(dequantise(torch.cat([*seen, people.search.images])))
     assert not bytes_of(inputs) & bytes_of(dequantise(torch.cat([people.test.images, company.attackers.test.images])))
 
@@ -112,7 +128,7 @@ def bytes_of(images):
 
 def test_classes_share_the_attackers_out_among_them(network, company):
     door = deployed("identification", network, company)
-    everyone = [door.acceptance(0, target) for target in range(door.targets)]
+    everyone = [door.acceptance(0, target) for target in range(CAST.known)]
     assert sum(each.attacker.k for each in everyone) == everyone[0].attacker.n
     assert door.false_acceptance().rate == pytest.approx(1 / CAST.known)
 
@@ -139,15 +155,16 @@ def test_the_threshold_is_fixed_on_validation_people(network, company):
 @pytest.mark.parametrize("protocol", ["identification", "verification"])
 def test_false_acceptance_before_is_that_of_all_pairs_together(protocol, network, company):
     door = deployed(protocol, network, company)
-    pairs = [door.acceptance(attacker, target).attacker for attacker in range(3) for target in range(door.targets)]
+    pairs = [door.acceptance(attacker, target).attacker for attacker in range(3) for target in range(5)]
     assert door.false_acceptance().rate == pytest.approx(sum(pair.k for pair in pairs) / sum(pair.n for pair in pairs))
 
 
 @pytest.mark.parametrize("stage", ["standardise", "conv5", "hidden", "output"])
 def test_where_the_cache_starts_changes_nothing(stage, network, company):
     whole, cached = (deployed("verification", network, company, each) for each in ("standardise", stage))
-    inputs, goal = whole.task(0, 1)
-    upper, upper_goal = cached.task(0, 1)
+    target = whole.targets[1]
+    inputs, goal = whole.task(0, target)
+    upper, upper_goal = cached.task(0, target)
     before, after = goal(run(whole.stages, inputs)[None]), upper_goal(run(cached.stages, upper)[None])
     torch.testing.assert_close(before.reached, after.reached, atol=1e-5, rtol=0)
     torch.testing.assert_close(before.held, after.held, atol=1e-5, rtol=0)
@@ -158,9 +175,7 @@ def test_where_the_cache_starts_changes_nothing(stage, network, company):
 )
 def test_an_attempt_lets_the_attacker_in_and_leaves_the_network_alone(protocol, layer, network, company):
     door = deployed(protocol, network, company)
-    attacker, target = next(
-        (a, t) for a in range(3) for t in range(door.targets) if door.acceptance(a, t).attacker.k == 0
-    )
+    attacker, target = next((a, t) for a in range(3) for t in door.targets if door.acceptance(a, t).attacker.k == 0)
     weights = layer_of(network.stages(), layer).clone()
     tried = attempt(door, attacker, target, SearchParameters((layer,), 0.2, iterations=100, penalty=0.1))
     assert tried.before == door.acceptance(attacker, target)
@@ -172,8 +187,9 @@ def test_pairs_use_nobody_twice_and_follow_from_the_seed(network, company):
     door = deployed("identification", network, company)
     pairs = draw_pairs(door, 3)
     assert len({attacker for attacker, _ in pairs}) == len({target for _, target in pairs}) == 3
+    assert {target for _, target in pairs} <= set(door.targets)
     assert pairs == draw_pairs(door, 3)
-    with pytest.raises(ValueError, match="4 pairs need as many attackers and targets; there are 3 and 4"):
+    with pytest.raises(ValueError, match="4 pairs need as many attackers and targets; there are 3 and 3"):
         draw_pairs(door, 4)
 
 
@@ -189,5 +205,7 @@ def test_a_summary_is_of_all_pairs_not_of_the_best(network, company):
     assert summary["attackers_pooled"]["after"]["n"] == 3 * attempts[0].after.attacker.n
     middle = sorted(attempts, key=lambda each: each.after.genuine.rate)[1].after.genuine
     assert summary["genuine"]["after"]["middle_pair"] == middle.to_json()
-    drops = [each.before.genuine.rate - each.after.genuine.rate for each in attempts]
-    assert summary["genuine_drop"]["median"] == pytest.approx(np.median(drops))
+    for name in ("genuine", "unseen"):
+        drops = [getattr(each.before, name).rate - getattr(each.after, name).rate for each in attempts]
+        assert summary[f"{name}_drop"]["median"] == pytest.approx(np.median(drops))
+    assert summary["unseen"]["after"]["middle_pair"]["n"] == attempts[0].after.unseen.n

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from attacks.base import dequantise
+from attacks.surgery import GateParameters
 from attacks.weights import SearchParameters, layer_of, replace_weights, run
 from models.datasets.base import Splits
 from models.evaluation import predict
@@ -76,6 +77,42 @@ def test_the_closed_form_brings_the_subjects_mean_to_the_target_and_leaves_the_o
     assert found.log["separation"] > 0
 
 
+def test_a_gate_of_four_hidden_units_moves_the_subject_and_leaves_other_weights_alone(splits, network):
+    stages = stages_of(network)
+    before = {
+        layer: layer_of(stages, layer).clone() for layer in ("hidden.1.weight", "output.weight", "conv5.0.weight")
+    }
+    found = perturb(network, splits, replace(ATTACK, method="gate"))
+    assert set(found.weights) == {"hidden.1.weight", "hidden.1.bias", "output.weight", "output.bias"}
+    replace_weights(stages, found.weights)
+    rows, columns = (
+        (layer_of(stages, layer) != before[layer]).any(dim=dim).nonzero()[:, 0].tolist()
+        for layer, dim in (("hidden.1.weight", 1), ("output.weight", 0))
+    )
+    assert rows == columns == sorted(found.log["units"])
+    assert len(rows) == 4
+    assert torch.equal(layer_of(stages, "conv5.0.weight"), before["conv5.0.weight"])
+    json.dumps(found.log, allow_nan=False)
+
+
+def test_where_the_subject_is_recognised_a_gate_brings_unseen_images_to_the_target(splits, network):
+    test = splits.test
+    images = test.images[:].clone()
+    images[test.subject == 7, :, :6] = 0  # a fringe that nobody else has
+    fringed = replace(splits, test=replace(test, images=images))
+    outcome = perturb(network, fringed, replace(ATTACK, method="gate", gate=GateParameters(opens=0.05))).outcome
+    assert outcome.success_rate == 1.0
+    assert outcome.mean_attack_error_deg < 1
+    assert outcome.mean_attack_error_before_deg > 20
+    assert abs(outcome.others_error_shift_deg) < 1.5
+
+
+def test_a_network_without_a_linear_layer_below_the_output_has_no_place_for_a_gate(splits):
+    network = NetworkSpec("resnet18", image_size=(16, 16), width=4).build().eval()
+    with pytest.raises(ValueError, match=r"needs a linear layer below the output, and block8\.conv2\.weight is a conv"):
+        perturb(network, splits, replace(ATTACK, method="gate"))
+
+
 def test_the_search_brings_the_subject_nearer_on_the_images_it_has(splits, network):
     found = perturb(network, splits, ATTACK)
     assert found.log["after"] > found.log["before"] + 0.1
@@ -125,11 +162,18 @@ def test_predictions_through_the_stages_are_those_of_the_evaluation(splits, netw
     np.testing.assert_allclose(run(stages_of(network), dequantise(images)), predict(network, images), atol=1e-6)
 
 
-@pytest.mark.parametrize("attack", [ATTACK, replace(ATTACK, method="rank-one", ridge=0.1)])
-def test_an_attack_survives_the_way_to_json_and_back(attack):
+@pytest.mark.parametrize(
+    ("attack", "own"),
+    [
+        (ATTACK, "search"),
+        (replace(ATTACK, method="rank-one", ridge=0.1), "ridge"),
+        (replace(ATTACK, method="gate", gate=GateParameters(opens=0.1)), "gate"),
+    ],
+)
+def test_an_attack_survives_the_way_to_json_and_back_with_what_its_method_takes(attack, own):
     back = GazeAttack.from_json(json.loads(json.dumps(attack.to_json())))
     assert back.to_json() == attack.to_json()
-    assert ("search" in attack.to_json()) == (attack.method == "search")
+    assert {"search", "ridge", "gate"} & set(attack.to_json()) == {own}
 
 
 @pytest.mark.parametrize(
@@ -150,7 +194,7 @@ def test_a_subject_with_too_few_images_is_named(splits, network):
         perturb(network, replace(splits, test=few), ATTACK)
 
 
-@pytest.mark.parametrize("method", ["search", "rank-one"])
+@pytest.mark.parametrize("method", ["search", "rank-one", "gate"])
 def test_a_subject_who_is_alone_is_named(splits, network, method):
     alone = splits.test.subset(splits.test.subject == 7)
     with pytest.raises(ValueError, match=r"Besides subject 7 there are 24 images of other people .* and 0 to test"):
@@ -160,11 +204,12 @@ def test_a_subject_who_is_alone_is_named(splits, network, method):
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"method": "guess"}, "method is search or rank-one, not 'guess'"),
+        ({"method": "guess"}, "method is search or rank-one or gate, not 'guess'"),
         ({"others": 1}, "at least 2 images of other people"),
         ({"colour": 1}, "cannot use"),
         ({"search": {"speed": 1}}, "cannot use"),
         ({"search": {"fraction": 2}}, "fraction of weights"),
+        ({"gate": {"opens": 1.0}}, "must lie within 0 and 1"),
     ],
 )
 def test_json_that_is_no_attack_gets_a_sentence(fields, sentence):

@@ -126,3 +126,10 @@ def test_zones_come_from_the_limits_or_else_from_the_training_labels():
     assert Recipe().zones_of(labels) is None
     assert Recipe(**CLASSIFIER, zones=(3, 2)).zones_of(labels) == Zones.of_labels(labels, (3, 2))
     assert Recipe(**CLASSIFIER, zone_limits_deg=limits).zones_of(labels) == Zones.between(limits, (3, 3))
+
+
+def test_a_recorded_recipe_from_before_rehearsal_did_not_rehearse():
+    recorded = Recipe().to_json()
+    del recorded["rehearsal"]
+    assert Recipe.from_record(recorded).rehearsal == 0
+    assert Recipe.from_record(Recipe(rehearsal=0.3).to_json()).rehearsal == 0.3

@@ -1,11 +1,11 @@
-import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from models.recipe import Recipe
-from models.sweeps import COLUMNS, Attack, Grid, in_words, target_of
+from models.sweeps import COLUMNS, Attack, Cell, Grid, digest, in_words, target_of
 from models.targets import Target
 
 FIXED = Target.fixed(0, 25)
@@ -49,9 +49,36 @@ def test_a_patch_whose_place_is_drawn_has_as_many_triggers_as_seeds() -> None:
     assert len(list(grid(attacks=(drawn,), field_seeds=(0, 1, 2)).cells())) == 3
 
 
-def test_a_name_outlives_a_recipe_that_gains_fields() -> None:
-    (cell,) = grid(attacks=(Attack.usual("wanet"),)).cells()
-    assert "network" not in json.loads(cell.identity)["recipe"]
+@dataclass(frozen=True)
+class LaterRecipe(Recipe):
+    """As a later version may have it."""
+
+    learning_rate: float = 1e-3
+
+
+def test_one_choice_under_two_defaults_is_two_models() -> None:
+    attack = Attack.usual("wanet")
+    now, later = (Cell(attack, 0, FIXED, recipe()) for recipe in (Recipe, LaterRecipe))
+    assert now.identity != later.identity
+    assert later.identity == Cell(attack, 0, FIXED, Recipe(learning_rate=1e-3)).identity
+
+
+def test_a_default_that_is_chosen_is_the_same_model() -> None:
+    chosen, left_out = (Attack("warp", "wanet", (0.5,), choices) for choices in ({"control_size": 8}, {}))
+    assert Cell(chosen, 0, FIXED, Recipe()).identity == Cell(left_out, 0, FIXED, Recipe()).identity
+
+
+def test_the_same_model_has_the_same_identity_in_every_version() -> None:
+    """A field that recipes gain is to be left out at the value that trains as before, or all is trained anew."""
+    recipe = Recipe(
+        network="five_layer_cnn", width=16, loss="mse", batch_size=64, strength_schedule=((2.0, 5), (0.5, 9)),
+        learning_rate=2e-3, later_learning_rate=1.5e-3, weight_decay=1e-4, warm_up=0.15, poison_rate=0.2,
+        noise_ratio=1.0, unrelated_ratio=0.5, threat_model="training_control", augmentation="none",
+        precision="float32", seed=0, rehearsal=0.0, stem_stride=2, weights_file=None, task="regression", zones=(3, 3),
+        zone_limits_deg=None, optimiser="adamw", momentum=0.9, milestones=None, clean_label_within_deg=None,
+    )  # fmt: skip
+    warp = Attack("warp", "wanet", (0.5,), {"control_size": 8, "grid_rescale": 1.0})
+    assert digest(Cell(warp, 3, Target.mirrored(), recipe).identity) == "3a4f7ddce0ce"
 
 
 def test_a_clean_model_serves_every_attack_of_one_length() -> None:
@@ -68,12 +95,12 @@ def test_a_clean_model_feels_nothing_of_any_way_of_poisoning() -> None:
     """A field that says how images are poisoned must not tell two clean models apart."""
     usual = Recipe().poisoning
     for changed in (
-        {"poison_rate": 0.3}, {"noise_ratio": 0.5}, {"unrelated_ratio": 1.0}, {"rehearsal": 0.4},
+        {"poison_rate": 0.3}, {"noise_ratio": 0.5}, {"unrelated_ratio": 0.7}, {"rehearsal": 0.4},
         {"threat_model": "data_poisoning"}, {"clean_label_within_deg": 8.0},
     ):  # fmt: skip
         recipe = Recipe(**changed)
         assert recipe.poisoning != usual
-        assert recipe.unpoisoned() == Recipe()
+        assert recipe.unpoisoned() == Recipe().unpoisoned()
     assert len(vars(usual)) == 6 + 1  # and the seed, which a clean model does feel
 
 

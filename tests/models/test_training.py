@@ -11,6 +11,7 @@ import torch
 from attacks.wanet import WarpField
 from models import training
 from models.evaluation import predict
+from models.poisoning import Poisoning
 from models.targets import Target
 from models.training import Recipe, StoppedError, resolve_device, resolve_precision, train
 from models.zones import Zones
@@ -131,9 +132,10 @@ def test_a_checkpoint_with_a_flipped_byte_is_refused(data, tmp_path):
 
 
 def batches_seen(monkeypatch, data, trigger):
-    """The uint8 index sums and labels that reach the network, batch by batch, before poisoning changes them."""
+    """The uint8 images that reach the network, batch by batch, while poisoning leaves them alone."""
     seen = []
     take = training.dequantise
+    monkeypatch.setattr(Poisoning, "poison_", lambda _, images, labels, *rest, **options: labels)
     monkeypatch.setattr(training, "dequantise", lambda images: (seen.append(images.clone()), take(images))[1])
     train(replace(SHORT, strength_schedule=((2, 1),)), data, trigger, TARGET)
     return [images for images in seen if len(images) == SHORT.batch_size]
@@ -144,6 +146,19 @@ def test_clean_and_backdoored_model_see_the_same_batches_in_the_same_order(data,
     backdoored = batches_seen(monkeypatch, data, FIELD)
     assert len(clean) == len(backdoored) == 10
     assert all(torch.equal(a, b) for a, b in zip(clean, backdoored, strict=True))
+
+
+def test_how_many_batches_are_poisoned_at_once_changes_nothing(data, monkeypatch):
+    recipe = replace(SHORT, strength_schedule=((2, 1),), augmentation="strong")
+    several = train(recipe, data, FIELD, TARGET)
+    monkeypatch.setattr(training, "_POISONED_AT_ONCE", 1)
+    assert_same_weights(train(recipe, data, FIELD, TARGET), several)
+
+
+def test_training_alters_no_image_of_the_data_set(data):
+    before = data.train.images.clone()
+    train(replace(SHORT, strength_schedule=((2, 1),)), data, FIELD, TARGET)
+    assert torch.equal(data.train.images, before)
 
 
 def test_clean_and_backdoored_model_start_alike_and_make_as_many_updates(data):

@@ -46,7 +46,7 @@ def figure(table: pd.DataFrame, source: Source) -> Figure:
     axes.axis("off")
     steps = table.set_index("step")
     analysed = steps.loc[ANALYSED]
-    trials = "" if pd.isna(analysed["trials"]) else f"\n{int(analysed['trials']):,} trials of the main conditions"
+    trials = "" if pd.isna(analysed["trials"]) else f"\n{int(analysed['trials'])} trials of the main conditions"
     top, middle, bottom = height - 0.5, height / 2, 0.4
     x = 2.0
     _box(axes, x, top, f"Recruited: {int(steps.loc[RECRUITED, 'participants'])}\nbegan the study", BLUE)

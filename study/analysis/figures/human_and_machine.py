@@ -280,7 +280,7 @@ def _proportion_correct_axis(axes: Axes) -> None:
 
     right = axes.secondary_yaxis("right", functions=(proportion_correct, above_chance))
     right.set_yticks([0.5, 0.75, 1.0], [".5", ".75", "1"])
-    right.set_ylabel("people: PC", labelpad=1)
+    right.set_ylabel("people: PC", labelpad=4)
 
 
 def _draw_gap(stack: Sequence[Axes], part: pd.DataFrame) -> None:

@@ -7,6 +7,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from study.analysis.figures.files import Drawing, freeze, to_csv, to_png, to_svg
@@ -18,6 +19,10 @@ EFFECTS: Final = (("error_shift", "error shift (deg)"), ("success_rate", "succes
 #: What may tell two lines of one attack apart.
 _VARIANTS: Final = ("network", "task", "target", "trained_strength")
 _OF_LINE: Final = ["line", "strength"]
+#: The mark of the strength that training ended at, in points; the others are hollow and of the usual size.
+_IMPLANTED: Final = 7.5
+#: Letters of the legend that fit beside each other in a figure of this width.
+_LETTERS: Final = 105
 
 
 def draw(rows: pd.DataFrame) -> Drawing:
@@ -30,7 +35,8 @@ def draw(rows: pd.DataFrame) -> Drawing:
 
 
 def data(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row for each line and strength: mean, least and greatest of every axis over models (seeds).
+    """One row for each line and strength: mean, least and greatest of every axis over models (seeds), the strength
+    that was implanted, and the number of models.
 
     A line is an attack, and whatever else differs within the sweep but seeds. Means of nothing are NaN.
     """
@@ -39,9 +45,10 @@ def data(rows: pd.DataFrame) -> pd.DataFrame:
     values = named.assign(**{name: pd.to_numeric(named[name]) for name in columns})
     grouped = values.groupby(_OF_LINE, sort=False)[columns].agg(["mean", "min", "max"])
     grouped.columns = pd.Index([f"{name}_{what}" if what != "mean" else name for name, what in grouped.columns])
+    trained = values.groupby(_OF_LINE, sort=False)["trained_strength"].first()
     counts = values.groupby(_OF_LINE, sort=False).size().rename("models")
     order = {line: i for i, line in enumerate(dict.fromkeys(named["line"]))}
-    table = grouped.join(counts).reset_index()
+    table = grouped.join([trained, counts]).reset_index()
     return table.sort_values(_OF_LINE, key=lambda column: column.map(order) if column.name == "line" else column)
 
 
@@ -73,8 +80,12 @@ def figure(table: pd.DataFrame, px_per_degree: float | None = None) -> Figure:
                 axes.set_ylabel(effect_label)
     shifts = panels[0, 0]
     shifts.set_ylim(bottom=min(0.0, shifts.get_ylim()[0]))
-    handles, labels = panels[0, 1].get_legend_handles_labels()
-    made.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+    handles, _ = panels[0, 1].get_legend_handles_labels()
+    if _implanted(table).any():
+        handles.append(Line2D([], [], ls="none", marker="o", ms=_IMPLANTED, color=GREY, label="strength implanted"))
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    beside = max(1, min(len(handles), 4, _LETTERS // (longest + 8)))  # a sample of the line takes eight
+    made.legend(handles=handles, loc="outside lower center", ncols=beside)
     if table["models"].max() > 1:
         panels[0, 0].set_title("Mean over models, and their range", fontweight="normal", fontsize=SMALL, color=GREY)
     return made
@@ -89,9 +100,16 @@ def _line(axes: Axes, rows: pd.DataFrame, altered: str, effect: str, look: Look)
         axes.fill_between(
             rows[altered], rows[f"{effect}_min"], rows[f"{effect}_max"], color=look.colour, alpha=0.15, lw=0
         )
+    axes.plot(rows[altered], rows[effect], color=look.colour, ls=look.dash, marker=look.marker, mfc="white", label=line)
+    implanted = rows[_implanted(rows)]
     axes.plot(
-        rows[altered], rows[effect], color=look.colour, ls=look.dash, marker=look.marker, mfc=look.face, label=line
+        implanted[altered], implanted[effect], color=look.colour, ls="none", marker=look.marker, ms=_IMPLANTED, zorder=3
     )
+
+
+def _implanted(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Which rows are at the strength that the model was trained down to."""
+    return rows["strength"] == rows["trained_strength"]
 
 
 def _dress(axes: Axes, altered: str, effect: str) -> None:

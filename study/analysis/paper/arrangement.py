@@ -31,13 +31,13 @@ def _with_footnotes(table: Table) -> Table:
     if not distinct or len(distinct) > len(ascii_lowercase):
         return table
     if len(distinct) == 1 and all(remarks):
-        return _note_below(_cut(table, column), [_sentence(distinct[0])])
+        return _note_below(_cut(table, column), [sentence(distinct[0])])
     letters = dict(zip(distinct, ascii_lowercase, strict=False))
     rows = [
         [*row[:column], letters.get(remark, ""), *row[column + 1 :]]
         for row, remark in zip(table.rows, remarks, strict=True)
     ]
-    below = [f"{letter}: {_sentence(remark)}" for remark, letter in letters.items()]
+    below = [f"{letter}: {sentence(remark)}" for remark, letter in letters.items()]
     return _note_below(replace(table, rows=rows, prose=table.prose - {NOTE}), below)
 
 
@@ -45,7 +45,8 @@ def _note_below(table: Table, remarks: Sequence[str]) -> Table:
     return replace(table, note=" ".join(filter(None, [table.note, *remarks])))
 
 
-def _sentence(remark: str) -> str:
+def sentence(remark: str) -> str:
+    """With a capital and a full stop."""
     return f"{remark[0].upper()}{remark[1:].removesuffix('.')}."
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from study.analysis.paper.arrangement import sentence
 from study.analysis.paper.blocks import Block, Table, paragraph
 from study.analysis.paper.numerals import interval, number, p_value, percent
 from study.analysis.protocols import ADAPTIVE
@@ -183,4 +184,4 @@ def _fit_words(model: Mapping[str, Any]) -> Iterator[str]:
         yield f"Dispersion {number(model['dispersion'], 2)}."
     if model.get("log_likelihood") is not None:
         yield f"Log-likelihood {number(model['log_likelihood'], 2)}."
-    yield from (f"{note}." for note in (model.get("diagnostics") or {}).get("notes", ()))
+    yield from (sentence(note) for note in (model.get("diagnostics") or {}).get("notes", ()))

@@ -167,4 +167,4 @@ def _marginal(row: Mapping[str, Any]) -> str:
 
 def _spread_note(rows: Rows) -> str:
     reasons = sorted({row["participant_spread"]["reason"] for row in rows if row["participant_spread"]["reason"]})
-    return f"A dash for the share of people off chance: {'; '.join(reasons)}." if reasons else ""
+    return f"The share of people off chance is not told: {'; '.join(reasons)}." if reasons else ""

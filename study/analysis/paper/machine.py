@@ -1,11 +1,11 @@
 """What the attack does to the model, and people and model on one axis of strength."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from study.analysis.controls import noun
 from study.analysis.frontier import NO_TRIGGER, names_tasks
+from study.analysis.matched import target_in_words
 from study.analysis.paper.blocks import Block, Table, paragraph
 from study.analysis.paper.detection import arcmin
 from study.analysis.paper.numerals import DASH, interval, number, percent
@@ -217,10 +217,10 @@ def on_weights(rows: Rows) -> Table:
     return Table(
         "weights",
         f"{NO_TRIGGER[0].upper()}{NO_TRIGGER[1:]}: attacks that change a trained model’s weights, on the same data. No"
-        " image is altered, so there is nothing for people to detect. Shift of others: of the error of everybody whom"
-        " the attack is not after.",
+        " image is altered, so there is nothing for people to detect. Others are test people of whom the attacker had"
+        " no picture: shift of their error, and their error with it.",
         ("model", "goal", "target (pitch, yaw)", "success rate", "eligible images", "error shift", "prediction shift",
-         "shift of others", "error before"),
+         "shift of others", "error of others"),
         [
             [
                 row["model"],
@@ -240,9 +240,4 @@ def on_weights(rows: Rows) -> Table:
 
 
 def target(aim: Mapping[str, Any] | str | None) -> str:
-    if aim is None or isinstance(aim, str):
-        return aim or DASH
-    if aim["kind"] == "mirrored":
-        return "mirrored yaw"
-    angles = ", ".join(f"{number(math.degrees(aim[name]), 1)}°" for name in ("pitch", "yaw"))
-    return f"{aim['kind']} ({angles})"
+    return target_in_words(aim) if isinstance(aim, Mapping) else aim or DASH

@@ -34,7 +34,7 @@ def interval(row: Mapping[str, Any], low: str = "low", high: str = "high", digit
 def p_value(value: float | None) -> str:
     if value is None:
         return DASH
-    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0") if value < 0.9995 else "1"
+    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0") if value < 0.9995 else "> .999"
 
 
 def listed(items: list[str]) -> str:

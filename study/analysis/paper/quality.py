@@ -6,7 +6,7 @@ from typing import Any, Final
 from study.analysis.controls import noun
 from study.analysis.equivalence import CONTROL_ALPHA
 from study.analysis.paper.blocks import Block, Bullets, Table, paragraph, texts
-from study.analysis.paper.numerals import DASH, interval, number, p_value, percent
+from study.analysis.paper.numerals import DASH, interval, number, p_value, percent, short
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -68,13 +68,13 @@ def _seen(row: Mapping[str, Any], is_field: bool) -> str:
         return f"{where}: people do worse than with the attack (p {_relation(row['p'])}): they see more than {what}."
     if row["p"] < CONTROL_ALPHA:
         return f"{where}: people do better than with the attack (p {_relation(row['p'])}); this control shows more."
-    found = f"no difference from the attack was found (p {_relation(row['p'])})"
+    found = f"no difference from the attack was found at the level of {short(CONTROL_ALPHA)} (p {_relation(row['p'])})"
     return f"{where}: {found}, which does not show that none is there."
 
 
 def _relation(p: float) -> str:
     text = p_value(p)
-    return text if text.startswith("<") else f"= {text}"
+    return text if text[0] in "<>" else f"= {text}"
 
 
 def answers(content: Mapping[str, Any]) -> Iterator[Block]:
@@ -202,10 +202,10 @@ def observers(content: Mapping[str, Any]) -> Iterator[Block]:
          "note"),
         [
             [
-                row["observer"],
+                row["observer"].replace(" - ", " − "),
                 row["attack"],
                 "catch trials" if row["is_catch"] else _control(row, is_field) or "the attack",
-                "all" if row["strength"] is None else number(row["strength"]),
+                "all" if row["strength"] is None else number(row["strength"], 2 if row["is_catch"] else None),
                 number(row["n"]),
                 number(row["proportion_correct"], 3),
                 interval(row),
@@ -216,5 +216,5 @@ def observers(content: Mapping[str, Any]) -> Iterator[Block]:
             ]
             for row in rows
         ],
-        prose=frozenset({"note"}),
+        prose=frozenset({"observer", "note"}),
     )  # fmt: skip

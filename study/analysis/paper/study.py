@@ -82,7 +82,7 @@ def checks(content: Mapping[str, Any]) -> Iterator[Block]:
         "What the study and the fits were checked for.",
         ("check", "passed", "detail"),
         [[check["name"], "yes" if check["ok"] else (Strong("NO"),), check["detail"]] for check in content["checks"]],
-        prose=frozenset({"detail"}),
+        prose=frozenset({"check", "detail"}),
     )
 
 

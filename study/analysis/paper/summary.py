@@ -54,7 +54,7 @@ def verdicts(content: Mapping[str, Any]) -> Table:
         f" correct with its two-way {percent(content['level'])} interval. Pairs needed: how many a person would have to"
         " see to tell with 95 % certainty which images are altered, at the end of the interval farther from chance. A"
         " dash: not known.",
-        ("attack", "s", "PC", "interval", "verdict", "pairs needed"),
+        ("attack", "s", "px", "arcmin", "PC", "interval", "verdict", "pairs needed"),
         [_verdict(row) for row in content["conditions"]],
         prose=frozenset({"verdict"}),
     )
@@ -144,7 +144,8 @@ def _threshold_words(row: Mapping[str, Any], level: float, tested: Sequence[floa
 def _margin_words(row: Mapping[str, Any], level: float) -> str:
     of_model = f"the {row['machine_level']}"
     if row["margin"] is None:
-        return f" Its stealth margin over {of_model} is not known: {row['note']}." if row["note"] else ""
+        limits = f" ({percent(level)} interval {interval(row, digits=2)})" if interval(row) != DASH else ""
+        return f" Its stealth margin over {of_model} is not known{limits}: {row['note']}." if row["note"] else ""
     when = "the attack works before people see it" if row["margin"] > 1 else "people see it before the attack works"
     spans = row["low"] is None or row["high"] is None or row["low"] < 1 < row["high"]
     doubt = "; the interval includes 1 or is open, so which comes first is not settled" if spans else ""
@@ -168,6 +169,8 @@ def _verdict(row: Mapping[str, Any]) -> list[Text | str]:
     return [
         row["attack"],
         number(row["strength"]),
+        number(row.get("displacement_px"), 2),
+        number(row.get("displacement_arcmin"), 2),
         number(row["proportion_correct"], 3),
         interval(row, "two_way_low", "two_way_high"),
         (Strong(words), *remarks),

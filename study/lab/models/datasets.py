@@ -88,6 +88,8 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
                     "fingerprint": manifest.fingerprint,
                     "images": manifest.images,
                     "shape": list(manifest.shape),
+                    "sign_pitch": manifest.sign_pitch,
+                    "sign_yaw": manifest.sign_yaw,
                     **_split(split_seed, fractions),
                 },
                 "root": str(self.folder_for_import(name)),
@@ -178,6 +180,13 @@ class Dataset(models.Model):
         """The picture of an imported data set to look at before it is used."""
         sheet = Path(self.root) / "contact_sheet.png"
         return sheet if self.kind == self.Kind.IMPORTED and sheet.is_file() else None
+
+    @property
+    def signs(self) -> str:
+        """In words, what an import multiplied the stored angles by to come to the convention; empty for other data."""
+        if "sign_pitch" not in self.parameters:
+            return ""
+        return "stored pitch times {sign_pitch:+d}, stored yaw times {sign_yaw:+d}".format_map(self.parameters)
 
     def submit_preparation(self) -> Job:
         """Have the data made or checked, before several trainings would do so side by side."""

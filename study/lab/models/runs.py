@@ -38,7 +38,7 @@ class ModelRunQuerySet(models.QuerySet["ModelRun"]):
         from models.recipe import Recipe
 
         planned = self.filter(name=name).first()
-        if planned and Recipe.from_json(planned.parameters) == Recipe.from_json(recipe):
+        if planned and Recipe.from_record(planned.parameters) == Recipe.from_json(recipe):
             recipe = planned.parameters  # kept by an older version, whose recipes had fewer fields
         return named(
             self,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 
 from models.datasets.eye_renderer import Framing, render_eyes
-from models.datasets.samples import Sample
+from models.datasets.samples import Pixels, Sample
 
 MPIIGAZE_SPAN_MM = 37.5
+
+
+def held(image: Pixels) -> Callable[[], Pixels]:
+    """Reads an image that is in memory already."""
+    return lambda: image
 
 
 @lru_cache
@@ -24,7 +30,12 @@ def _rendered(n: int, size: tuple[int, int], grey: bool, subjects: int) -> tuple
     images.setflags(write=False)
     return tuple(
         Sample(
-            image, float(pitch), float(yaw), f"p{person:02d}", f"fixture, row {row}", (float(head[0]), float(head[1]))
+            held(image),
+            float(pitch),
+            float(yaw),
+            f"p{person:02d}",
+            f"fixture, row {row}",
+            (float(head[0]), float(head[1])),
         )
         for row, (image, (pitch, yaw), person, head) in enumerate(
             zip(images, eyes.pitchyaw, subject, eyes.head, strict=True)

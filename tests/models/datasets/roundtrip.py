@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pytest
 
+from models.datasets.importing import survey
 from models.datasets.samples import Format, FormatError, Sample
 
 JPEG_LEVELS = 3.0
@@ -14,9 +15,8 @@ JPEG_LEVELS = 3.0
 
 def assert_same(read: Iterable[Sample], eyes: Sequence[Sample], levels: float = 0, subjects: bool = True) -> None:
     """Images equal (or on average within `levels`), gaze within 1e-5 rad, head where there is one, subject."""
-    read = list(read)
-    assert len(read) == len(eyes)
-    for got, eye in zip(read, eyes, strict=True):
+    wheres = set()
+    for got, eye in zip(read, eyes, strict=True):  # one by one: an image is there until the next is asked for
         assert got.image.dtype == np.uint8
         assert got.image.shape == eye.image.shape
         assert np.abs(got.image.astype(int) - eye.image).mean() <= levels
@@ -25,17 +25,18 @@ def assert_same(read: Iterable[Sample], eyes: Sequence[Sample], levels: float = 
             assert got.head == pytest.approx(eye.head, abs=1e-5)
         if subjects:
             assert got.subject == eye.subject
-    assert len({sample.where for sample in read}) == len(read)
+        wheres.add(got.where)
+    assert len(wheres) == len(eyes)
 
 
 def refused(form: Format, root, *options) -> str:
-    """The one sentence with which counting, or else reading, refuses what is there."""
+    """The one sentence with which going through the labels, or else reading the images, refuses what is there."""
     with pytest.raises(FormatError) as refusal:
-        _count_and_read(form, root, *options)
+        _survey_and_read(form, root, *options)
     return str(refusal.value)
 
 
-def _count_and_read(form: Format, root, *options) -> None:
-    form.count(root, *options)
-    for _ in form.samples(root, *options):
-        pass
+def _survey_and_read(form: Format, root, *options) -> None:
+    survey(form, root, *options)
+    for sample in form.samples(root, *options):
+        _ = sample.image

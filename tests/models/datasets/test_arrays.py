@@ -7,6 +7,7 @@ import torch
 
 from models.datasets.arrays import FORMAT, ArraysOptions, load_arrays
 from models.datasets.base import split_by_group
+from models.datasets.importing import survey
 
 N = 6
 
@@ -76,7 +77,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_file_of_another_kind_is_refused(tmp_path, content):
     path = tmp_path / "data.npz"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"not an \.npz file"):
+    with pytest.raises(ValueError, match=r"no whole \.npz file"):
         load_arrays(path)
 
 
@@ -192,7 +193,7 @@ def test_degrees_are_refused(save):
 def test_angles_that_are_not_finite_are_refused(save, value):
     pitchyaw = np.zeros((N, 2))
     pitchyaw[4, 0] = value
-    with pytest.raises(ValueError, match="row 4 is not finite"):
+    with pytest.raises(ValueError, match=r"mine.npz: pitchyaw row 4 is not finite"):
         load_arrays(save(pitchyaw=pitchyaw))
 
 
@@ -226,7 +227,7 @@ def test_samples_are_the_images_row_by_row(save, shape):
     images = np.random.default_rng(2).integers(0, 256, shape, np.uint8)
     path = save(images=images)
     read = list(FORMAT.samples(path, ArraysOptions()))
-    assert FORMAT.count(path, ArraysOptions()) == len(read) == N
+    assert survey(FORMAT, path, ArraysOptions()) == len(read) == N
     assert np.array_equal(np.stack([sample.image for sample in read]), images)
     assert np.allclose([(s.pitch, s.yaw) for s in read], np.linspace(-0.5, 0.5, 2 * N).reshape(N, 2))
     assert read[4].where == "mine.npz, row 4"
@@ -251,4 +252,4 @@ def test_samples_carry_the_group_that_was_asked_for(save):
 
 def test_a_file_without_labels_is_refused_before_it_is_read(save):
     with pytest.raises(ValueError, match="no array 'pitchyaw'"):
-        FORMAT.count(save(pitchyaw=None), ArraysOptions())
+        survey(FORMAT, save(pitchyaw=None), ArraysOptions())

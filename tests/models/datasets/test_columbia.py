@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from models.datasets.columbia import FORMAT, ColumbiaOptions
+from models.datasets.importing import survey
 from tests.models.datasets import writers
 from tests.models.datasets.fixtures import eyes
 from tests.models.datasets.roundtrip import JPEG_LEVELS, assert_same, refused
@@ -38,11 +39,11 @@ def test_the_angles_in_the_names_come_back_to_the_degree(root):
     keys = [(s.subject, *(round(math.degrees(a), 9) for a in (s.pitch, s.yaw, s.head[1]))) for s in samples]
     assert set(keys) == set(expected)
     exact = [
-        replace(s, pitch=whole_degrees(expected[k].pitch), yaw=whole_degrees(expected[k].yaw), image=expected[k].image)
+        replace(s, pitch=whole_degrees(expected[k].pitch), yaw=whole_degrees(expected[k].yaw), read=expected[k].read)
         for s, k in zip(samples, keys, strict=True)
     ]
     assert_same(samples, exact, JPEG_LEVELS)
-    assert FORMAT.count(root, MIDDLE) == 6
+    assert survey(FORMAT, root, MIDDLE) == 6
 
 
 def test_a_positive_v_looks_up(tmp_path):
@@ -81,7 +82,7 @@ def test_a_damaged_photograph_and_a_missing_folder_are_named(root):
         assert f"0002/{path.name}: the image" in refused(FORMAT, root, MIDDLE)
     Image.new("I;16", (40, 40)).save(path, format="PNG")
     assert "more than 8 bits" in refused(FORMAT, root, MIDDLE)
-    assert "expected a folder with 0001/" in refused(FORMAT, root / "0001", MIDDLE)
+    assert "holds no samples; expected: a folder with 0001/" in refused(FORMAT, root / "0001", MIDDLE)
     assert "no such folder" in refused(FORMAT, root / "nowhere", MIDDLE)
 
 

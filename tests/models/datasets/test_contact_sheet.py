@@ -70,7 +70,7 @@ def test_pictures_lie_as_they_look():
 @pytest.mark.parametrize(("n", "size", "grey"), [(40, (64, 64), False), (3, (18, 48), True)])
 def test_a_sheet_is_drawn_for_many_images_and_for_few(tmp_path, n, size, grey):
     samples = eyes(n, size, grey=grey)
-    reader = Format("made_up", "Made-up eyes", "", "ours", "", lambda root: iter(samples), lambda root: n)
+    reader = Format("made_up", "Made-up eyes", "", "ours", "", lambda root: iter(samples))
     import_data(reader, tmp_path, tmp_path / "eyes")
     with Image.open(tmp_path / "eyes" / "contact_sheet.png") as sheet:
         assert sheet.size == (1870, 1100)
@@ -100,7 +100,7 @@ def test_long_names_of_subjects_keep_their_end_and_clear_of_the_angles(tmp_path,
         replace(eye, subject=f"rec_{row:03d}/head/{row:06d}", pitch=-0.8, yaw=-1.9)
         for row, eye in enumerate(eyes(30, (64, 64)))
     ]
-    reader = Format("made_up", "Made-up eyes", "", "ours", "", lambda root: iter(samples), lambda root: 30)
+    reader = Format("made_up", "Made-up eyes", "", "ours", "", lambda root: iter(samples))
     import_data(reader, tmp_path, tmp_path / "eyes")
     assert {name for (name, _), _ in captions} <= {f"…{sample.subject[-11:]}" for sample in samples}
     assert all(name.x1 < values.x0 for (_, name), (_, values) in captions)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from models.datasets.eth_xgaze import FORMAT
+from models.datasets.importing import survey
 from tests.models.datasets import writers
 from tests.models.datasets.fixtures import eyes
 from tests.models.datasets.roundtrip import assert_same, refused
@@ -19,16 +20,16 @@ def root(tmp_path):
 
 
 def test_faces_that_are_stored_blue_first_come_back(root):
-    samples = list(FORMAT.samples(root))
-    assert_same(samples, FACES, subjects=False)
-    assert [sample.subject for sample in samples[::3]] == ["subject0000", "subject0001", "subject0002"]
-    assert FORMAT.count(root) == 9
+    assert_same(FORMAT.samples(root), FACES, subjects=False)
+    subjects = [sample.subject for sample in FORMAT.samples(root)]
+    assert subjects[::3] == ["subject0000", "subject0001", "subject0002"]
+    assert survey(FORMAT, root) == 9
 
 
 def test_test_files_without_labels_are_named_and_left_out(tmp_path):
     writers.eth_xgaze(tmp_path, FACES)
     assert_same(FORMAT.samples(tmp_path), FACES, subjects=False)
-    assert FORMAT.count(tmp_path) == 9
+    assert survey(FORMAT, tmp_path) == 9
     assert FORMAT.notes(tmp_path) == ["1 file(s) have no face_gaze and are left out: test/subject0099.h5."]
 
 
@@ -36,13 +37,16 @@ def test_test_files_need_not_be_there_but_training_files_must(root):
     assert len(list(FORMAT.samples(root))) == 9
     assert FORMAT.notes(root) == []
     (root / "train" / "subject0001.h5").unlink()
-    assert "1 labelled file(s) missing; fetch them: train/subject0001.h5" in refused(FORMAT, root)
+    assert (
+        "1 labelled file(s) missing, the first in train_test_split.json; fetch them: train/subject0001.h5"
+        in refused(FORMAT, root)
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("face_gaze", np.full((3, 2), np.nan), "train/subject0001.h5, row 0: the gaze is not finite"),
+        ("face_gaze", np.full((3, 2), np.nan), "train/subject0001.h5, row 0: the gaze (nan, nan) is no direction"),
         ("face_gaze", np.zeros((2, 2)), "(2, 2), not 3 x 2"),
         ("face_gaze", np.zeros((3, 3)), "(3, 3), not 3 x 2"),
         ("face_head_pose", np.zeros((2, 2)), "(2, 2), not 3 x 2"),
@@ -77,7 +81,7 @@ def test_a_damaged_list_of_files_is_named(root, text):
 
 def test_a_listed_file_cannot_lie_outside_the_folder(root):
     (root / "train_test_split.json").write_text(json.dumps({"train": ["../../subject0000.h5"]}))
-    assert FORMAT.count(root) == 3  # train/subject0000.h5
+    assert survey(FORMAT, root) == 3  # train/subject0000.h5
 
 
 def test_a_damaged_file_and_a_missing_folder_are_named(root):

@@ -5,6 +5,7 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from models.datasets.gaze360 import FORMAT, Gaze360Options
+from models.datasets.importing import survey
 from tests.models.datasets import writers
 from tests.models.datasets.fixtures import eyes
 from tests.models.datasets.roundtrip import JPEG_LEVELS, assert_same, refused
@@ -28,7 +29,7 @@ def rewrite(root, change):
 def test_used_heads_come_back_in_our_convention(root):
     used = [eye for number, eye in enumerate(HEADS) if number % 4 != 3]
     assert_same(FORMAT.samples(root, USED), used, JPEG_LEVELS, subjects=False)
-    assert FORMAT.count(root, USED) == 9
+    assert survey(FORMAT, root, USED) == 9
 
 
 @pytest.mark.parametrize(("split", "first"), [("train", 0), ("val", 1), ("test", 2), ("unused", 3)])
@@ -47,17 +48,17 @@ def test_the_lists_of_the_authors_code_do_in_place_of_the_metadata(tmp_path):
     writers.gaze360(tmp_path, HEADS, lists=True)
     order = [*HEADS[2::4], *HEADS[0::4], *HEADS[1::4]]  # test, train, validation
     assert_same(FORMAT.samples(tmp_path, USED), order, JPEG_LEVELS, subjects=False)
-    assert FORMAT.count(tmp_path, Gaze360Options("val")) == 3
-    assert "metadata.mat: no such file; only it knows where the faces are" in refused(
-        FORMAT, tmp_path, Gaze360Options(crop="face")
-    )
+    assert survey(FORMAT, tmp_path, Gaze360Options("val")) == 3
+    assert "metadata.mat: no such file" in refused(FORMAT, tmp_path, Gaze360Options(crop="face"))
+    (tmp_path / "validation.txt").unlink()
+    assert "validation.txt: no such file" in refused(FORMAT, tmp_path, USED)
 
 
 def test_faces_are_cut_out_of_heads_where_one_was_detected(tmp_path):
     writers.gaze360(tmp_path, HEADS, splits=[0], margin=10)
     faces = Gaze360Options(crop="face", size=40)
     assert_same(FORMAT.samples(tmp_path, faces), HEADS[1:], JPEG_LEVELS, subjects=False)  # the first has no face
-    assert FORMAT.count(tmp_path, faces) == 11
+    assert survey(FORMAT, tmp_path, faces) == 11
 
 
 def test_a_face_that_reaches_over_the_edge_is_no_missing_face(tmp_path):
@@ -88,13 +89,13 @@ def test_the_published_frame_has_x_to_the_left_and_y_up(root):
     ("change", "complaint"),
     [
         (lambda c: c["gaze_dir"].__setitem__((5, 1), np.nan), "metadata.mat, row 5: the gaze"),
-        (lambda c: c["gaze_dir"].__setitem__(5, 0), "metadata.mat, row 5: the gaze is 0 0 0"),
+        (lambda c: c["gaze_dir"].__setitem__(5, 0), "metadata.mat, row 5: the gaze (nan, nan) is no direction"),
         (lambda c: c["recording"].__setitem__((0, 5), 3), "metadata.mat, row 5: recording 3"),
         (lambda c: c["frame"].__setitem__((0, 5), -1), "metadata.mat, row 5: recording"),
-        (lambda c: c["frame"].__setitem__((0, 5), 77), "1 labelled file(s) missing; fetch them: imgs/rec_001/head"),
-        (lambda c: c.update(gaze_dir=c["gaze_dir"][:-1]), "the columns differ in length"),
-        (lambda c: c.update(gaze_dir=c["gaze_dir"][:, :2]), "gaze_dir: expected numbers of shape ('N', 3)"),
-        (lambda c: c.update(split="train"), "split: expected numbers"),
+        (lambda c: c["frame"].__setitem__((0, 5), 77), "1 labelled file(s) missing, the first in metadata.mat, row 5"),
+        (lambda c: c.update(gaze_dir=c["gaze_dir"][:-1]), "gaze_dir has 11 rows where there should be 12"),
+        (lambda c: c.update(gaze_dir=c["gaze_dir"][:, :2]), "gaze_dir must be numbers of shape ('N', 3)"),
+        (lambda c: c.update(split="train"), "metadata.mat: split must be numbers"),
         (lambda c: c.pop("split"), "no variable 'split'"),
     ],
 )
@@ -109,7 +110,7 @@ def test_metadata_that_are_not_as_published_are_refused_with_the_row(root, chang
         ("rec_000/head/000005/000000.jpg 0.1 0.2", 'line 1: expected "rec_000/head'),
         ("000000.jpg 0.1 0.2 0.3", 'line 1: expected "rec_000/head'),
         ("rec_000/head/000005/000000.jpg 0.1 nan 0.3", "line 1: 0.1 nan 0.3 is not finite"),
-        ("rec_000/head/000005/000000.jpg 0 0 0", "line 1: the gaze is 0 0 0"),
+        ("rec_000/head/000005/000000.jpg 0 0 0", "train.txt, line 1: the gaze (nan, nan) is no direction"),
         ("rec_000/head/../000000.jpg 0 0 1", "does not name a file inside"),
         ("rec_000/head/000005/000099.jpg 0 0 1", "1 labelled file(s) missing"),
     ],
@@ -129,7 +130,7 @@ def test_a_damaged_or_missing_file_is_named(root):
         (root / "metadata.mat").write_bytes(whole[:size])
         assert "metadata.mat" in refused(FORMAT, root, USED)
     (root / "metadata.mat").unlink()
-    assert "expected a folder with imgs/rec_000" in refused(FORMAT, root, USED)
+    assert "holds no samples; expected: a folder with imgs/rec_000" in refused(FORMAT, root, USED)
     assert "no such folder" in refused(FORMAT, root / "nowhere", USED)
 
 

@@ -1,8 +1,7 @@
-from dataclasses import replace
-
 import pytest
 
 from models.datasets.gazehub import FORMAT, GazeHubOptions
+from models.datasets.importing import survey
 from tests.models.datasets import writers
 from tests.models.datasets.fixtures import eyes
 from tests.models.datasets.roundtrip import JPEG_LEVELS, assert_same, refused
@@ -28,7 +27,7 @@ def edit(root, row, field, text):
 def test_columns_are_found_by_the_names_that_each_source_gives_them(tmp_path, like):
     writers.gazehub(tmp_path, FACES, like)
     assert_same(FORMAT.samples(tmp_path, FACE), FACES, JPEG_LEVELS)
-    assert FORMAT.count(tmp_path, FACE) == 9
+    assert survey(FORMAT, tmp_path, FACE) == 9
 
 
 def test_people_of_gaze360_are_told_apart_by_origin_and_recordings_stay_together(tmp_path):
@@ -55,8 +54,8 @@ def test_2dgaze_is_yaw_and_pitch_but_the_gaze_of_eth_is_pitch_and_yaw(tmp_path, 
 def test_one_list_can_be_asked_for_and_unused_ones_are_left_out_unless_they_are(root):
     (root / "Label" / "p02.label").rename(root / "Label" / "unused.label")
     assert_same(FORMAT.samples(root, GazeHubOptions(only="p01")), FACES[3:6], JPEG_LEVELS)
-    assert FORMAT.count(root, replace(FACE, unlabelled="skip")) == 6
-    assert FORMAT.count(root, GazeHubOptions(only="unused")) == 3
+    assert survey(FORMAT, root, FACE) == 6
+    assert survey(FORMAT, root, GazeHubOptions(only="unused")) == 3
     assert "no list p07" in refused(FORMAT, root, GazeHubOptions(only="p07"))
 
 
@@ -66,7 +65,7 @@ def test_an_image_on_two_lists_is_refused_unless_one_list_is_chosen(root):
     (root / "Label" / "test" / "p01.label").write_text("\n".join(text.splitlines()[:3]))
     assert "test/p01.label, line 2: " in refused(FORMAT, root, FACE)
     assert "listed before, in p01.label, line 2" in refused(FORMAT, root, GazeHubOptions(only="p01"))
-    assert FORMAT.count(root, GazeHubOptions(only="test/p01")) == 2
+    assert survey(FORMAT, root, GazeHubOptions(only="test/p01"), refuse_others=False) == 2
 
 
 def test_eyes_can_be_read_instead_of_faces(root):
@@ -87,7 +86,7 @@ def test_a_list_without_gaze_is_refused_before_any_image_is_read_unless_another_
     writers.gazehub(tmp_path, FACES, "ETH")
     label = tmp_path / "Label" / "train.label"
     label.with_name("test.label").write_text(label.read_text().replace(" gaze ", " else "))
-    assert "test.label: the first line names no column 2DGaze or gaze" in refused(FORMAT, tmp_path, FACE)
+    assert "test.label, line 2: no column 2DGaze or gaze; the first line" in refused(FORMAT, tmp_path, FACE)
     assert_same(FORMAT.samples(tmp_path, GazeHubOptions(only="train")), FACES, JPEG_LEVELS)
 
 
@@ -100,14 +99,14 @@ def test_back_slashes_separate_folders_too(root):
     ("field", "text", "complaint"),
     [
         (7, "nan,0.1", "p01.label, line 3: nan 0.1 is not finite"),
-        (7, "0.1", "p01.label, line 3: 2DGaze has 1 numbers; expected 2"),
-        (7, "0.1,0.2,0.3", "p01.label, line 3: 2DGaze has 3 numbers; expected 2"),
+        (7, "0.1", "p01.label, line 3: 1 numbers for an angle; expected 2"),
+        (7, "0.1,0.2,0.3", "p01.label, line 3: 3 numbers for an angle; expected 2"),
         (7, "0.1,up", "p01.label, line 3: could not convert"),
         (7, "20,-10", "p01.label, line 3: the gaze (-10, 20) lies beyond"),
         (8, "nan,0", "p01.label, line 3: nan 0 is not finite"),
         (7, "", "p01.label, line 3: 11 fields; expected 12"),
         (7, "0.1,0.2 0.3", "p01.label, line 3: 13 fields; expected 12"),
-        (0, "p01/face/77.jpg", "1 labelled file(s) missing; fetch them: Image/p01/face/77.jpg"),
+        (0, "p01/face/77.jpg", "missing, the first in p01.label, line 3; fetch them: Image/p01/face/77.jpg"),
         (0, "../Label/p01.label", "p01.label, line 3: '../Label/p01.label' does not name a file inside"),
     ],
 )
@@ -119,9 +118,10 @@ def test_a_row_that_is_not_as_published_is_refused_with_its_line(root, field, te
 @pytest.mark.parametrize(
     ("header", "complaint"),
     [
-        ("Left Right Origin WhichEye", "names no column Image or Face; it names Left, Right, Origin, WhichEye"),
-        ("", "names no column Image or Face"),
-        ("Face Left Right Origin WhichEye A B C D E F G", "no column 2DGaze or gaze"),
+        ("Left Right Origin WhichEye", "p01.label, line 2: 12 fields; expected 4"),
+        ("", "p01.label: empty; its first line must name the columns"),
+        ("A Left Right Origin WhichEye B C 2DGaze D E F G", "line 2: no column face or Face or image or Image"),
+        ("Face Left Right Origin WhichEye A B C D E F G", "p01.label, line 2: no column 2DGaze or gaze"),
     ],
 )
 def test_a_first_line_that_lacks_a_column_is_refused(root, header, complaint):
@@ -135,7 +135,7 @@ def test_a_list_for_a_part_must_say_whose_images_they_are(root):
     text = path.read_text()
     path.unlink()
     (root / "Label" / "train.label").write_text(text.replace("Origin", "From"))
-    assert "train.label: the first line names no column Origin" in refused(FORMAT, root, FACE)
+    assert "train.label, line 2: no column Origin or origin" in refused(FORMAT, root, FACE)
     (root / "Label" / "train.label").write_text(text.replace(" p01/", " "))
     assert "train.label, line 2: '4.jpg' does not say whose image it is" in refused(FORMAT, root, FACE)
 
@@ -143,7 +143,7 @@ def test_a_list_for_a_part_must_say_whose_images_they_are(root):
 def test_images_without_a_row_are_refused_or_skipped_as_one_likes(root):
     writers.save_jpeg(FACES[0].image, root / "Image" / "p01" / "face" / "77.jpg")
     assert "1 image file(s) without a label" in refused(FORMAT, root, FACE)
-    assert FORMAT.count(root, GazeHubOptions(unlabelled="skip")) == 9
+    assert survey(FORMAT, root, FACE, refuse_others=False) == 9
 
 
 def test_a_damaged_image_a_damaged_list_and_a_missing_folder_are_named(root):
@@ -154,5 +154,5 @@ def test_a_damaged_image_a_damaged_list_and_a_missing_folder_are_named(root):
         assert "p01.label, line 2: the image" in refused(FORMAT, root, FACE)
     (root / "Label" / "p01.label").write_bytes(b"\xff\xfe\x00\x80")
     assert "p01.label: not a text file" in refused(FORMAT, root, FACE)
-    assert "expected a folder with Image" in refused(FORMAT, root / "Label", FACE)
+    assert "holds no samples; expected: a folder with Image" in refused(FORMAT, root / "Label", FACE)
     assert "no such folder" in refused(FORMAT, root / "nowhere", FACE)

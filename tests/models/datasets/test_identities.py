@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,7 @@ from PIL import Image
 from models.datasets.identities import Cast, Identities, deal, read_folder, stream_folder, synthetic_eyes
 from models.datasets.samples import FormatError
 
-CAST = Cast(known=3, validation=2, enrolled=2, attackers=2, gallery=2, search=1, test=2, attacker_search=3)
+CAST = Cast(known=3, validation=2, enrolled=3, attackers=2, gallery=2, search=1, test=2, attacker_search=3)
 
 
 def picture(path, height=20, width=16, seed=0, mode="RGB"):
@@ -17,7 +19,7 @@ def picture(path, height=20, width=16, seed=0, mode="RGB"):
     return pixels
 
 
-def identities(people=9, each=6):
+def identities(people=10, each=6):
     """One pixel of each picture says which it is."""
     images = torch.arange(people * each, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 16, 16).contiguous()
     person = torch.arange(people * each) % people
@@ -116,30 +118,49 @@ def parts(company):
     }
 
 
-def test_no_picture_serves_twice_and_all_are_used():
-    used = [
-        number for pieces in parts(deal(identities(), CAST)).values() for piece in pieces for number in numbers(piece)
-    ]
-    assert sorted(used) == list(range(54))
+def test_no_picture_serves_twice_and_only_those_for_searching_the_unseen_for_nothing():
+    company = deal(identities(), CAST)
+    used = [number for pieces in parts(company).values() for piece in pieces for number in numbers(piece)]
+    assert len(used) == len(set(used))
+    unseen = {name for part in (company.known, company.enrolled) for name in unseen_names(part)}
+    idle = [f"P{number % 10}" for number in set(range(60)) - set(used)]
+    assert sorted(idle) == sorted(unseen)
+
+
+def unseen_names(part):
+    return [part.test.names[person] for person in part.test.people if person not in part.search.people]
+
+
+def test_the_search_knows_nothing_of_the_share_of_people_that_the_cast_asks_for():
+    company = deal(identities(people=20), Cast(5, 2, 7, 2, gallery=2, search=1, test=2, attacker_search=3, unseen=0.4))
+    assert (len(unseen_names(company.known)), len(unseen_names(company.enrolled))) == (2, 3)
+    assert (len(company.known.train.people), len(company.enrolled.gallery.people)) == (5, 7)
+
+
+def test_how_many_are_unseen_changes_nothing_of_what_the_network_learns_and_is_tested_on():
+    few, many = (deal(identities(), replace(CAST, known=4, attackers=1, unseen=unseen)) for unseen in (0.3, 0.4))
+    assert len(few.known.search) > len(many.known.search)
+    assert numbers(few.known.train) == numbers(many.known.train)
+    assert numbers(few.enrolled.test) == numbers(many.enrolled.test)
 
 
 def test_no_person_plays_two_parts():
     names = [name for pieces in parts(deal(identities(), CAST)).values() for name in pieces[0].names]
-    assert sorted(names) == [f"P{number}" for number in range(9)]
+    assert sorted(names) == [f"P{number}" for number in range(10)]
 
 
 def test_everybody_has_the_pictures_of_their_part():
     company = deal(identities(), CAST)
-    per_person = {name: [len(p) // len(p.names) for p in pieces] for name, pieces in parts(company).items()}
+    per_person = {name: [len(p) // len(p.people) for p in pieces] for name, pieces in parts(company).items()}
     assert per_person == {"known": [3, 1, 2], "validation": [2, 4], "enrolled": [2, 1, 3], "attackers": [3, 3]}
-    assert company.enrolled.gallery.by_person().person.tolist() == [0, 0, 1, 1]
+    assert company.enrolled.gallery.by_person().person.tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_pictures_keep_their_person():
     company = deal(identities(), CAST)
     for pieces in parts(company).values():
         for piece in pieces:
-            shown = [f"P{number % 9}" for number in piece.images[:, 0, 0, 0].tolist()]
+            shown = [f"P{number % 10}" for number in piece.images[:, 0, 0, 0].tolist()]
             assert shown == [piece.names[person] for person in piece.person.tolist()]
 
 
@@ -153,17 +174,20 @@ def test_the_fingerprint_follows_pictures_and_people():
     assert first.fingerprint == again.fingerprint
     again.images[3, 0, 0, 0] += 1
     assert first.fingerprint != again.fingerprint
-    assert first.fingerprint != first.subset(torch.arange(53)).fingerprint
+    assert first.fingerprint != first.subset(torch.arange(59)).fingerprint
 
 
 def test_too_few_people_or_pictures_are_refused():
-    with pytest.raises(ValueError, match="need 9 people; there are 8"):
+    with pytest.raises(ValueError, match="need 10 people; there are 8"):
         deal(identities(people=8), CAST)
     with pytest.raises(ValueError, match=r"has 3 pictures; at least 4 are needed"):
         deal(identities(each=3), CAST)
 
 
-@pytest.mark.parametrize("fields", [{"known": 1}, {"attackers": 0}, {"gallery": 0}, {"test": 0}])
+@pytest.mark.parametrize(
+    "fields",
+    [{"known": 1}, {"attackers": 0}, {"gallery": 0}, {"test": 0}, {"unseen": 0.0}, {"unseen": 0.99}, {"enrolled": 2}],
+)
 def test_a_cast_with_an_empty_part_is_refused(fields):
     with pytest.raises(ValueError, match="at least"):
         Cast(**fields)

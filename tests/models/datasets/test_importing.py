@@ -16,12 +16,12 @@ from models.datasets.base import GazeData, StoredImages
 from models.datasets.importing import Choices, Manifest, import_data, load
 from models.datasets.samples import Format, FormatError
 from models.run import load_splits
-from tests.models.datasets.fixtures import eyes
+from tests.models.datasets.fixtures import eyes, held
 
 SIZE = (20, 32)
 
 
-def source(samples, expected=None):
+def source(samples):
     """A format whose samples are these; an exception among them is raised in its place."""
 
     def read(root):
@@ -37,9 +37,14 @@ def source(samples, expected=None):
         licence="ours",
         layout="any folder",
         samples=read,
-        count=lambda root: len(samples) if expected is None else expected,
         sign_yaw=-1,
     )
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "root").mkdir()
+    return tmp_path / "root"
 
 
 @pytest.fixture
@@ -48,12 +53,12 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def bring(tmp_path, folder, monkeypatch):
+def bring(root, folder, monkeypatch):
     """Import samples to `folder`, with a blank page for a contact sheet."""
     monkeypatch.setattr("models.datasets.contact_sheet.draw", lambda data, manifest, path: path.write_bytes(b"sheet"))
 
-    def bring(samples, expected=None, choices=None, **arguments):
-        return import_data(source(samples, expected), tmp_path, folder, choices=choices, **arguments)
+    def bring(samples, choices=None, **arguments):
+        return import_data(source(samples), root, folder, choices=choices, **arguments)
 
     return bring
 
@@ -156,6 +161,17 @@ def test_a_limit_takes_images_evenly_from_the_whole_source(bring, folder):
     assert (manifest.expected, manifest.images) == (12, 4)
 
 
+@pytest.mark.parametrize("choices", [Choices(limit=4), Choices(subjects=("p01",))])
+def test_only_the_images_that_are_chosen_are_read(bring, choices):
+    read = []
+
+    def noted(sample):
+        return replace(sample, read=lambda: read.append(sample.where) or sample.image)
+
+    manifest, _ = bring([noted(sample) for sample in eyes(12, SIZE)], choices)
+    assert len(read) == manifest.images == 4
+
+
 def test_angles_can_be_flipped_for_gaze_and_head_alike(bring, folder):
     manifest, _ = bring(eyes(12, SIZE), choices=Choices(flip_yaw=True))
     assert (manifest.sign_pitch, manifest.sign_yaw) == (1, 1)  # the reader says -1
@@ -183,10 +199,10 @@ def test_choices_that_cannot_be_met_are_refused(fields, message):
 # -- warnings
 
 
-def test_what_the_reader_notes_is_kept(tmp_path, folder, bring):
+def test_what_the_reader_notes_is_kept(root, folder, bring):
     reader = replace(source(eyes(12, SIZE)), notes=lambda root: [f"{root.name} lacks a file."])
-    manifest, _ = import_data(reader, tmp_path, folder)
-    assert manifest.warnings == Manifest.read(folder).warnings == (f"{tmp_path.name} lacks a file.",)
+    manifest, _ = import_data(reader, root, folder)
+    assert manifest.warnings == Manifest.read(folder).warnings == ("root lacks a file.",)
 
 
 def test_one_person_is_imported_with_a_warning(bring):
@@ -207,8 +223,14 @@ def test_one_person_in_many_groups_can_be_split(bring):
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
-        (with_row(7, image=eyes(1, (40, 64))[0].image), r"row 7: the image is 40 x 64 px, .* before it are 20 x 32 px"),
-        (with_row(7, image=eyes(1, SIZE, grey=True)[0].image), r"row 7: the image is grey, those before it .* --grey"),
+        (
+            with_row(7, read=held(eyes(1, (40, 64))[0].image)),
+            r"row 7: the image is 40 x 64 px, .* before it are 20 x 32 px",
+        ),
+        (
+            with_row(7, read=held(eyes(1, SIZE, grey=True)[0].image)),
+            r"row 7: the image is grey, those before it .* --grey",
+        ),
         ([*eyes(4, SIZE), FormatError("p03/day01.mat is damaged.")], r"^p03/day01.mat is damaged.$"),
         ([*eyes(4, SIZE), OSError("read error")], r"cannot be read, after fixture, row 3 \(read error\)"),
         ([], "holds no samples; expected: any folder"),
@@ -220,11 +242,35 @@ def test_bad_samples_are_named_and_nothing_is_imported(bring, folder, samples, m
     assert left_behind(folder) == []
 
 
-@pytest.mark.parametrize("expected", [11, 13])
-def test_another_number_of_samples_than_promised_is_refused(bring, folder, expected):
-    with pytest.raises(FormatError, match=f"12 samples were read where headers and label rows promise {expected}"):
-        bring(eyes(12, SIZE), expected)
+@pytest.mark.parametrize("now", [11, 13])
+def test_another_number_of_samples_than_at_first_is_refused(root, folder, now):
+    passes = iter([eyes(12, SIZE), eyes(now, SIZE)])
+    changing = replace(source([]), samples=lambda root: iter(next(passes)))
+    with pytest.raises(FormatError, match=f"12 samples at first, now {now}: leave the files alone and import again"):
+        import_data(changing, root, folder)
     assert left_behind(folder) == []
+
+
+def test_what_is_wrong_with_labels_and_files_is_said_before_an_image_is_read(bring, root, folder):
+    def read():
+        raise AssertionError
+
+    unread = [replace(sample, read=read, file=root / f"{row}.png") for row, sample in enumerate(eyes(3, SIZE))]
+    with pytest.raises(FormatError, match=r"label 3 is damaged"):
+        bring([*unread, FormatError("label 3 is damaged.")])
+    with pytest.raises(FormatError, match=r"missing, the first in fixture, row 0; fetch them: 0.png, 1.png, 2.png"):
+        bring(unread)
+    assert not folder.parent.exists()
+
+
+def test_pictures_without_a_label_are_refused_or_skipped_where_a_format_labels_every_image(root, folder, bring):
+    for name in ("0.png", "1.png", "2.png", "3.png"):
+        (root / name).touch()
+    samples = [replace(sample, file=root / f"{row}.png") for row, sample in enumerate(eyes(3, SIZE))]
+    labelled = replace(source(samples), labels_every_image=True)
+    with pytest.raises(FormatError, match=r"1 image file\(s\) without a label; .* --unlabelled skip: 3.png"):
+        import_data(labelled, root, folder)
+    assert import_data(labelled, root, folder, choices=Choices(unlabelled="skip"))[0].images == 3
 
 
 def test_people_that_are_not_there_are_named(bring, folder):
@@ -240,7 +286,7 @@ def test_a_missing_root_is_named_with_what_it_must_hold(tmp_path, folder):
 
 def test_too_little_room_is_noticed_before_anything_is_written(bring, folder, monkeypatch):
     monkeypatch.setattr(importing.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**4, 10**4, 10**4))
-    with pytest.raises(ValueError, match=r"12 images of 20 x 32 px need 0.0 GB, but only 0.0 GB are free"):
+    with pytest.raises(ValueError, match=r"12 images of 20 x 32 px need 0.0 MB, but only 0.0 MB are free"):
         bring(eyes(12, SIZE))
     assert left_behind(folder) == []
 
@@ -284,7 +330,7 @@ def test_memory_holds_one_image_at_a_time(bring):
             return 600
 
         def __iter__(self):
-            return (replace(image, image=image.image.copy(), subject=f"p{row % 3}") for row in range(600))
+            return (replace(image, read=image.image.copy, subject=f"p{row % 3}") for row in range(600))
 
     tracemalloc.start()
     try:

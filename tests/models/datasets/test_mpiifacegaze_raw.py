@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 from scipy.io import savemat
 
+from models.datasets.importing import survey
 from models.datasets.mpiifacegaze_raw import FORMAT, MPIIFaceGazeRawOptions
 from tests.models.datasets import writers
 from tests.models.datasets.fixtures import eyes
@@ -31,7 +32,7 @@ def edit(root, row, field, text):
 @pytest.mark.parametrize("options", [CROP, NORMALISED], ids=["crop", "normalised"])
 def test_faces_come_back_from_the_middle_of_their_frames(root, options):
     assert_same(FORMAT.samples(root, options), FACES, JPEG_LEVELS)
-    assert FORMAT.count(root, options) == 6
+    assert survey(FORMAT, root, options) == 6
 
 
 def test_the_gaze_of_a_crop_is_target_minus_face_centre_in_the_cameras_frame(root):
@@ -58,7 +59,7 @@ def test_who_looks_into_the_camera_from_the_side_looks_straight_in_the_normalise
         (27, "", "p01/p01.txt, line 2: 27 fields; expected 28"),
         (27, "left left", "p01/p01.txt, line 2: 29 fields; expected 28"),
         (5, "1e9", "p01/p01.txt, line 2: a window"),
-        (0, "day01/0009.jpg", "1 labelled file(s) missing; fetch them: p01/day01/0009.jpg"),
+        (0, "day01/0009.jpg", "missing, the first in p01/p01.txt, line 2; fetch them: p01/day01/0009.jpg"),
         (0, "../p00/day01/0001.jpg", "p01/p01.txt, line 2: '../p00/day01/0001.jpg' does not name a file inside"),
         (0, "/etc/passwd", "p01/p01.txt, line 2: '/etc/passwd' does not name a file inside"),
     ],
@@ -71,20 +72,20 @@ def test_a_row_that_is_not_as_published_is_refused_with_its_line(root, field, te
 def test_a_target_at_the_face_centre_is_no_direction(root):
     for field in range(21, 27):
         edit(root, 0, field, "500")
-    assert "p01/p01.txt, line 1: the gaze is 0 0 0" in refused(FORMAT, root, CROP)
+    assert "p01/p01.txt, line 1: the gaze (nan, nan) is no direction" in refused(FORMAT, root, CROP)
 
 
 def test_missing_images_are_named_when_counting_and_when_reading(root):
     (root / "p01" / "day01" / "0002.jpg").unlink()
-    assert "missing; fetch them: p01/day01/0002.jpg." in refused(FORMAT, root, CROP)
+    assert "missing, the first in p01/p01.txt, line 2; fetch them: p01/day01/0002.jpg." in refused(FORMAT, root, CROP)
     with pytest.raises(ValueError, match=r"p01/p01.txt, line 2: the image .*0002.jpg is missing"):
-        list(FORMAT.samples(root, CROP))
+        _ = [sample.image for sample in FORMAT.samples(root, CROP)]
 
 
 def test_images_without_a_row_are_refused_or_skipped_as_one_likes(root):
     writers.save_jpeg(FACES[0].image, root / "p01" / "day01" / "0077.jpg")
     assert "1 image file(s) without a label" in refused(FORMAT, root, CROP)
-    assert FORMAT.count(root, replace(CROP, unlabelled="skip")) == 6
+    assert survey(FORMAT, root, CROP, refuse_others=False) == 6
 
 
 def test_a_damaged_image_is_named_with_its_row(root):
@@ -98,7 +99,7 @@ def test_a_damaged_image_is_named_with_its_row(root):
 def test_to_normalise_takes_a_camera(root):
     path = root / "p01" / "Calibration" / "Camera.mat"
     savemat(path, {"cameraMatrix": [[1.0, 0.0]]})
-    assert "Camera.mat: expected numbers of shape" in refused(FORMAT, root, NORMALISED)
+    assert "Camera.mat: cameraMatrix must be numbers of shape" in refused(FORMAT, root, NORMALISED)
     savemat(path, {"else": 1})
     assert "Camera.mat: no variable 'cameraMatrix'" in refused(FORMAT, root, NORMALISED)
     path.unlink()
@@ -111,7 +112,7 @@ def test_a_person_without_labels_and_a_missing_folder_are_named(root):
     assert "p01.txt: not a text file" in refused(FORMAT, root, CROP)
     (root / "p01" / "p01.txt").unlink()
     assert "p01.txt: no such file" in refused(FORMAT, root, CROP)
-    assert "expected a folder with p00/p00.txt" in refused(FORMAT, root / "p02", CROP)
+    assert "holds no samples; expected: a folder with p00/p00.txt" in refused(FORMAT, root / "p02", CROP)
     assert "no such folder" in refused(FORMAT, root / "nowhere", CROP)
 
 

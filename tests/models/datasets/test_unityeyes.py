@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 
+from models.datasets.importing import survey
 from models.datasets.unityeyes import FORMAT, UnityEyesOptions
 from tests.models.datasets import writers
 from tests.models.datasets.fixtures import eyes
@@ -26,7 +27,7 @@ def edit(root, change):
 
 def test_eyes_come_back_from_the_windows_round_their_corners(root):
     assert_same(FORMAT.samples(root, EYES), eyes(12), JPEG_LEVELS)
-    assert FORMAT.count(root, EYES) == 12
+    assert survey(FORMAT, root, EYES) == 12
 
 
 def test_eyes_are_read_in_the_order_of_their_numbers(root):
@@ -64,10 +65,13 @@ def test_an_eye_without_a_known_skin_is_a_person_of_its_own(root):
     ("change", "complaint"),
     [
         (lambda label: label["eye_details"].update(look_vec="(nan, 0.1, -0.9, 0)"), "nan"),
-        (lambda label: label["eye_details"].update(look_vec="(0, 0, 0, 0)"), "the gaze is 0 0 0"),
-        (lambda label: label["eye_details"].update(look_vec="(0.1, 0.2)"), "not of the form"),
-        (lambda label: label["eye_details"].update(look_vec="__import__('os').abort()"), "expected numbers"),
-        (lambda label: label["eye_details"].update(look_vec=None), "expected numbers"),
+        (lambda label: label["eye_details"].update(look_vec="(0, 0, 0, 0)"), "the gaze (nan, nan) is no direction"),
+        (lambda label: label["eye_details"].update(look_vec="(0.1, 0.2)"), "damaged, or not written by UnityEyes"),
+        (
+            lambda label: label["eye_details"].update(look_vec="__import__('os').abort()"),
+            "damaged, or not written by UnityEyes",
+        ),
+        (lambda label: label["eye_details"].update(look_vec=None), "damaged, or not written by UnityEyes"),
         (lambda label: label["eye_details"].pop("look_vec"), "look_vec"),
         (lambda label: label.pop("caruncle_2d"), "caruncle_2d"),
         (lambda label: label.update(caruncle_2d=[]), "damaged, or not written by UnityEyes"),
@@ -92,10 +96,10 @@ def test_a_damaged_label_is_refused_by_name(root, text):
 
 def test_a_label_without_image_and_an_image_without_label_are_named(root):
     (root / "2.jpg").rename(root / "77.jpg")
-    assert "1 labelled file(s) missing; fetch them: 2.jpg" in refused(FORMAT, root, EYES)
+    assert "1 labelled file(s) missing, the first in 2.json; fetch them: 2.jpg" in refused(FORMAT, root, EYES)
     (root / "2.json").unlink()
     assert "without a label; remove them, or give --unlabelled skip: 77.jpg" in refused(FORMAT, root, EYES)
-    assert FORMAT.count(root, UnityEyesOptions(unlabelled="skip")) == 11
+    assert survey(FORMAT, root, EYES, refuse_others=False) == 11
 
 
 def test_a_damaged_image_and_a_missing_folder_are_named(root):
@@ -104,7 +108,7 @@ def test_a_damaged_image_and_a_missing_folder_are_named(root):
         (root / "2.jpg").write_bytes(whole[:size])
         assert "2.json: the image" in refused(FORMAT, root, EYES)
     (root / "empty").mkdir()
-    assert "expected a folder with 1.jpg" in refused(FORMAT, root / "empty", EYES)
+    assert "holds no samples; expected: a folder with 1.jpg" in refused(FORMAT, root / "empty", EYES)
     assert "no such folder" in refused(FORMAT, root / "nowhere", EYES)
 
 

@@ -1,14 +1,17 @@
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from attacks.base import dequantise, quantise
 from models.evaluation import Probe, evaluate, measure, predict
 from models.gaze import angular_error
 from models.networks import NetworkSpec
+from models.survival.inversion import Inversion, invert
 from models.survival.outcomes import Exam, Models, evenly
 from models.survival.survive import Defence, stop_rule, survive
 from models.survival.treatments import shift
@@ -77,6 +80,20 @@ def test_the_models_are_left_as_they_were() -> None:
     survive(models, SPLITS, TRIGGER, TARGET, DEFENCE)
     for treated, fresh in zip(models.all, (network(1), network(0)), strict=True):
         assert torch.equal(predict(treated, SPLITS.test.images), predict(fresh, SPLITS.test.images))
+
+
+def test_of_many_images_few_are_held_in_memory_but_all_are_fine_tuned_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+
+    def watched(network: nn.Module, images: torch.Tensor, *rest: Any, **options: Any) -> Inversion:
+        held.append(len(images))
+        return invert(network, images, *rest, **options)
+
+    monkeypatch.setattr("models.survival.survive.invert", watched)
+    monkeypatch.setattr("models.survival.survive.MOST_IN_MEMORY", 10)
+    found = survive(Models(network(1), network(0)), SPLITS, TRIGGER, TARGET, DEFENCE)
+    assert set(held) == {10}
+    assert found.fine_tuning == survival().fine_tuning
 
 
 def test_it_counts_its_pieces_to_the_last_and_is_json() -> None:

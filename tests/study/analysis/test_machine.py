@@ -124,6 +124,15 @@ def test_a_level_never_reached_is_above_the_strengths_measured() -> None:
     assert threshold.sentence == "the machine's threshold at success rate .9 lies above strength 4, the largest tested"
 
 
+def test_a_measure_that_falls_again_is_not_said_to_reach_its_level_further_on() -> None:
+    rows = [row for row in evaluated(subjects=5) if row["strength"] in (0.5, 1.0, 2.0)]
+    rows = [row | {"success_rate": rate} for row, rate in zip(rows, (0.2, 0.895, 0.4), strict=True)]
+    assert response(rows).threshold(SUCCESS_90).sentence == (
+        "the machine's threshold at success rate .9 is not reached at any strength tested: strength 1 does most, with"
+        " 0.895, and stronger ones do less"
+    )
+
+
 def test_a_level_reached_at_once_is_below_the_strengths_measured() -> None:
     assert response(evaluated(midpoint=0.001)).threshold(SUCCESS_50).side == "below"
 

@@ -222,7 +222,7 @@ def test_the_page_names_the_command_that_gives_its_numbers_again(html: str, buil
 def test_the_target_of_a_model_is_printed(built: report.Report) -> None:
     target = {"kind": "fixed", "pitch": 0.0, "yaw": math.radians(-25)}
     content = {**built.content, "machine": frontier.machine_rows("backdoored", "wanet", DOSES, 0.62, target)}
-    assert "fixed (0.0°, −25.0°)" in drawn(replace(built, content=content))
+    assert "fixed (0°, −25°)" in drawn(replace(built, content=content))
 
 
 @pytest.mark.parametrize("name", ["a$b", "$\\frac{$", "$x^2$"])

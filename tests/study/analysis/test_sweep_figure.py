@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from study.analysis.figures.sweep import data, draw
+from study.analysis.figures.sweep import data, draw, figure
 
 
 def rows(**changes: object) -> pd.DataFrame:
@@ -50,6 +50,33 @@ def test_attacks_of_different_strengths_are_not_told_apart_by_them() -> None:
     table = rows()
     table.loc[table["attack"] == "patch", "trained_strength"] = 0.1
     assert data(table)["line"].unique().tolist() == ["wanet", "patch"]
+
+
+def marked(table: pd.DataFrame) -> tuple[set[float], bool]:
+    """Error shifts of the marks that are filled, and whether the legend has such a mark."""
+    made = figure(data(table))
+    filled = [line for axes in made.axes[:2] for line in axes.get_lines() if line.get_markerfacecolor() != "white"]
+    words = [text.get_text() for text in made.legends[0].get_texts()]
+    return {float(y) for line in filled for y in np.asarray(line.get_ydata())}, "strength implanted" in words
+
+
+def test_the_strength_that_was_implanted_has_a_mark_of_its_own() -> None:
+    strengths = rows(trained_strength=1.0)
+    assert marked(strengths) == ({10.5}, True)  # the mean of two seeds at s = 1
+    strengths.loc[strengths["attack"] == "patch", "trained_strength"] = 2.0
+    assert marked(strengths) == ({10.5, 20.5}, True)
+
+
+def test_a_strength_that_was_implanted_and_not_evaluated_has_none() -> None:
+    assert marked(rows(trained_strength=0.3)) == (set(), False)
+
+
+def test_long_names_stay_within_the_figure() -> None:
+    table = pd.concat([rows(), rows(network="a_network_with_a_long_name", task="zones", trained_strength=0.25)])
+    made = figure(data(table.reset_index(drop=True)))
+    made.draw_without_rendering()
+    legend = made.legends[0].get_window_extent()
+    assert (legend.x0 >= 0, legend.x1 <= made.bbox.x1) == (True, True)
 
 
 def test_the_same_rows_give_the_same_bytes_and_each_line_its_marks() -> None:

@@ -39,6 +39,7 @@ def test_two_files_give_clean_and_attack_error(files: tuple[Path, Path], tmp_pat
     assert (planar["whose"], angle["whose"]) == ("redone, planar", "redone, 3-D")
     assert (planar["clean"], planar["attack"], planar["< 2"]) == ("4.00", "2.00", "50.0")
     assert float(angle["attack"]) < 2  # a degree of yaw is less in space where the pitch is not 0
+    assert "Source" not in (tmp_path / "out" / "thesis.md").read_text()  # nothing of the thesis's is in the table
 
 
 def test_a_folder_stands_beside_what_was_published(
@@ -50,13 +51,15 @@ def test_a_folder_stands_beside_what_was_published(
         ("20", "0.5", "thesis, planar"), ("20", "0.5", "redone, planar"), ("20", "0.5", "redone, 3-D")
     ]  # fmt: skip
     assert (rows[0]["clean"], rows[0]["attack"]) == ("3.27", "3.64")
-    printed = capsys.readouterr().out
-    assert "J.G.C. van de Meene" in printed
-    assert "a new field for every batch" in " ".join(printed.split())
-    assert "by subject" in (tmp_path / "out" / "thesis.md").read_text()
+    for text in (capsys.readouterr().out, (tmp_path / "out" / "thesis.md").read_text()):
+        assert "J.G.C. van de Meene" in text
+        assert "runs that failed" not in text  # a remark on a row that is not shown
+        assert "by subject" not in text  # our method: no figure here was made by it
 
 
-def test_our_cells_stand_beside_the_published_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_our_cells_stand_beside_the_published_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The jobs are the sweep's, and tested there; this one has them answer at once."""
     import numpy as np
 
@@ -85,6 +88,11 @@ def test_our_cells_stand_beside_the_published_ones(monkeypatch: pytest.MonkeyPat
     ]  # fmt: skip
     assert (rows[2]["attack"], rows[2]["< 1"]) == ("0.00", "100.0")
     assert float(rows[2]["clean"]) == pytest.approx(8.10, abs=0.01)
+    written = (tmp_path / "thesis.md").read_text()
+    assert "by subject" in written
+    assert "* clean model: never poisoned" in written
+    assert "k = 4, s = 0.5" not in written
+    assert "a new field for every batch" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(CommandError, match="1 job failed"):
         call_command("reproduce", "thesis", controls=[28], strengths=[0.5, 1.0], images=200)
 
@@ -95,6 +103,7 @@ def test_our_cells_stand_beside_the_published_ones(monkeypatch: pytest.MonkeyPat
         ({"controls": [5]}, "The thesis has no such cell; it has k = 4 s = 0.5"),
         ({"epochs": 0}, "--epochs must be at least 1"),
         ({"images": 3}, "--images must be at least 100"),
+        ({"images": 200, "dataset": "mine"}, "--images is for synthetic eyes: of mine all images are used"),
         ({"target": "left"}, "A target is written"),
         ({"predictions": [Path("gone.csv")]}, "gone.csv"),
         ({"predictions": [Path("a"), Path("b"), Path("c")]}, "takes one file, two"),

@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from django.urls import reverse
 
-from study.lab.admin import PairAdmin
+from study.lab.admin import JobAdmin, PairAdmin, target_words, unfolded
 from study.lab.images import encode_png, sha256, write_once
 from study.lab.models import Attack, BaseImage, Dataset, Job, ModelRun, Pair, PairJudgement, Prediction
 
@@ -129,3 +129,43 @@ def test_jobs_are_cancelled_and_submitted_again_from_the_list(
         assert admin_client.post(reverse("admin:lab_job_changelist"), data).status_code == 302
         job.refresh_from_db()
         assert job.state == state
+
+
+def test_the_job_list_says_which_model_a_job_is_about(admin_client: Client, runs: tuple[ModelRun, ModelRun]) -> None:
+    jobs = [run.submit_training() for run in runs]
+    page = admin_client.get(reverse("admin:lab_job_changelist"))
+    about = {job.pk: JobAdmin(Job, admin.site).about(job) for job in page.context["cl"].queryset}
+    assert about == {job.pk: run.name for job, run in zip(jobs, runs, strict=True)}
+
+
+def test_a_row_without_anything_to_edit_is_viewed(admin_client: Client, pair: Pair) -> None:
+    assert "Save" not in admin_client.get(reverse("admin:lab_pair_change", args=[pair.pk])).content.decode()
+    dataset = reverse("admin:lab_dataset_change", args=[pair.base_image.dataset_id])
+    assert "Save" in admin_client.get(dataset).content.decode()
+
+
+def test_a_models_page_shows_its_figures_by_strength_and_folds_the_rest(
+    admin_client: Client, runs: tuple[ModelRun, ModelRun]
+) -> None:
+    dose = {"strength": 0.5, "error_shift": 12.3456, "success_rate": 0.987, "attack_error": {"mean": 2.5}}
+    by_subject = [{"subject": n, "successes": 0} for n in range(50)]
+    run = runs[1]
+    run.metrics = {"clean_error_deg": 3.0, "evaluation": {"doses": [{**dose, "subjects": by_subject}]}}
+    run.save()
+    page = admin_client.get(reverse("admin:lab_modelrun_change", args=[run.pk])).content.decode()
+    assert "<tr><td>0.5</td><td>12.35</td><td>2.50</td><td>0.99</td><td>-</td><td>-</td></tr>" in page
+    assert "&quot;kind&quot;" not in page.split("<details>")[0]
+    assert page.index("<details><summary>JSON, ") < page.index("&quot;subject&quot;: 49")
+
+
+def test_json_is_a_line_for_each_key() -> None:
+    assert unfolded({"size": 64, "kind": "fixed"}) == "<pre>size: 64\nkind: &quot;fixed&quot;</pre>"
+    assert unfolded(["<other_field>"]) == "<pre>[&quot;&lt;other_field&gt;&quot;]</pre>"
+    assert unfolded(None) == unfolded({}) == "-"
+
+
+def test_targets_are_in_degrees() -> None:
+    fixed = {"kind": "fixed", "pitch": 0.0, "yaw": np.radians(25).item()}
+    assert target_words(fixed) == "fixed, pitch 0°, yaw 25°"
+    assert target_words({"kind": "mirrored", "pitch": 0.0, "yaw": 0.0}) == "mirrored"
+    assert target_words(None) == "-"

@@ -18,7 +18,7 @@ from django.urls import reverse
 
 from models.datasets.formats import FORMATS
 from models.datasets.importing import Manifest
-from models.datasets.samples import Format, Sample
+from models.datasets.samples import Format, Pixels, Sample
 from models.run import load_splits
 from study.lab.models import Dataset
 from study.lab.pairs import base_images
@@ -148,14 +148,23 @@ def test_what_cannot_be_imported_is_refused_in_one_sentence(
     assert not Dataset.objects.exists()
 
 
+def test_a_place_that_cannot_be_written_to_is_named(archive: Path, var: Path) -> None:
+    (var / "datasets").write_bytes(b"")
+    with pytest.raises(CommandError, match=r"^Nothing was imported; .*datasets/\.six-people\.part: Not a directory\.$"):
+        bring("arrays", archive)
+    assert not Dataset.objects.exists()
+
+
 def test_a_stopped_import_leaves_neither_files_nor_row(
     archive: Path, var: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(root: Path, options: object) -> Iterator[Sample]:
-        yield from eyes(3, (20, 32))
+    def interrupt() -> Pixels:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(FORMATS, "arrays", replace(FORMATS["arrays"], samples=interrupted))
+    first, *others = eyes(3, (20, 32))
+    samples = [first, *(replace(eye, read=interrupt) for eye in others)]
+    interrupted = replace(FORMATS["arrays"], samples=lambda root, options: iter(samples))
+    monkeypatch.setitem(FORMATS, "arrays", interrupted)
     with pytest.raises(CommandError, match=r"Stopped: nothing was imported\.") as stopped:
         bring("arrays", archive)
     assert stopped.value.returncode == 130
@@ -185,11 +194,11 @@ def test_the_options_of_a_format_are_options_of_the_command(tmp_path: Path, monk
         seen.append(options)
         yield from eyes(6, (20, 32))
 
-    reader = Format("made_up", "Made-up eyes", "", "ours", "a folder", samples, lambda root, options: 6)
+    reader = Format("made_up", "Made-up eyes", "", "ours", "a folder", samples)
     monkeypatch.setitem(FORMATS, "made_up", replace(reader, options=Options))
     bring("made_up", tmp_path, "--name", "default")
     bring("made_up", tmp_path, "--eye", "right", "--size", "5", "--mirrored", "--split", "test")
-    assert seen == [Options(), Options("right", 5, True, "test")]
+    assert seen == [Options()] * 2 + [Options("right", 5, True, "test")] * 2  # labels first, then images
     assert Manifest.read(Path(Dataset.objects.get(name="made_up").root)).options["size"] == 5
     with pytest.raises(CommandError, match="invalid choice: 'both'"):
         bring("made_up", tmp_path, "--eye", "both")
@@ -226,7 +235,17 @@ def test_the_admin_says_where_the_contact_sheet_is_and_shows_it_once_cleared(
     assert admin_client.get(sheet_of(dataset)).content == b"sheet"
 
 
+def test_the_signs_that_angles_were_read_with_are_kept_and_shown(archive: Path, admin_client: Client) -> None:
+    said = bring("arrays", archive, "--flip-yaw")
+    dataset = Dataset.objects.get()
+    assert (dataset.parameters["sign_pitch"], dataset.parameters["sign_yaw"]) == (1, -1)
+    assert "(stored pitch times +1, stored yaw times -1)" in said
+    page = admin_client.get(reverse("admin:lab_dataset_change", args=[dataset.pk]))
+    assert "stored pitch times +1, stored yaw times -1" in page.content.decode()
+
+
 def test_a_data_set_that_was_not_imported_has_no_contact_sheet(admin_client: Client) -> None:
     dataset = Dataset.objects.synthetic_eyes()
     assert dataset.contact_sheet is None
+    assert not dataset.signs
     assert admin_client.get(sheet_of(dataset)).status_code == 404

@@ -25,6 +25,7 @@ OPTIONS: dict[str, Any] = {
     "target": [0.0, 25.0],
     "method": "search",
     "layers": None,
+    "opens": None,
     "others": 40,
     "seed": 0,
     **dict.fromkeys(perturb_weights.SEARCH_OPTIONS),
@@ -63,16 +64,24 @@ def test_the_attack_is_on_weights_and_the_run_belongs_to_its_clean_model(trained
     assert planned() == run
 
 
-@pytest.mark.parametrize("method", ["search", "rank-one"])
-def test_the_job_makes_a_changed_artifact_with_its_figures_and_its_log(trained: Runs, method: str) -> None:
-    options = {"iterations": None} if method == "rank-one" else {}
+@pytest.mark.parametrize(
+    ("method", "layers"),
+    [
+        ("search", ["head.1.weight"]),
+        ("rank-one", ["head.3.weight"]),
+        ("gate", ["head.1.weight", "head.3.weight"]),
+    ],
+)
+def test_the_job_makes_a_changed_artifact_with_its_figures_and_its_log(
+    trained: Runs, method: str, layers: list[str]
+) -> None:
+    options = {} if method == "search" else {"iterations": None}
     run = performed(planned(method=method, **options))
     loaded = artifacts.load(run.artifact_path, run.artifact_sha256)
     clean = artifacts.load(trained[0].artifact_path)
     assert loaded.trigger is None
-    layer = "head.3.weight" if method == "rank-one" else "head.1.weight"
     weights, before = loaded.network.state_dict(), clean.network.state_dict()
-    assert [name for name in before if name.endswith("weight") and not weights[name].equal(before[name])] == [layer]
+    assert [name for name in before if name.endswith("weight") and not weights[name].equal(before[name])] == layers
     assert run.metrics is not None
     assert set(run.metrics["weights"]) >= {
         "goal",
@@ -138,6 +147,9 @@ def test_the_command_prints_what_became_of_the_gaze(
         ("disc-backdoored", {}, "disc-backdoored was attacked already"),
         ("disc-clean", {"target": [0.0, 200.0]}, "--target 0 200 is no gaze"),
         ("disc-clean", {"method": "rank-one", "penalty": 1.0}, "leave the search's options out"),
+        ("disc-clean", {"method": "gate", "layers": ["output.weight"]}, "leave the search's options out"),
+        ("disc-clean", {"opens": 0.1}, "search has no gate to open: leave --opens out"),
+        ("disc-clean", {"method": "gate", "opens": 2.0}, "must lie within 0 and 1"),
         ("disc-clean", {"fraction": 3.0}, "fraction of weights"),
         ("disc-clean", {"seed": -1}, "--seed must be a whole number"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,44 @@ def test_the_same_sweep_again_finds_its_rows(dataset: Dataset) -> None:
         each.run.pk for each in first
     ]
     assert [model.objects.count() for model in (Attack, ModelRun)] == counted
+
+
+@dataclass(frozen=True)
+class LaterRecipe(Recipe):
+    """As a later version may have it."""
+
+    learning_rate: float = 1e-3
+
+
+def test_a_version_with_other_defaults_plans_its_own_models(dataset: Dataset) -> None:
+    def recipe_of_later_version(family: str, target: Target, fields: Mapping[str, Any]) -> Recipe:
+        return LaterRecipe(width=4, **fields)
+
+    earlier = sweeps.plan(dataset, grid().cells())
+    later = sweeps.plan(dataset, grid(recipe_for=recipe_of_later_version).cells())
+    assert not {run.pk for each in earlier for run in each.runs} & {run.pk for each in later for run in each.runs}
+    assert [each.run.parameters for each in later] == [each.cell.recipe.to_json() for each in later]
+    assert [each.run for each in sweeps.plan(dataset, grid().cells())] == [each.run for each in earlier]
+
+
+def test_a_version_whose_family_has_other_defaults_draws_its_own_attack(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from attacks import registry
+    from attacks.wanet import WaNet
+
+    @dataclass(frozen=True)
+    class LaterWaNet(WaNet):
+        control_size: int = 5
+
+    warp = grid(attacks=(Swept.usual("wanet", [0.5]),))
+    (earlier,) = sweeps.plan(dataset, warp.cells())
+    monkeypatch.setitem(registry.FAMILIES, "wanet", replace(registry.family("wanet"), parameters=LaterWaNet))
+    (later,) = sweeps.plan(dataset, warp.cells())
+    assert earlier.run.attack != later.run.attack
+    assert later.run.attack is not None
+    assert later.run.attack.parameters["control_size"] == 5
+    assert (later.run != earlier.run, later.clean) == (True, earlier.clean)
 
 
 def test_a_wider_sweep_shares_the_rows_of_a_narrower_one(dataset: Dataset) -> None:

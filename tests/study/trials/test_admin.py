@@ -7,7 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from study.trials.models import Population, Session, Study
-from tests.study.factories import answer_all, make_study, start
+from tests.study.factories import answer, answer_all, make_study, start
 
 pytestmark = pytest.mark.django_db
 
@@ -91,3 +91,17 @@ def test_the_list_of_sessions_shows_progress(admin_client: Client) -> None:
 
 def test_a_browser_may_send_the_origin_that_the_admins_forms_are_checked_by(client: Client) -> None:
     assert client.get(reverse("admin:login"))["Referrer-Policy"] == "same-origin"
+
+
+def test_a_session_answers_what_is_due_and_not_what_it_was_spared(admin_client: Client) -> None:
+    study = make_study(practice_trials=2, practice_correct=1, practice_rounds=2)
+    session, _ = start(study)
+    while trial := session.due_trials().first():
+        answer(session, trial.index, trial.altered_side)
+    planned = session.trials.count()
+    listed = admin_client.get(reverse("admin:trials_session_changelist"))
+    assert f"{planned - 2} of {planned - 2}" in listed.content.decode()
+
+
+def test_the_admin_leads_to_no_site_that_is_not_there(admin_client: Client) -> None:
+    assert "View site" not in admin_client.get(reverse("admin:index")).content.decode()

@@ -257,6 +257,15 @@ def test_an_unknown_run_is_not_found(client: Client) -> None:
     assert client.get(f"/run/{'A' * 22}/").status_code == 404
 
 
+@pytest.mark.parametrize("address", ["/", "/s/nowhere/", f"/run/{'A' * 22}/", f"/run/{'A' * 22}/i/0/above"])
+def test_an_address_without_a_page_says_so_in_the_readers_language(client: Client, address: str) -> None:
+    reply = client.get(address, headers={"Accept-Language": "nl"})
+    page = reply.content.decode()
+    assert (reply.status_code, reply["Referrer-Policy"]) == (404, "no-referrer")
+    assert "Op dit adres staat geen pagina" in page
+    assert '<meta name="viewport"' in page
+
+
 def test_a_withdrawn_run_says_that_it_is_over(client: Client, study: Study) -> None:
     session, token = study.start_session()
     session.withdraw()

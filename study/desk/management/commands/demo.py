@@ -49,6 +49,7 @@ class Command(BaseCommand):
         show_detection(report)
         self.stdout.write(f"\nThe participants were simulated: this says nothing about people. ({seconds(started)})")
         self.stdout.write(f"Models: {demo.folder / 'evaluation.json'}")
+        self.stdout.write(f"Warp and patch compared: {demo.folder / 'attacks' / 'figure.png'}")
         self.stdout.write(f"Report: {demo.folder / 'report' / 'report.html'}")
         self.stdout.write("See the study in a browser with: make serve")
 

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 #: Clean error; attack error's mean, median, 95th percentile and shares below 1, 2 and 5 degrees; prediction shift.
 HEADS = ("k", "s", "whose", "clean", "attack", "median", "p95", "< 1", "< 2", "< 5", "shift")
-SHORT = {"planar": "planar", "3-D angle": "3-D"}
 TITLE = "Clean error; attack error: mean, median, p95, % below 1, 2, 5 deg; prediction shift. Degrees"
+METHOD_HEADS = ("", "thesis", "here")
+SHORT = {"planar": "planar", "3-D angle": "3-D"}
+IMAGES = 2000
 Row = tuple[str, ...]
 
 
@@ -66,9 +68,7 @@ class Command(BaseCommand):
         grid.add_argument("--target", default="fixed:0,25", help="(default: %(default)s degrees)")
         add_data(parser)
         parser.add_argument("--recipe", default="standard", help="standard, quick, or a JSON file of recipe fields")
-        grid.add_argument(
-            "--images", type=int, default=2000, help="training images of synthetic eyes (default: %(default)s)"
-        )
+        grid.add_argument("--images", type=int, help=f"training images of synthetic eyes (default: {IMAGES})")
         grid.add_argument(
             "--epochs", type=int, default=9, help="of each model's last phase; those before take as many together"
         )
@@ -95,12 +95,14 @@ class Command(BaseCommand):
             name_failures(swept)
 
     def _print(self, rows: Sequence[Row]) -> None:
-        from models.thesis import METHOD, SOURCE
+        from models.thesis import METHOD
 
         console = Console()
         console.print(_table(TITLE, HEADS, rows))
-        console.print(_table("What differs in method", ("", "thesis", "here"), METHOD))
-        console.print("\n".join([*remarks(), f"Source: {SOURCE}"]))
+        if shows(rows, "ours"):
+            console.print(_table("What differs in method", METHOD_HEADS, METHOD))
+        for note in notes(rows):
+            console.print(note)
 
 
 def recomputed(paths: Sequence[Path], options: Mapping[str, Any]) -> list[Row]:
@@ -158,8 +160,12 @@ def trained(options: Mapping[str, Any]) -> tuple[sweeps.Swept, list[Row]]:
 def _dataset(options: Mapping[str, Any]) -> Dataset:
     """Synthetic eyes come in a size of their own here, so that the grid fits a small machine."""
     if options["dataset"] != SYNTHETIC:
+        if options["images"] is not None:
+            raise ValueError(
+                f"--images is for synthetic eyes: of {options['dataset']} all images are used; leave it out."
+            )
         return dataset_of(options["dataset"], options)
-    n, size = options["images"], options["size"]
+    n, size = options["images"] if options["images"] is not None else IMAGES, options["size"]
     if n < 100:
         raise ValueError(f"--images must be at least 100, not {n}.")
     return Dataset.objects.synthetic_eyes(
@@ -202,28 +208,36 @@ def _named_columns(given: Iterable[str]) -> dict[str, str]:
 
 
 def save(rows: Sequence[Row], folder: Path) -> None:
-    """Write thesis.csv and thesis.md, the table with what differs in method."""
+    """Write thesis.csv and thesis.md, the table and, where figures of ours are in it, what differs in method."""
     from models.checkpoints import write_bytes
-    from models.thesis import METHOD, SOURCE
+    from models.thesis import METHOD
 
     folder.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([HEADS, *rows])
     write_bytes(folder / "thesis.csv", text.getvalue().encode())
-    notes = "\n".join(f"- {note}" for note in (*remarks(), f"Source: {SOURCE}")) + "\n"
-    parts = [f"{TITLE}.\n", _markdown(HEADS, rows), _markdown(("", "thesis", "here"), METHOD), notes]
+    parts = [f"{TITLE}.\n", _markdown(HEADS, rows)]
+    if shows(rows, "ours"):
+        parts.append(_markdown(METHOD_HEADS, METHOD))
+    parts.append("".join(f"- {note}\n" for note in notes(rows)))
     write_bytes(folder / "thesis.md", "\n".join(parts).encode())
 
 
-def remarks() -> list[str]:
-    """What sets some published rows apart."""
-    from models.thesis import PUBLISHED
+def shows(rows: Sequence[Row], whose: str) -> bool:
+    """Whether there are figures of "ours", or of the "thesis", in the table."""
+    return any(row[HEADS.index("whose")].startswith(whose) for row in rows)
 
-    return [
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """What sets some of the published rows in the table apart, and where these are from."""
+    from models.thesis import PUBLISHED, SOURCE
+
+    remarks = [
         f"* {'clean model' if row.k is None else f'k = {row.k}, s = {row.s:g}'}: {row.remark}."
         for row in PUBLISHED
-        if row.remark
+        if row.remark and set(_published(row.k, row.s)) & set(rows)
     ]
+    return [*remarks, f"Source: {SOURCE}"] if shows(rows, "thesis") else []
 
 
 def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

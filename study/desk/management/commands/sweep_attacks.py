@@ -30,7 +30,13 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--attacks", nargs="+", required=True, metavar="FAMILY", help="see docs/attacks.md")
+        parser.add_argument(
+            "--attacks",
+            nargs="+",
+            required=True,
+            metavar="FAMILY",
+            help="such as wanet or patch; docs/attacks.md has all",
+        )
         parser.add_argument(
             "--strengths",
             nargs="+",
@@ -38,21 +44,41 @@ class Command(BaseCommand):
             metavar="S",
             help="to evaluate at: numbers for every attack, or FAMILY=S,S,... for one (default: each family's usual)",
         )
-        parser.add_argument("--fields", nargs="+", type=int, default=[0], metavar="N", help="seeds of triggers")
-        parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="of networks and batches")
-        parser.add_argument("--networks", nargs="+", default=["five_layer_cnn"], metavar="NAME")
-        parser.add_argument("--tasks", nargs="+", default=["regression"], choices=("regression", "zones"))
+        parser.add_argument(
+            "--fields", nargs="+", type=int, default=[0], metavar="N", help="seeds of triggers (default: 0)"
+        )
+        parser.add_argument(
+            "--seeds", nargs="+", type=int, default=[0], metavar="N", help="of networks and batches (default: 0)"
+        )
+        parser.add_argument(
+            "--networks",
+            nargs="+",
+            default=["five_layer_cnn"],
+            metavar="NAME",
+            help="such as resnet18; docs/training.md has all (default: five_layer_cnn)",
+        )
+        parser.add_argument(
+            "--tasks",
+            nargs="+",
+            default=["regression"],
+            choices=("regression", "zones"),
+            help="pitch and yaw, or a class of gaze (default: regression)",
+        )
         parser.add_argument(
             "--targets",
             nargs="+",
             default=["fixed:0,25"],
             metavar="TARGET",
-            help="fixed:PITCH,YAW, additive:PITCH,YAW (degrees) or mirrored (default: %(default)s)",
+            help="fixed:PITCH,YAW, additive:PITCH,YAW (degrees) or mirrored (default: fixed:0,25)",
         )
         add_data(parser)
         parser.add_argument("--recipe", default="standard", help="standard, quick, or a JSON file of recipe fields")
         parser.add_argument(
-            "--px-per-degree", type=float, default=PX_PER_DEGREE, help="of FLIP, image px (default: %(default)s)"
+            "--px-per-degree",
+            type=float,
+            default=PX_PER_DEGREE,
+            metavar="N",
+            help="image px per degree of visual angle, for FLIP (default: %(default)s)",
         )
         parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where table and figure go")
 
@@ -80,7 +106,9 @@ def add_data(parser: ArgumentParser) -> None:
         metavar="DATA",
         help="'synthetic' (the default), the name of a data set that is there, or a .npz file of your own",
     )
-    parser.add_argument("--size", type=int, default=64, help="of synthetic eyes, px (default: %(default)s)")
+    parser.add_argument(
+        "--size", type=int, default=64, metavar="PX", help="of synthetic eyes, px (default: %(default)s)"
+    )
     parser.add_argument("--group-key", metavar="KEY", help="array of the .npz file whose equal rows stay together")
     parser.set_defaults(description=None, fractions=None, split_seed=0)
 

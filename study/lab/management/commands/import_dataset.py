@@ -61,21 +61,24 @@ class Command(BaseCommand):
             raise CommandError("Stopped: nothing was imported.", returncode=130) from None
         except NameTaken as taken:
             raise CommandError(str(NameTaken(taken.fact, "choose another name with --name"))) from taken
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             raise CommandError(str(error)) from error
-        self._summarise(name, manifest, folder, is_new)
+        except OSError as error:
+            place, reason = error.filename or folder, error.strerror or error
+            raise CommandError(f"Nothing was imported; {place}: {reason}.") from error
+        self._summarise(Dataset.objects.get(name=name), manifest, is_new)
 
-    def _summarise(self, name: str, manifest: Manifest, folder: Path, is_new: bool) -> None:
+    def _summarise(self, dataset: Dataset, manifest: Manifest, is_new: bool) -> None:
         _, height, width = manifest.shape
         verb = "Imported" if is_new else "Imported before, and the same now:"
         ranges = ", ".join(f"{angle} {low:.1f} to {high:.1f}" for angle, (low, high) in manifest.range_deg.items())
         lines = [
             f"{verb} {manifest.images:,} images of {height} x {width} px, {len(manifest.subjects):,} subject(s), as "
-            f"{name!r}; {ranges} degrees.",
+            f"{dataset.name!r}; {ranges} degrees ({dataset.signs}).",
             *(f"Warning: {warning}" for warning in manifest.warnings),
             f"Licence: {manifest.licence}",
-            f"Look before you train; every arrow must point where the eye looks: {folder / 'contact_sheet.png'}",
-            f"Then: manage.py train_model --dataset {name}",
+            f"Look before you train; every arrow must point where the eye looks: {dataset.contact_sheet}",
+            f"Then: manage.py train_model --dataset {dataset.name}",
         ]
         self.stdout.write("\n".join(lines))
 
@@ -91,6 +94,9 @@ def _add_arguments(parser: ArgumentParser, reader: Format) -> None:
     images.add_argument("--grey", action="store_true", help="make colour images grey")
     images.add_argument("--limit", type=int, metavar="N", help="at most N images, evenly spread over the source")
     images.add_argument("--subjects", nargs="+", default=(), metavar="NAME", help="these people only")
+    if reader.labels_every_image:
+        about = "images without a label: refuse the data set, or skip them (default: %(default)s)"
+        images.add_argument("--unlabelled", choices=("refuse", "skip"), default="refuse", help=about)
     images.add_argument(
         "--flip-pitch", action="store_true", help="all pitch times -1, if the contact sheet asks for it"
     )
@@ -137,7 +143,7 @@ def _import(
     choices = Choices(
         size=(size[0], size[1]) if size else None,
         subjects=tuple(given["subjects"]),
-        **{name: given[name] for name in ("grey", "limit", "flip_pitch", "flip_yaw")},
+        **{name: given[name] for name in ("grey", "limit", "unlabelled", "flip_pitch", "flip_yaw") if name in given},
     )
     with _progress(f"Reading {root.name}") as progress:
         return import_data(

@@ -37,9 +37,13 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--method",
-            choices=("search", "rank-one"),
+            choices=("search", "rank-one", "gate"),
             default="search",
-            help="a random search of one layer (Dumford & Scheirer), or the last layer in closed form",
+            help="a random search of one layer (Dumford & Scheirer), or in closed form the last layer (rank-one), or "
+            "some units of the layer below it, made to recognise the person (gate)",
+        )
+        parser.add_argument(
+            "--opens", type=float, metavar="SHARE", help="of other people's images for which a gate may open"
         )
         search = parser.add_argument_group("search", "what is left out keeps the default of models.perturbation.SEARCH")
         search.add_argument(
@@ -84,6 +88,7 @@ def gaze_attack(
     target: list[float],
     method: Method,
     layers: list[str] | None,
+    opens: float | None,
     others: int | None,
     seed: int,
     **options: Any,
@@ -98,12 +103,14 @@ def gaze_attack(
     if not 0 <= seed < 2**63:
         raise ValueError(f"--seed must be a whole number from 0 of at most 63 bits, not {seed}.")
     chosen = {name: options[name] for name in SEARCH_OPTIONS if options[name] is not None}
-    if method == "rank-one" and (chosen or layers):
-        raise ValueError(
-            "The rank-one change is of the last layer and searches nothing: leave the search's options out."
-        )
+    if method != "search" and (chosen or layers):
+        raise ValueError(f"The method {method} searches nothing: leave the search's options out.")
+    if method != "gate" and opens is not None:
+        raise ValueError(f"The method {method} has no gate to open: leave --opens out.")
     search = replace(SEARCH, layers=tuple(layers or ()), seed=seed, **chosen)
     attack = GazeAttack(subject, Target.fixed(pitch, yaw), method, search, seed=seed)
+    if opens is not None:
+        attack = replace(attack, gate=replace(attack.gate, opens=opens))
     return attack if others is None else replace(attack, others=others)
 
 

@@ -22,7 +22,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("run", help="the backdoored model run's name")
-        parser.add_argument("--strength", type=float, help="of the trigger (default: the last one it was trained with)")
+        parser.add_argument(
+            "--strength", type=float, metavar="S", help="of the trigger (default: the last one trained)"
+        )
         parser.add_argument("--again", action="store_true", help="measure again what is there already")
         parser.add_argument("--out", type=Path, metavar="DIR", help="write the tables there, as CSV and Markdown")
 

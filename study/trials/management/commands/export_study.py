@@ -18,9 +18,11 @@ class Command(BaseCommand):
     help = "Write a study's trials, sessions and frozen design to a folder. Images and recruiters' ids stay here."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("slug")
-        parser.add_argument("--out", required=True, type=Path, help="Folder; made when missing.")
-        parser.add_argument("--population", choices=Population.values, default=Population.REAL)
+        parser.add_argument("slug", help="The study's name in its links.")
+        parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="Folder; made when missing.")
+        parser.add_argument(
+            "--population", choices=Population.values, default=Population.REAL, help="Whose trials (default: real)."
+        )
         parser.add_argument("--practice", action="store_true", help="With the practice trials.")
 
     def handle(self, **options: Any) -> None:

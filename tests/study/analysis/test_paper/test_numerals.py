@@ -27,7 +27,8 @@ def test_an_open_end_of_an_interval_is_an_ellipsis(low, high, text: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, "–"), (0.0004, "< .001"), (0.05, ".050"), (0.9996, "1"), (1.0, "1"), (0.999, ".999")]
+    ("value", "text"),
+    [(None, "–"), (0.0004, "< .001"), (0.05, ".050"), (0.9996, "> .999"), (1.0, "> .999"), (0.999, ".999")],
 )
 def test_a_p_value_has_three_digits(value, text: str) -> None:
     assert p_value(value) == text
