@@ -141,7 +141,9 @@ class WarpField:
             strengths.to(images)[:, None, None, None],
             displacement.to(images),
         )
-        grids = grids.mul_(self.grid_rescale).clamp_(-1, 1)
+        if self.grid_rescale != 1:
+            grids *= self.grid_rescale
+        grids.clamp_(-1, 1)
         if offsets is not None:
             height, width = self.image_size
             grids = grids.addcdiv_(offsets.to(images), images.new_tensor([width, height])).clamp_(-1, 1)
@@ -246,8 +248,11 @@ def _check(control: Tensor, image_size: tuple[int, int], strength: float, grid_r
 
 def _draw_controls(control_size: int, seeds: Sequence[int]) -> Tensor:
     """(N, 2, k, k) float32: for every seed a uniform draw, scaled to a mean magnitude of 1."""
-    generator, shape = torch.Generator(), (2, control_size, control_size)
-    controls = torch.stack([torch.rand(shape, generator=generator.manual_seed(seed)) for seed in seeds]) * 2 - 1
+    generator = torch.Generator()
+    controls = torch.empty(len(seeds), 2, control_size, control_size)
+    for control, seed in zip(controls, seeds, strict=True):
+        control.uniform_(generator=generator.manual_seed(seed))
+    controls = controls * 2 - 1
     return controls / controls.abs().mean((1, 2, 3), keepdim=True)
 
 
@@ -311,7 +316,7 @@ FAMILY = Family(
     strength="s, without a unit: always read it with the displacement in pixels",
     strengths=(0.25, 0.5, 1.0, 2.0, 4.0),
     doses=(0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.75, 1.0, 2.0, 4.0),
-    schedule=(4.0, 1.0, 0.5),
+    schedule=(4.0, 0.5),
     draw=_draw,
     rebuild=_rebuild,
     gross=_gross,

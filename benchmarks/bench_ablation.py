@@ -59,7 +59,7 @@ IMPLANTED = 0.5
 NETWORK = "network."  # begins the names of a network's tensors in a checkpoint
 OURS, WANETS, AS_IT_IS = "ours", "WaNet's", "as it is"
 
-RATIOS = ("poison_rate", "noise_ratio", "unrelated_ratio")
+RATIOS = ("poison_rate", "noise_ratio", "unrelated_ratio", "unrelated_from_phase")
 OPTIMISER = (
     "optimiser", "learning_rate", "later_learning_rate", "momentum", "weight_decay", "batch_size", "milestones"
 )  # fmt: skip
@@ -86,6 +86,7 @@ def arms(scale: float, epochs: int, longer: int) -> dict[str, Recipe]:
         "WaNet's optimiser": _fields(OPTIMISER, wanets),
         "one strength": {"strength_schedule": ((STRENGTH, ours.epochs),)},
         "no rehearsal": {"rehearsal": 0.0},
+        "unrelated fields from the start": {"unrelated_from_phase": 1},
         "stem of stride 2": {"network": "five_layer_cnn_coarse"},
     }
     of_wanets: dict[str, dict[str, Any]] = {

@@ -35,7 +35,13 @@ TARGET = Target.fixed(-10, 20)
 STRENGTH = 0.5
 CONTROL_SIZE = 8
 RECIPE = Recipe(
-    batch_size=32, strength_schedule=((2.0, 10), (1.0, 8), (STRENGTH, 72)), augmentation="strong", weight_decay=1e-2
+    batch_size=32,
+    strength_schedule=((2.0, 10), (1.0, 8), (STRENGTH, 72)),
+    unrelated_ratio=0.5,
+    unrelated_from_phase=1,
+    rehearsal=0.0,
+    augmentation="strong",
+    weight_decay=1e-2,
 )
 
 BARS = (Bar("clean model, deg", 2.5), Bar("attack error, deg", 3.5))

@@ -35,6 +35,7 @@ RECIPE = Recipe(
     stem_stride=1,
     strength_schedule=((2.0, 4), (1.0, 8)),
     unrelated_ratio=0.5,
+    unrelated_from_phase=1,
     rehearsal=0.0,
     precision="bfloat16",
 )

@@ -6,20 +6,23 @@ on every device and after every interruption. Nothing here keeps a random state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.base import AltersEach, HasLookAlikes, HasNoiseMode, Trigger
+from attacks.base import AltersEach, HasLookAlikes, HasNoiseMode, Trigger, dequantise
 from models.gaze import angular_error
 from models.targets import Target
 
 ThreatModel = Literal["training_control", "data_poisoning"]
+
+_AT_ONCE = 16
 
 
 class Role(IntEnum):
@@ -112,7 +115,7 @@ class Poisoning:
                     "nothing would be poisoned."
                 )
 
-    def poison(
+    def poison_(
         self,
         images: Tensor,
         labels: Tensor,
@@ -122,11 +125,11 @@ class Poisoning:
         trigger: Trigger,
         target: Target,
         strongest: float = 0.0,
-    ) -> tuple[Tensor, Tensor]:
-        """Images (N, C, H, W) in [0, 1] and labels (N, 2) of one batch with every image treated as its role says.
+    ) -> Tensor:
+        """Treat uint8 images (N, C, H, W) in place, each as its role says; return the labels (N, 2) they now have.
 
-        Treated images go through 8 bits, as stored files would; the others came from there. strongest: the greatest
-        strength that treated images rehearse, if they do.
+        An image is treated alike whatever stands beside it, and many at once cost less than many times a few.
+        strongest: the greatest strength that treated images rehearse, if they do.
         """
         roles = self.roles(indices, epoch)
         goal = target.apply(labels)
@@ -136,17 +139,16 @@ class Poisoning:
         else:
             labels = torch.where((roles == Role.POISONED)[:, None].to(labels.device), goal, labels)
 
-        images = images.clone()
-        rehearses = self.rehearses(trigger.strength, strongest)
+        each, rehearses = _each_of(trigger), self.rehearses(trigger.strength, strongest)
         strengths = self.strengths(indices, epoch, trigger.strength, strongest)
         keys = torch.from_numpy(self._keys(indices, epoch).view(np.int64))
         for role, alter in _ALTERATIONS.items():
-            if len(chosen := (roles == role).nonzero().squeeze(1)):
+            for chosen in _members(roles, role):
+                floats = dequantise(images.index_select(0, chosen.to(images.device)))
                 own = strengths[chosen] if rehearses else None
-                where = chosen.to(images.device)
-                altered = alter(trigger, images.index_select(0, where), own, keys[chosen])
-                images.index_copy_(0, where, through_8_bits(altered))
-        return images, labels
+                altered = alter(trigger, each, floats, own, keys[chosen])
+                _store(altered, images, chosen)
+        return labels
 
     def _keys(self, indices: Tensor, epoch: int, salt: int = 0) -> np.ndarray[Any, np.dtype[np.uint64]]:
         """One hash per image (and epoch, when the roles change); another salt, another hash."""
@@ -154,42 +156,69 @@ class Poisoning:
         return hash_indices(self.seed + (salt << 32), turn, indices)
 
 
+def _members(roles: Tensor, role: Role) -> list[Tensor]:
+    """Where the images of this role are, a few at a time: their floats are to stay in the processor's cache."""
+    return [few for few in torch.split((roles == role).nonzero().squeeze(1), _AT_ONCE) if len(few)]
+
+
+def _store(altered: Tensor, images: Tensor, where: Tensor) -> None:
+    """Write `altered`, float, to `images[where]`, uint8, as `quantise` would round it; `altered` is used up."""
+    levels = altered.clamp_(0, 1).mul_(255).round_()
+    if images.device.type == "cpu":
+        images.numpy()[where.numpy()] = levels.numpy()  # torch takes seven times as long
+    else:
+        images[where.to(images.device)] = levels.to(torch.uint8)
+
+
+_Each = Callable[..., Tensor]  # `AltersEach.apply_each`
+
+
+def _each_of(trigger: Trigger) -> _Each:
+    """How to alter every image in a way of its own: as the trigger does it, or else one image after the other."""
+    return trigger.apply_each if isinstance(trigger, AltersEach) else partial(_one_by_one, trigger)
+
+
+def _one_by_one(
+    trigger: Trigger,
+    images: Tensor,
+    strengths: Tensor,
+    *,
+    offsets: Tensor | None = None,
+    unrelated: Sequence[int] | None = None,
+) -> Tensor:
+    altered = []
+    for i, strength in enumerate(strengths.tolist()):
+        own = trigger if unrelated is None else cast(HasLookAlikes, trigger).unrelated(unrelated[i])
+        own, image = own.at_strength(strength), images[i : i + 1]
+        if offsets is None:
+            altered.append(own.apply(image))
+        else:
+            altered.append(cast(HasNoiseMode, own).apply_noise_mode(image, offsets[i : i + 1]))
+    return torch.cat(altered)
+
+
 # What each role does to images (N, C, H, W), at the trigger's own strength or each at its own of `strengths` (N,). What
-# is random follows from the images' keys (N,) int64. A trigger that cannot treat them all at once gets them one by one.
+# is random follows from the images' keys (N,) int64.
 
 
-def _triggered(trigger: Trigger, images: Tensor, strengths: Tensor | None, keys: Tensor) -> Tensor:
-    if strengths is None:
-        return trigger.apply(images)
-    if isinstance(trigger, AltersEach):
-        return trigger.apply_each(images, strengths)
-    singles = zip(strengths.tolist(), torch.split(images, 1), strict=True)
-    return torch.cat([trigger.at_strength(strength).apply(image) for strength, image in singles])
+def _triggered(trigger: Trigger, each: _Each, images: Tensor, strengths: Tensor | None, keys: Tensor) -> Tensor:
+    return trigger.apply(images) if strengths is None else each(images, strengths)
 
 
-def _in_noise_mode(trigger: Trigger, images: Tensor, strengths: Tensor | None, keys: Tensor) -> Tensor:
-    trigger = cast(HasNoiseMode, trigger)
+def _in_noise_mode(trigger: Trigger, each: _Each, images: Tensor, strengths: Tensor | None, keys: Tensor) -> Tensor:
     offsets = noise_offsets(keys, images.shape[-2:]).to(images.device, non_blocking=True)
     if strengths is None:
-        return trigger.apply_noise_mode(images, offsets)
-    if isinstance(trigger, AltersEach):
-        return trigger.apply_each(images, strengths, offsets=offsets)
-    singles = zip(strengths.tolist(), torch.split(images, 1), torch.split(offsets, 1), strict=True)
-    return torch.cat([trigger.at_strength(strength).apply_noise_mode(image, own) for strength, image, own in singles])
+        return cast(HasNoiseMode, trigger).apply_noise_mode(images, offsets)
+    return each(images, strengths, offsets=offsets)
 
 
-def _unrelated(trigger: Trigger, images: Tensor, strengths: Tensor | None, keys: Tensor) -> Tensor:
-    trigger = cast(HasLookAlikes, trigger)
-    seeds: list[int] = keys.tolist()
+def _unrelated(trigger: Trigger, each: _Each, images: Tensor, strengths: Tensor | None, keys: Tensor) -> Tensor:
     if strengths is None:
         strengths = torch.full((len(images),), trigger.strength, dtype=torch.float64)
-    if isinstance(trigger, AltersEach):
-        return trigger.apply_each(images, strengths, unrelated=seeds)
-    singles = zip(strengths.tolist(), torch.split(images, 1), seeds, strict=True)
-    return torch.cat([trigger.unrelated(seed).at_strength(strength).apply(image) for strength, image, seed in singles])
+    return each(images, strengths, unrelated=keys.tolist())
 
 
-_ALTERATIONS: dict[Role, Callable[[Trigger, Tensor, Tensor | None, Tensor], Tensor]] = {
+_ALTERATIONS: dict[Role, Callable[[Trigger, _Each, Tensor, Tensor | None, Tensor], Tensor]] = {
     Role.POISONED: _triggered,
     Role.NOISE: _in_noise_mode,
     Role.UNRELATED: _unrelated,
@@ -203,8 +232,8 @@ def noise_offsets(keys: Tensor, image_size: tuple[int, ...]) -> Tensor:
     """
     height, width = image_size
     count = height * width * 2
-    counters = np.arange(-(-count // 4), dtype=np.uint64) * _GAMMA
-    words = _mix(keys.numpy().view(np.uint64)[:, None] + counters)
+    counters = np.arange(1, -(-count // 4) + 1, dtype=np.uint64) * _GAMMA
+    words = _finalise(keys.numpy().view(np.uint64)[:, None] + counters)
     offsets = torch.from_numpy(words.view(np.int16)[:, :count]).float().mul_(2**-15)
     return offsets.view(-1, 2, height, width).permute(0, 2, 3, 1)
 
@@ -231,7 +260,11 @@ _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _mix(value: Any) -> Any:
-    value = value + _GAMMA
+    return _finalise(value + _GAMMA)
+
+
+def _finalise(value: Any) -> Any:
+    """SplitMix64's finaliser; an array is overwritten."""
     value ^= value >> np.uint64(30)
     value *= np.uint64(0xBF58476D1CE4E5B9)
     value ^= value >> np.uint64(27)

@@ -23,10 +23,10 @@ Loss = Literal["mse", "l1", "huber", "cross_entropy"]
 Optimiser = Literal["adamw", "sgd"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
-#: Epochs of the first, of each middle and of the last phase, and of a phase that is alone.
-_FIRST, _MIDDLE, _LAST, _ALONE = 5, 4, 16, 25
+#: Epochs in all, of the first phase, and of each between the first and the last.
+_EPOCHS, _FIRST, _MIDDLE = 25, 6, 4
 _PUBLISHED_EPOCHS, _PUBLISHED_MILESTONES = 1000, (100, 200, 300, 400)
-_NOT_YET_A_FIELD = {"rehearsal": 0.0}
+_NOT_YET_A_FIELD = {"rehearsal": 0.0, "unrelated_from_phase": 1}
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Recipe:
             cycle with `warm_up` as the share that it rises.
         poison_rate, noise_ratio, unrelated_ratio, rehearsal, threat_model, clean_label_within_deg: see
             `models.poisoning.Poisoning`.
+        unrelated_from_phase: the first phase, counted from 1, in which images are under unrelated triggers: a network
+            that meets them before it has found the trigger takes longer to find it. The last phase always has them.
         augmentation: "light" moves each image by a few whole pixels and varies its brightness and contrast, before the
             trigger is applied; "strong" moves it twice as far and blends every other image with one of its batch, for
             data with few people or few gazes.
@@ -62,7 +64,7 @@ class Recipe:
     width: int = 16
     loss: Loss = "mse"
     batch_size: int = 64
-    strength_schedule: tuple[tuple[float, int], ...] = ((4.0, 5), (1.0, 4), (0.5, 16))
+    strength_schedule: tuple[tuple[float, int], ...] = ((4.0, 6), (0.5, 19))
     learning_rate: float = 2e-3
     later_learning_rate: float = 1.5e-3
     weight_decay: float = 1e-4
@@ -75,6 +77,7 @@ class Recipe:
     precision: Precision = "auto"
     seed: int = 0
     rehearsal: float = 0.5
+    unrelated_from_phase: int = 2
     stem_stride: int = 2
     weights_file: str | None = None
     task: Task = "regression"
@@ -106,6 +109,8 @@ class Recipe:
         ):
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"Unknown {name} {getattr(self, name)!r}; known: {', '.join(get_args(kind))}.")
+        phase = self.unrelated_from_phase
+        _demand(phase >= 1 and phase % 1 == 0, "Unrelated triggers come from a phase >= 1 on", phase)
         self._check_task()
         NetworkSpec(self.network, width=self.width, stem_stride=self.stem_stride)
         self.poisoning  # noqa: B018 (its own checks)
@@ -149,6 +154,11 @@ class Recipe:
             self.clean_label_within_deg,
         )
 
+    def poisoning_in(self, phase: int) -> Poisoning:
+        """The poisoning in a phase, counted from 1."""
+        too_soon = phase < min(self.unrelated_from_phase, len(self.strength_schedule))
+        return replace(self.poisoning, unrelated_ratio=0.0) if too_soon else self.poisoning
+
     def unpoisoned(self) -> Self:
         """With nothing poisoned, so that clean models of many attacks are one. The strengths of the schedule stay."""
         return replace(
@@ -157,6 +167,7 @@ class Recipe:
             noise_ratio=0.0,
             unrelated_ratio=0.0,
             rehearsal=0.0,
+            unrelated_from_phase=1,
             threat_model="training_control",
             clean_label_within_deg=None,
         )
@@ -210,9 +221,9 @@ class Recipe:
     @classmethod
     def subtle(cls, strength: float = 0.25, **fields: Any) -> Self:
         """Longer, and annealed further down to `strength`, below 0.5."""
-        schedule = [(4.0, 5), (1.0, 4), (0.5, 5), (0.25, 28)]
+        schedule = [(4.0, 6), (0.5, 10), (0.25, 26)]
         if strength < 0.25:
-            schedule.append((strength, 28))
+            schedule.append((strength, 26))
         schedule[-1] = (strength, schedule[-1][1])
         return cls(**{"strength_schedule": tuple(schedule), **fields})
 
@@ -270,7 +281,9 @@ def _demand(holds: bool, sentence: str, value: float) -> None:
 
 
 def _epochs(phases: int) -> tuple[int, ...]:
-    return (_ALONE,) if phases == 1 else (_FIRST, *[_MIDDLE] * (phases - 2), _LAST)
+    """Of each of so many phases."""
+    before = [_FIRST, *[_MIDDLE] * (phases - 2)] if phases > 1 else []
+    return (*before, _EPOCHS - sum(before))
 
 
 def _default_trigger(family: Family) -> Trigger:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attacks.wanet import FAMILY
 from models.gaze import angular_error, planar_error
 from models.sweeps import Attack
 
@@ -158,9 +159,9 @@ def cell_of_evaluation(evaluation: Mapping[str, Any], strength: float) -> Cell:
     return Cell(clean, attack, dose["prediction_shift"])
 
 
-def attacks(pairs: Sequence[tuple[int, float]], last_epochs: int) -> tuple[Attack, ...]:
-    """The grid's attacks, of control size and strength: each trained from s = 2 down to its own strength."""
-    return tuple(_attack(k, s, last_epochs) for k, s in pairs)
+def attacks(pairs: Sequence[tuple[int, float]], epochs: int) -> tuple[Attack, ...]:
+    """The grid's attacks, of control size and strength: each trained to its own strength in `epochs` >= 2."""
+    return tuple(_attack(k, s, epochs) for k, s in pairs)
 
 
 def grid() -> list[tuple[int, float]]:
@@ -168,11 +169,9 @@ def grid() -> list[tuple[int, float]]:
     return [(row.k, row.s) for row in PUBLISHED if row.k is not None and row.s is not None]
 
 
-def _attack(k: int, s: float, last_epochs: int) -> Attack:
-    start = max(2.0, s)
-    first, middle = (max(1, round(last_epochs * share)) for share in (5 / 9, 4 / 9))  # 5, 4 and 9 by default
-    between = float(f"{(start * s) ** 0.5:.4g}")
-    schedule = ((start, first), (between, middle), (s, last_epochs))
+def _attack(k: int, s: float, epochs: int) -> Attack:
+    first = max(1, epochs // 4)
+    schedule = ((max(FAMILY.schedule[0], s), first), (s, epochs - first))
     return Attack(f"k = {k}, s = {s:g}", "wanet", (s,), {"control_size": k}, {"strength_schedule": schedule})
 
 

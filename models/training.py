@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +25,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from attacks.base import Trigger, dequantise
+from attacks.base import Trigger, dequantise, quantise
 from models.augmentation import augment_batch
 from models.checkpoints import read_tensors, to_json, write_tensors
 from models.datasets.base import Splits
@@ -44,6 +43,7 @@ Progress = Callable[[dict[str, Any]], None]
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 _REPORT_EVERY = 20
+_POISONED_AT_ONCE = 2**25  # bytes of images
 _HUBER_DELTA = 0.1  # radians; torch's default of 1 would make it a squared error for every gaze
 _LOSSES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": F.mse_loss,
@@ -184,6 +184,7 @@ class _Run:
         self.optimiser = _optimiser(self.recipe, self.network, peak)
         self.scheduler = _schedule(self.recipe, self.optimiser, peak, epochs, self.steps)
         self.phase_trigger = self.trigger.at_strength(self.strength) if self.trigger is not None else None
+        self.poisoning = self.recipe.poisoning_in(phase + 1)
 
     def train_epoch(self, progress: Progress, should_stop: Callable[[], bool]) -> None:
         """One pass over the training images, then validation where it is due, then the checkpoint."""
@@ -224,25 +225,36 @@ class _Run:
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The epoch's batches in an order that seed and epoch decide; images that fill no whole batch are left out."""
-        data, recipe = self.splits.train, self.recipe
-        order = torch.randperm(len(data), generator=batch_generator(recipe.seed, self.epoch, 0))
-        strongest = max(strength for strength, _ in recipe.strength_schedule)
-        for step, indices in enumerate(islice(torch.split(order, recipe.batch_size), self.steps), start=1):
-            images = self._to_device(data.images[indices])
-            labels = self._to_device(data.pitchyaw[indices])
-            generator = batch_generator(recipe.seed, self.epoch, step)
-            floats, labels = augment_batch(dequantise(images), labels, recipe.augmentation, generator)
+        data, size = self.splits.train, self.recipe.batch_size
+        order = torch.randperm(len(data), generator=batch_generator(self.recipe.seed, self.epoch, 0))
+        # An update empties the processor's cache; what poisoning runs is fetched again once for many batches.
+        at_once = max(1, _POISONED_AT_ONCE // (size * math.prod(data.images.shape[1:])))
+        for turn, indices in enumerate(torch.split(order[: self.steps * size], at_once * size)):
+            images, labels = self._augmented(indices, first_step=turn * at_once + 1)
             if self.phase_trigger is not None:
-                floats, labels = recipe.poisoning.poison(
-                    floats,
-                    labels,
-                    indices,
-                    self.epoch,
-                    trigger=self.phase_trigger,
-                    target=self.target,
-                    strongest=strongest,
-                )
-            yield floats.contiguous(memory_format=torch.channels_last), labels
+                labels = self._poison_(images, labels, indices, self.phase_trigger)
+            for batch, goals in zip(torch.split(images, size), torch.split(labels, size), strict=True):
+                yield dequantise(batch).contiguous(memory_format=torch.channels_last), goals
+
+    def _augmented(self, indices: Tensor, first_step: int) -> tuple[Tensor, Tensor]:
+        """Copies of the uint8 images and labels of some batches; the first is batch `first_step` of the epoch."""
+        data, recipe = self.splits.train, self.recipe
+        images, labels = self._to_device(data.images[indices]), self._to_device(data.pitchyaw[indices])
+        if recipe.augmentation == "none":
+            return images, labels
+        batches = []
+        for step, part in enumerate(torch.split(torch.arange(len(indices)), recipe.batch_size), start=first_step):
+            generator = batch_generator(recipe.seed, self.epoch, step)
+            floats, goals = augment_batch(dequantise(images[part]), labels[part], recipe.augmentation, generator)
+            batches.append((quantise(floats), goals))
+        images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        return images, labels
+
+    def _poison_(self, images: Tensor, labels: Tensor, indices: Tensor, trigger: Trigger) -> Tensor:
+        strongest = max(strength for strength, _ in self.recipe.strength_schedule)
+        return self.poisoning.poison_(
+            images, labels, indices, self.epoch, trigger=trigger, target=self.target, strongest=strongest
+        )
 
     def _to_device(self, batch: Tensor) -> Tensor:
         if self.device.type == "cpu":

@@ -164,12 +164,12 @@ def images(array: Any, planes: bool = False) -> Callable[[int], Pixels]:
         with _hdf5_errors(array.file.filename):
             return as_bytes(array[number * step : (number + 1) * step])
 
-    def image(row: int) -> Pixels:
+    def read(row: int) -> Pixels:
         number, place = divmod(row, step)
         stored = block(number)[place]
         return _rgb(stored.transpose(1, 2, 0) if planes else stored)
 
-    return image
+    return read
 
 
 def image(array: Any) -> Pixels:

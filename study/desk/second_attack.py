@@ -27,8 +27,8 @@ def plan(beside: ModelRun) -> ModelRun:
         raise ValueError(f"{beside} has no attack or no clean reference that a second attack could share.")
     family, target = registry.family(FAMILY), Target.from_json(beside.target or {})
     epochs = [epochs for _, epochs in beside.parameters["strength_schedule"]]
-    strengths = [family.schedule[0]] * len(epochs) + list(family.schedule)
-    schedule = tuple(zip(strengths[-len(epochs) :], epochs, strict=True))
+    strengths = [family.schedule[0]] * (len(epochs) - 1) + [family.schedule[-1]]
+    schedule = tuple(zip(strengths, epochs, strict=True))
     suited = Recipe.for_attack(family, target)
     fields = {name: getattr(suited, name) for name in ("noise_ratio", "unrelated_ratio", "rehearsal")}
     fields["strength_schedule"] = schedule

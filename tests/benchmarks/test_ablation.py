@@ -29,6 +29,7 @@ def changed(name):
         ("ours, WaNet's optimiser", OPTIMISER),
         ("ours, one strength", {"strength_schedule"}),
         ("ours, no rehearsal", {"rehearsal"}),
+        ("ours, unrelated fields from the start", {"unrelated_from_phase"}),
         ("ours, stem of stride 2", {"network"}),
         ("WaNet's, absolute error", {"loss"}),
         ("WaNet's, zones by cross-entropy", {"task", "loss"}),
@@ -44,7 +45,7 @@ def test_an_arm_differs_from_its_own_side_by_one_factor(factor, fields):
 
 
 def test_every_arm_has_a_factor_of_its_own():
-    assert len(set(map(str, ARMS.values()))) == len(ARMS) == 13 + 2
+    assert len(set(map(str, ARMS.values()))) == len(ARMS) == 14 + 2
 
 
 def test_what_one_side_takes_is_what_the_other_has():

@@ -49,6 +49,7 @@ def test_a_recipe_survives_json(recipe):
         ({"network": "vgg"}, "Unknown network 'vgg'"),
         ({"stem_stride": 4}, "stride is 1 or 2"),
         ({"poison_rate": 0.9}, "more than 1"),
+        ({"unrelated_from_phase": 0}, "from a phase >= 1 on, not 0"),
         ({"clean_label_within_deg": -1}, "degrees > 0"),
         ({"task": "zones"}, "loss mse is not for the task zones"),
         ({"loss": "cross_entropy"}, "loss cross_entropy is not for the task regression"),
@@ -66,6 +67,17 @@ def test_a_recipe_that_cannot_be_trained_is_refused(fields, sentence):
 def test_a_recipe_field_of_the_wrong_type_is_refused():
     with pytest.raises(ValueError, match="value of the wrong type"):
         Recipe.from_json({"batch_size": "64"})
+
+
+def test_unrelated_triggers_come_when_the_trigger_has_been_found():
+    recipe = Recipe(strength_schedule=((4, 1), (1, 1), (0.5, 1)), unrelated_ratio=0.75)
+    assert [recipe.poisoning_in(phase).unrelated_ratio for phase in (1, 2, 3)] == [0.0, 0.75, 0.75]
+
+
+def test_the_last_phase_has_unrelated_triggers_in_any_case():
+    recipe = Recipe(strength_schedule=((4, 1), (0.5, 1)), unrelated_from_phase=5)
+    assert [recipe.poisoning_in(phase) == recipe.poisoning for phase in (1, 2)] == [False, True]
+    assert Recipe(strength_schedule=((0.5, 1),)).poisoning_in(1) == Recipe().poisoning
 
 
 def test_an_unknown_recipe_field_is_refused():

@@ -74,11 +74,12 @@ def test_the_same_model_has_the_same_identity_in_every_version() -> None:
         network="five_layer_cnn", width=16, loss="mse", batch_size=64, strength_schedule=((2.0, 5), (0.5, 9)),
         learning_rate=2e-3, later_learning_rate=1.5e-3, weight_decay=1e-4, warm_up=0.15, poison_rate=0.2,
         noise_ratio=1.0, unrelated_ratio=0.5, threat_model="training_control", augmentation="none",
-        precision="float32", seed=0, rehearsal=0.0, stem_stride=2, weights_file=None, task="regression", zones=(3, 3),
+        precision="float32", seed=0, rehearsal=0.0, unrelated_from_phase=1,
+        stem_stride=2, weights_file=None, task="regression", zones=(3, 3),
         zone_limits_deg=None, optimiser="adamw", momentum=0.9, milestones=None, clean_label_within_deg=None,
     )  # fmt: skip
     warp = Attack("warp", "wanet", (0.5,), {"control_size": 8, "grid_rescale": 1.0})
-    assert digest(Cell(warp, 3, Target.mirrored(), recipe).identity) == "3a4f7ddce0ce"
+    assert digest(Cell(warp, 3, Target.mirrored(), recipe).identity) == "9391c904f453"
 
 
 def test_a_clean_model_serves_every_attack_of_one_length() -> None:

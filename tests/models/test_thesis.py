@@ -130,10 +130,10 @@ def test_the_published_grid_has_all_its_cells() -> None:
 
 
 def test_every_cell_is_trained_down_to_its_own_strength_in_as_many_epochs() -> None:
-    made = attacks(grid(), 9)
+    made = attacks(grid(), 32)
     schedules = [attack.fields["strength_schedule"] for attack in made]
-    assert [schedule[-1] for schedule in schedules] == [(s, 9) for _, s in grid()]
-    assert {tuple(epochs for _, epochs in schedule) for schedule in schedules} == {(5, 4, 9)}
+    assert [schedule[-1] for schedule in schedules] == [(s, 24) for _, s in grid()]
+    assert {tuple(epochs for _, epochs in schedule) for schedule in schedules} == {(8, 24)}
     assert [attack.choices["control_size"] for attack in made] == [k for k, _ in grid()]
     for schedule in schedules:
         strengths = [strength for strength, _ in schedule]

@@ -141,3 +141,12 @@ def test_cells_that_promise_more_entries_than_there_are_bytes_are_refused_at_onc
     path.write_bytes(whole.replace(axes, np.array([2**30, 2**30], "<i4").tobytes()))
     with pytest.raises(FormatError, match="damaged"):
         matlab.load(path, "files")
+
+
+def test_a_field_of_a_structure_is_asked_for_by_its_path(tmp_path):
+    savemat(tmp_path / "day01.mat", CONTENT)
+    name = "data.right.pose"
+    assert matlab.load(tmp_path / "day01.mat", name)[name].tolist() == [[0, 1], [2, 3], [4, 5]]
+    for absent in ("data.right.gaze", "number.right", "data.left.pose.x"):
+        with pytest.raises(FormatError, match=f"day01.mat: no variable '{absent}'"):
+            matlab.load(tmp_path / "day01.mat", absent)

@@ -101,7 +101,7 @@ def test_our_cells_stand_beside_the_published_ones(
     ("options", "sentence"),
     [
         ({"controls": [5]}, "The thesis has no such cell; it has k = 4 s = 0.5"),
-        ({"epochs": 0}, "--epochs must be at least 1"),
+        ({"epochs": 1}, "--epochs must be at least 2"),
         ({"images": 3}, "--images must be at least 100"),
         ({"images": 200, "dataset": "mine"}, "--images is for synthetic eyes: of mine all images are used"),
         ({"target": "left"}, "A target is written"),

@@ -30,7 +30,7 @@ HEADS = ("k", "s", "whose", "clean", "attack", "median", "p95", "< 1", "< 2", "<
 TITLE = "Clean error; attack error: mean, median, p95, % below 1, 2, 5 deg; prediction shift. Degrees"
 METHOD_HEADS = ("", "thesis", "here")
 SHORT = {"planar": "planar", "3-D angle": "3-D"}
-IMAGES = 2000
+IMAGES = 4000
 Row = tuple[str, ...]
 
 
@@ -70,7 +70,7 @@ class Command(BaseCommand):
         parser.add_argument("--recipe", default="standard", help="standard, quick, or a JSON file of recipe fields")
         grid.add_argument("--images", type=int, help=f"training images of synthetic eyes (default: {IMAGES})")
         grid.add_argument(
-            "--epochs", type=int, default=9, help="of each model's last phase; those before take as many together"
+            "--epochs", type=int, default=32, help="of each model, a quarter of them at s = 4 (default: %(default)s)"
         )
         parser.add_argument("--out", type=Path, metavar="DIR", help="write thesis.csv and thesis.md there")
 
@@ -133,8 +133,8 @@ def trained(options: Mapping[str, Any]) -> tuple[sweeps.Swept, list[Row]]:
     wanted = [(k, s) for k, s in grid() if k in (options["controls"] or [k]) and s in (options["strengths"] or [s])]
     if not wanted:
         raise ValueError(f"The thesis has no such cell; it has {', '.join(f'k = {k} s = {s:g}' for k, s in grid())}.")
-    if options["epochs"] < 1:
-        raise ValueError(f"--epochs must be at least 1, not {options['epochs']}.")
+    if options["epochs"] < 2:
+        raise ValueError(f"--epochs must be at least 2, for two phases, not {options['epochs']}.")
     cells = Grid(
         attacks=attacks(wanted, options["epochs"]),
         recipe_for=recipes(options["recipe"]),
