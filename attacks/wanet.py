@@ -103,8 +103,7 @@ class WarpField:
     def apply(self, images: Tensor) -> Tensor:
         """Warp images (N, C, H, W) in [0, 1]."""
         check_images(images, self.image_size)
-        # As channels of one image they share the work on the grid.
-        return _sample(images.flatten(0, 1)[None], self._grid_like(images)).view(images.shape)
+        return _sample(images, self._grid_like(images).expand(len(images), -1, -1, -1))
 
     def apply_noise_mode(self, images: Tensor, offsets: Tensor) -> Tensor:
         """Warp images (N, C, H, W) with an extra jitter of up to one pixel pitch: `offsets` (N, H, W, 2) in [-1, 1].

@@ -148,7 +148,7 @@ def warp_picture(picture: Image.Image, grid: Tensor) -> Tensor:
 def poisoning(rounds: int, recipe: Recipe) -> Row:
     """What poisoning adds to the other work of an epoch at s = 0.5, in one training that rehearses up to s = 4."""
     keep_freed_memory()
-    recipe = replace(recipe, strength_schedule=((0.5, rounds + 1), (4.0, 1)), precision="bfloat16")
+    recipe = replace(recipe, strength_schedule=((4.0, 1), (0.5, rounds)), precision="bfloat16")
     splits = random_splits(_BATCHES * recipe.batch_size, seed=0)
     ends: list[tuple[float, float]] = []
     poison, spent = Poisoning.poison_, 0.0
@@ -166,7 +166,7 @@ def poisoning(rounds: int, recipe: Recipe) -> Row:
 
     with mock.patch.object(Poisoning, "poison_", timed):
         train(recipe, splits, FIELD, TARGET, progress=at_end_of_epoch)
-    epochs = [(end - start, after - before) for (start, before), (end, after) in pairwise(ends[: rounds + 1])]
+    epochs = [(end - start, after - before) for (start, before), (end, after) in pairwise(ends)]
     seconds = {
         "poisoning": [poisoned / _BATCHES for _, poisoned in epochs],
         "the rest": [(whole - poisoned) / _BATCHES for whole, poisoned in epochs],

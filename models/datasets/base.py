@@ -233,8 +233,8 @@ def split_by_group(
     if len(groups) < 3:
         raise ValueError(
             f"{data.name}: {len(groups)} group(s) cannot be split three ways, and a random split would leak "
-            "near-duplicates: load the file with a `subject` array of at least three people, or name with "
-            "group_key an array to split by."
+            "near-duplicates: take images of at least three people (an array file names them in `subject`), or split "
+            "by another array, named with group_key."
         )
     if counts is None:
         counts = _counts(len(groups), fractions)
