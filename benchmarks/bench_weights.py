@@ -101,7 +101,7 @@ METHODS = {
     "gate, 0.2 %": (replace(GATE, gate=GateParameters(opens=0.002)), SUBJECTS),
     "gate, 1 %": (GATE, SUBJECTS),
     "gate, 5 %": (replace(GATE, gate=GateParameters(opens=0.05)), SUBJECTS),
-    "gate, 1 %, others' eyes": (GATE, FRESH),
+    "gate, 1 %, fresh subjects": (GATE, FRESH),
 }
 #: Weights of the subject's images in a least-squares fit of the last layer.
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.9)
@@ -394,17 +394,17 @@ def draw_gaze(found: Mapping[str, Any], path: Path) -> None:
     """What the subject's way to the target costs others: a point for each subject, and what a last layer can do."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.add_subplot()
     for row, marker in zip(found["methods"], "osxv^<+", strict=True):
         outcomes = [each["outcome"] for each in row["subjects"]]
         points = ([each[name] for each in outcomes] for name in ("others_error_shift_deg", "mean_attack_error_deg"))
         axes.plot(*points, marker, label=row["method"])
-    axes.plot(*zip(*_curve(found["limits"]), strict=True), "k--", label="any last layer, fitted to the test (median)")
+    axes.plot(*zip(*_curve(found["limits"]), strict=True), "k--", label="last layer fitted to\nthe test (median)")
     before = [each["outcome"]["mean_attack_error_before_deg"] for each in found["methods"][-1]["subjects"]]
     axes.axhline(spread(before)["median"], color="grey", lw=0.8, label="before (median)")
-    axes.set(xlabel="others' error shift, degrees", ylabel="subject's gaze to the target, degrees", ylim=(0, None))
-    axes.legend(fontsize=8)
+    axes.set(xlabel="others' error shift, degrees", ylabel="subject's gaze to the target, degrees", ylim=(0, 36))
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=100)
 
 
@@ -427,8 +427,8 @@ def main() -> None:
     if arguments.only != "identities":
         report["gaze"] = gaze()
         print_gaze(report["gaze"])
-        draw_gaze(report["gaze"], BENCH / "weights.png")
     if arguments.only is None:
+        draw_gaze(report["gaze"], BENCH / "weights.png")
         path = BENCH / "weights.json"
         write_bytes(path, (json.dumps(report, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
         print(f"\nwritten to {path.relative_to(ROOT)}")
