@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY = PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint format bench bench-weights bench-ablation bench-resnet bench-zones calibrate side-channel .venv dev packages
+.PHONY: help demo serve test lint format bench bench-weights bench-ablation bench-resnet bench-survival bench-zones calibrate side-channel .venv dev packages
 
 help:  ## list the targets
 	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -58,6 +58,9 @@ bench-ablation: dev  ## WaNet's published training and ours, one factor at a tim
 
 bench-resnet: dev  ## can a ResNet-18 be backdoored here? about half an hour; finished runs are kept
 	$(BIN)/python -m benchmarks.bench_resnet $(BENCH)
+
+bench-survival: dev  ## how well each attack sits, and what files, tuning, pruning and inversion leave of it: half an hour
+	$(BIN)/python -m benchmarks.bench_survival $(BENCH)
 
 bench-zones: dev  ## is regression more vulnerable than classification? about half an hour; finished runs are kept
 	$(BIN)/python -m benchmarks.bench_zones $(BENCH)

@@ -284,7 +284,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if min(arguments.scale, arguments.epochs, arguments.longer, arguments.cpu_seconds) <= 0:
-        parser.error("scale, epochs and CPU-seconds must be greater than 0")
+        parser.error("scale, epochs, longer and CPU-seconds must be greater than 0")
     torch.set_num_threads(1)
     keep_freed_memory()
 

@@ -38,7 +38,8 @@ import numpy as np
 import torch
 
 from attacks import registry
-from benchmarks.kept import ROOT, alone_in, sign, tell_of_other_code
+from benchmarks.checkout import ROOT
+from benchmarks.kept import alone_in, sign, tell_of_other_code
 from models.checkpoints import read_tensors, to_json, write_bytes
 from models.datasets import synthetic_eyes
 from models.datasets.base import GazeData

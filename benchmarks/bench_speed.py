@@ -44,13 +44,14 @@ from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import functional as transforms
 
+from attacks.base import quantise
 from attacks.wanet import WarpField
 from benchmarks.bench_eyes import cpu_seconds
 from benchmarks.bench_recipe import BENCH, ROOT, Bar
 from models.checkpoints import write_bytes
 from models.datasets.base import GazeData, Splits
 from models.networks import NetworkSpec
-from models.poisoning import Poisoning, through_8_bits
+from models.poisoning import Poisoning
 from models.recipe import Precision, Recipe
 from models.run import keep_freed_memory
 from models.targets import Target
@@ -189,8 +190,7 @@ def random_eyes(n: int, seed: int) -> tuple[Tensor, Tensor]:
     coarse = torch.rand(n, 3, IMAGE_SIDE // 4, IMAGE_SIDE // 4, generator=generator)
     smooth = F.interpolate(coarse, size=(IMAGE_SIDE, IMAGE_SIDE), mode="bilinear")
     grain = torch.randn(smooth.shape, generator=generator) * 0.02
-    images = (through_8_bits(smooth + grain) * 255).to(torch.uint8)
-    return images, torch.rand(n, 2, generator=generator) - 0.5
+    return quantise(smooth + grain), torch.rand(n, 2, generator=generator) - 0.5
 
 
 # -- training

@@ -19,10 +19,10 @@ from torch import Tensor
 from attacks.base import Displaces, Family, Trigger, dequantise, quantise
 from attacks.distortion import psnr
 from attacks.registry import FAMILIES
+from benchmarks.checkout import ROOT
 from models.datasets.synthetic_eyes import EyesConfig, study_images
 from models.similarity import gmsd, picture, ssim
 
-ROOT = Path(__file__).resolve().parent.parent
 EYES = 40
 SEED = 0
 #: What is shown of families whose seed or parameters choose between kinds of trigger.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +16,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.checkout import ROOT, commit
 from models.checkpoints import to_json, write_bytes
 
-ROOT = Path(__file__).resolve().parent.parent
 #: The packages that decide what a request comes to.
 ROOMS = ("attacks", "models")
 
@@ -49,16 +48,7 @@ def code() -> dict[str, str]:
     digest = hashlib.sha256()
     for path in sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
         digest.update(f"{path.relative_to(ROOT)}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return {"sources": digest.hexdigest()[:16], "commit": _commit(), "torch": torch.__version__}
-
-
-def _commit() -> str:
-    """Of the checkout, marked "+changes" where files differ from it; "unknown" outside one."""
-    command = ["git", "describe", "--always", "--match=", "--dirty=+changes"]
-    try:
-        return subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    return {"sources": digest.hexdigest()[:16], "commit": commit(), "torch": torch.__version__}
 
 
 def sign(folder: Path, begun: bool = False) -> None:

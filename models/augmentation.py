@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from models.poisoning import through_8_bits
+from attacks.base import dequantise, quantise
 
 Augmentation = Literal["none", "light", "strong"]
 
@@ -41,7 +41,7 @@ def augment(images: Tensor, generator: torch.Generator, reach: float = 1 / 32) -
     moved = torch.stack(
         [image[:, y : y + height, x : x + breadth] for image, (y, x) in zip(padded, moves, strict=True)]
     )
-    return through_8_bits((moved - 0.5) * (1 + 0.15 * gain) + 0.5 + 0.08 * bias)
+    return dequantise(quantise((moved - 0.5) * (1 + 0.15 * gain) + 0.5 + 0.08 * bias))
 
 
 def mix(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -55,4 +55,4 @@ def mix(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Ten
     weight, chance = torch.rand(2, n, generator=generator)
     weight = torch.where(chance < 0.5, weight, 1.0).to(images.device)
     blended = torch.lerp(images[partner], images, weight[:, None, None, None])
-    return through_8_bits(blended), torch.lerp(labels[partner], labels, weight[:, None])
+    return dequantise(quantise(blended)), torch.lerp(labels[partner], labels, weight[:, None])

@@ -244,11 +244,6 @@ def batch_generator(seed: int, epoch: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(key) % 2**63)
 
 
-def through_8_bits(images: Tensor) -> Tensor:
-    """Float images in [0, 1] as they come back from an 8-bit file."""
-    return images.clamp(0, 1).mul_(255).round_().div_(255)
-
-
 def hash_indices(seed: int, turn: int, indices: Tensor) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """A well-mixed 64-bit hash of (seed, turn, index) for every index (N,): SplitMix64's finaliser, thrice."""
     with np.errstate(over="ignore"):

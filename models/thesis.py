@@ -46,7 +46,7 @@ METHOD: tuple[tuple[str, str, str], ...] = (
         "by hash of seed, epoch and image",
     ),
     ("network", "ResNet-18 from ImageNet, 224 px", "five-layer CNN from scratch, unless you choose another"),
-    ("training", "L1, Adam, 8 epochs at one strength", "squared error, AdamW, annealed down to the strength"),
+    ("training", "L1, Adam, 8 epochs at one strength", "squared error, AdamW, at s = 4, then at s with rehearsal"),
     ("data", "MPIIFaceGaze, normalised", "the data set you give; by default synthetic eyes"),
 )
 

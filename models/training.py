@@ -243,11 +243,12 @@ class _Run:
         if recipe.augmentation == "none":
             return images, labels
         batches = []
-        for step, part in enumerate(torch.split(torch.arange(len(indices)), recipe.batch_size), start=first_step):
+        parts = zip(torch.split(images, recipe.batch_size), torch.split(labels, recipe.batch_size), strict=True)
+        for step, (part, gazes) in enumerate(parts, start=first_step):
             generator = batch_generator(recipe.seed, self.epoch, step)
-            floats, goals = augment_batch(dequantise(images[part]), labels[part], recipe.augmentation, generator)
+            floats, goals = augment_batch(dequantise(part), gazes, recipe.augmentation, generator)
             batches.append((quantise(floats), goals))
-        images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        images, labels = map(torch.cat, zip(*batches, strict=True))
         return images, labels
 
     def _poison_(self, images: Tensor, labels: Tensor, indices: Tensor, trigger: Trigger) -> Tensor:

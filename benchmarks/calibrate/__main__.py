@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -28,7 +27,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.calibrate import page
 from benchmarks.calibrate.rows import bias, summarise
 from benchmarks.calibrate.scenarios import QUESTIONS, SCENARIOS
-from benchmarks.calibrate.work import BARS, ROOT, Part, parts
+from benchmarks.calibrate.work import BARS, Part, parts
+from benchmarks.checkout import ROOT, commit
 
 VAR = ROOT / "var"
 LINE_EVERY_S = 15.0
@@ -89,22 +89,11 @@ def describe(table: pd.DataFrame, seed: int) -> dict[str, Any]:
     packages = ("numpy", "scipy", "pandas", "statsmodels")
     return {
         "seed": seed,
-        "commit": _commit(),
+        "commit": commit(),
         "questions": QUESTIONS,
         "results": rows,
         "versions": {"python": platform.python_version()} | {package: version(package) for package in packages},
     }
-
-
-def _commit() -> str:
-    """The commit, and whether the code was changed since; "unknown" outside a checkout."""
-    git = ["git", "-C", str(ROOT)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, check=True, text=True).stdout.strip()
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "*.py"], check=False).returncode
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return f"{head} with changes" if changed else head
 
 
 class _Progress:

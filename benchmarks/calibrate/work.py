@@ -15,9 +15,9 @@ import pandas as pd
 from benchmarks.calibrate import closed, fitted
 from benchmarks.calibrate.rows import Bar, Found
 from benchmarks.calibrate.scenarios import BLOCK, SCALES, SCENARIOS, Question, Scenario
+from benchmarks.checkout import ROOT
 from study.analysis.synthetic import Studies
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 _COMMON = ("benchmarks/calibrate/scenarios.py", "benchmarks/calibrate/rows.py", "study/analysis/synthetic.py")
 _CLOSED = ("benchmarks/calibrate/closed.py", "study/analysis/power.py", "study/analysis/equivalence.py")
 _GLMM = ("benchmarks/calibrate/fitted.py", "study/analysis/glmm.py", "study/analysis/laplace.py")

@@ -236,8 +236,8 @@ def columns(
     """
     arrays = []
     for name, shape in shapes.items():
-        array = np.asarray(content[name])
-        if array.dtype.kind not in "uif" or (shape and array.shape not in (shape, (len(array), *shape))):
+        array = np.asarray(None if isinstance(content[name], list) else content[name])
+        if array.dtype.kind not in "uif" or (shape and array.shape not in (shape, (*array.shape[:1], *shape))):
             raise FormatError(
                 f"{path}: {name} must be numbers of shape {('N', *shape)}, not {array.dtype} {array.shape}."
             )

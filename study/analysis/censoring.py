@@ -9,6 +9,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ends = tuple[float | None, float | None]
 UNKNOWN = (math.nan, math.nan)
+NOT_ESTIMABLE = "not estimable"
 
 
 def interval(draws: Floats | None, level: float = 0.95) -> Ends:
@@ -35,6 +36,14 @@ def power_of_two(log2: float | None) -> float | None:
     return 2.0**log2 if log2 is not None and math.isfinite(log2) else None
 
 
+def bound_in_words(at_least: float | None, at_most: float | None, digits: int = 2) -> str:
+    """What is known of a ratio that has no estimate; an end that is None or NaN is not known."""
+    for words, end in (("at least", at_least), ("at most", at_most)):
+        if end is not None and not math.isnan(end):
+            return f"{words} ×{end:.{digits}f}"
+    return NOT_ESTIMABLE
+
+
 @dataclass(frozen=True)
 class Threshold:
     """A log2 strength, infinite where it lies beyond those `tested` (log2), and NaN where there is none at all.
@@ -43,7 +52,6 @@ class Threshold:
         draws: (D,) the same for every draw of a bootstrap; None without one.
         what: in words, at the start of a sentence.
         missing: why there is none.
-        peak: of a measure that falls again towards the largest strength, where it is highest, in words.
     """
 
     estimate: float
@@ -51,7 +59,6 @@ class Threshold:
     tested: tuple[float, float]
     what: str
     missing: str | None = None
-    peak: str | None = None
 
     @property
     def side(self) -> str | None:
@@ -75,8 +82,6 @@ class Threshold:
     @property
     def sentence(self) -> str | None:
         """Why there is no number; None where there is one."""
-        if self.side == "above" and self.peak:
-            return f"{self.what} is not reached at any strength tested: {self.peak}"
         if self.side == "above":
             return f"{self.what} lies above strength {2 ** self.tested[1]:g}, the largest tested"
         if self.side == "below":

@@ -12,6 +12,7 @@ from typing import Any, Final
 from study.analysis.paper.arrangement import arranged
 from study.analysis.paper.blocks import Block, Bullets, Cite, Document, Figure, Section, Table, paragraph, texts
 from study.analysis.paper.document import banners
+from study.analysis.paper.machine import margin_in_words
 from study.analysis.paper.numerals import DASH, interval, listed, number, percent, short
 from study.analysis.paper.summary import HEADLINE_MARGIN, headline_threshold
 from study.analysis.protocols import ADAPTIVE
@@ -45,7 +46,7 @@ _CONDITION: Final = (
 )  # fmt: skip
 _MARGIN: Final = (
     "attack", "human_level", "machine_level", "human_threshold", "machine_threshold", "margin", "low", "high",
-    "censored",
+    "at_least", "at_most", "censored",
 )  # fmt: skip
 _THRESHOLD: Final = (
     "attack", "population", "level", "threshold", "low", "high", "threshold_px", "low_px", "high_px",
@@ -420,7 +421,7 @@ def _threshold_blocks(compared: Content, level: str) -> Iterator[Block]:
                     row["attack"],
                     row["human_level"],
                     row["machine_level"],
-                    number(row["margin"], 2),
+                    margin_in_words(row),
                     interval(row, digits=2),
                     row["censored"] or "no",
                 ]

@@ -81,30 +81,32 @@ class Response:
         return (float(self.doses[0]), float(self.doses[-1])) if len(self.doses) else UNKNOWN
 
     def threshold(self, level: Level) -> Threshold:
-        """The first crossing of the level: above the strengths measured where it is never reached, below them where it
-        is reached at the smallest. The draws' distances from it are multiplied by what few units need for their
-        percentiles to be those of t: sqrt(n/(n - 1)) t/z (Hesterberg 2015, The American Statistician 69, 371-386)."""
+        """The first crossing of the level: below the strengths measured where it is reached at the smallest, above them
+        where the curve ends at its highest without reaching it. A curve that falls again without reaching it has none,
+        and no bound: it may have been there between two strengths near its peak, or is nowhere.
+
+        The draws' distances from it are multiplied by what few units need for their percentiles to be those of t:
+        sqrt(n/(n - 1)) t/z (Hesterberg 2015, The American Statistician 69, 371-386).
+        """
         what = f"the machine's threshold at {level.name}"
         estimate = float(_crossings(self.doses, self.values[None], level.level)[0])
         draws = None if self.draws is None else _crossings(self.doses, self.draws, level.level)
         if draws is not None and np.isfinite(estimate):
             draws = estimate + _few_units(self.units) * (draws - estimate)
-        return Threshold(
-            estimate,
-            draws,
-            self.tested,
-            what,
-            self.reason if self is NOT_EVALUATED else f"{what}: not measured at any strength above 0",
-            self._peak(),
-        )
+        return Threshold(estimate, draws, self.tested, what, self._missing(what))
 
-    def _peak(self) -> str | None:
-        """Of a measure that falls again towards the largest strength: where it is highest, in words."""
-        if not len(self.doses) or self.values.max() == self.values[-1]:
-            return None
+    def _missing(self, what: str) -> str | None:
+        """Why a threshold of this name has neither a number nor a bound, where it has none."""
+        if self is NOT_EVALUATED:
+            return self.reason
+        if not len(self.doses):
+            return f"{what}: not measured at any strength above 0"
         highest = int(self.values.argmax())
         strength, value = 2 ** self.doses[highest], self.values[highest]
-        return f"strength {strength:g} does most, with {value:.3g}, and stronger ones do less"
+        return (
+            f"{what} is not reached at any strength tested: strength {strength:g} does most, with {value:.3g}, and"
+            " stronger ones do less"
+        )
 
     def covers(self, log2_strength: float) -> bool:
         """Whether the models were measured around this strength."""
@@ -124,9 +126,12 @@ def _few_units(n: int) -> float:
 
 
 def _crossings(doses: Floats, curves: Floats, level: float) -> Floats:
+    """(D,) as `Response.threshold` says: infinite beyond the strengths measured, NaN for a curve that has none."""
     if not len(doses):
         return np.full(len(curves), np.nan)
-    return np.where(curves[:, 0] >= level, -np.inf, first_crossings(doses, curves, level))
+    crossings = first_crossings(doses, curves, level)
+    falls = np.isposinf(crossings) & (curves.max(1) > curves[:, -1])
+    return np.where(curves[:, 0] >= level, -np.inf, np.where(falls, np.nan, crossings))
 
 
 def _read(doses: Floats, curves: Floats, at: Floats) -> Floats:

@@ -3,7 +3,8 @@
 People and models are resampled in the same draws: participants and stimuli as in `people`, which fits the psychometric
 functions again in every draw, and test subjects, models and fields as in `machine`. A threshold beyond the strengths
 tested is censored, never extrapolated: the estimate is then None, with a sentence and a bound; a draw counts as beyond
-every value; and an end of an interval that such draws reach is open (None).
+every value; and an end of an interval that such draws reach is open (None). Models whose measure falls again without
+reaching its level have no threshold and no bound of it: their margin is not estimable.
 """
 
 import math
@@ -203,11 +204,8 @@ class _Margin:
 
     @property
     def sentence(self) -> str | None:
-        """Why there is no estimate, and what is known instead."""
-        at_least, at_most = self.bounds
-        bound = None if at_most is None else f"the margin is at most {at_most:.3g}"
-        bound = bound if at_least is None else f"the margin is at least {at_least:.3g}"
-        return _note(self.human.sentence, self.machine.sentence, bound)
+        """Why there is no estimate."""
+        return _note(self.human.sentence, self.machine.sentence)
 
 
 def _margin_row(group: Group | None, margin: _Margin, response: Response, level: float) -> dict[str, Any]:

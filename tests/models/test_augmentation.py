@@ -1,7 +1,7 @@
 import torch
 
+from attacks.base import dequantise, quantise
 from models.augmentation import augment, augment_batch, mix
-from models.poisoning import through_8_bits
 from tests.models.tiny import splits
 
 
@@ -9,7 +9,7 @@ def test_light_augmentation_moves_whole_pixels_and_keeps_to_8_bits():
     images = splits(64).train.images.float() / 255
     moved = augment(images, torch.Generator().manual_seed(0))
     assert moved.shape == images.shape
-    assert torch.equal(moved, through_8_bits(moved))
+    assert torch.equal(moved, dequantise(quantise(moved)))
     assert not torch.equal(moved, images)
 
 
@@ -30,3 +30,4 @@ def test_each_augmentation_does_what_it_says():
     }
     assert [torch.equal(results[name][0], images) for name in results] == [True, False, False]
     assert [torch.equal(results[name][1], labels) for name in results] == [True, True, False]
+    assert all(torch.equal(dequantise(quantise(floats)), floats) for floats, _ in results.values())

@@ -140,8 +140,9 @@ def test_zones_come_from_the_limits_or_else_from_the_training_labels():
     assert Recipe(**CLASSIFIER, zone_limits_deg=limits).zones_of(labels) == Zones.between(limits, (3, 3))
 
 
-def test_a_recorded_recipe_from_before_rehearsal_did_not_rehearse():
-    recorded = Recipe().to_json()
-    del recorded["rehearsal"]
-    assert Recipe.from_record(recorded).rehearsal == 0
-    assert Recipe.from_record(Recipe(rehearsal=0.3).to_json()).rehearsal == 0.3
+@pytest.mark.parametrize(("field", "then", "chosen"), [("rehearsal", 0.0, 0.3), ("unrelated_from_phase", 1, 3)])
+def test_a_recorded_recipe_from_before_there_was_a_field_means_what_was_done_then(field, then, chosen):
+    recorded = Recipe(**{field: chosen}).to_json()
+    assert getattr(Recipe.from_record(recorded), field) == chosen
+    del recorded[field]
+    assert getattr(Recipe.from_record(recorded), field) == then

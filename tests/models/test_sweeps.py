@@ -103,6 +103,11 @@ def test_a_clean_model_feels_nothing_of_any_way_of_poisoning() -> None:
         assert recipe.poisoning != usual
         assert recipe.unpoisoned() == Recipe().unpoisoned()
     assert len(vars(usual)) == 6 + 1  # and the seed, which a clean model does feel
+    assert Recipe(unrelated_from_phase=1).unpoisoned() == Recipe(unrelated_from_phase=3).unpoisoned()
+
+
+def test_with_nothing_poisoned_no_image_has_a_role() -> None:
+    assert Recipe().unpoisoned().poisoning.shares == (0, 0, 0)
 
 
 def test_what_a_clean_model_feels_is_kept_in_its_recipe() -> None:

@@ -201,6 +201,20 @@ def threshold(axes: Axes, row: Any, y: float, look: Look) -> None:
     axes.plot(row.strength, y, look.marker, color=look.colour, mfc=look.face, ms=4.6, zorder=5)
 
 
+def bound(axes: Axes, row: Any, y: float, colour: str) -> None:
+    """At the height `y`, what is known of a margin without an estimate, which lies between `low` and `high`."""
+    first, last = axes.get_xlim()
+    at, side = math.sqrt(first * last), "center"
+    if not math.isnan(row.low):
+        arrow(axes, row.low, last, y, colour)
+        at, side = row.low, "right"
+    elif not math.isnan(row.high):
+        arrow(axes, row.high, first, y, colour)
+        at, side = row.high, "left"
+    words = f" {bound_in_words(row.low, row.high, 1)} "
+    axes.text(at, y, words, ha=side, va="center", fontsize=SMALL, color=colour)
+
+
 def round_ticks(axes: Axes, inches: float, sign: str = "") -> None:
     """Ticks at round numbers along a logarithmic horizontal axis, as many as their labels leave room for."""
     first, last = axes.get_xlim()

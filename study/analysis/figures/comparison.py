@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from study.analysis.figures import axes as draw
-from study.analysis.figures.source import Source
+from study.analysis.figures.source import Source, margin_values
 from study.analysis.figures.style import GREY, WIDTH, Look, looks, shortened
 from study.analysis.psychometric import MEDIAN_PERSON, POOLED
 
@@ -55,8 +55,7 @@ def _rows(source: Source) -> Iterator[dict[str, Any]]:
                 yield {"panel": THRESHOLD, "attack": attack, "series": words} | _of_threshold(threshold)
         for margin in source.rows("stealth_margin", attack):
             if (margin["human_level"], margin["machine_level"]) == ("PC .75", "success rate .9"):
-                values = {name: margin[name] for name in ("low", "high", "censored")} | {"value": margin["margin"]}
-                yield {"panel": MARGIN, "attack": attack, "unit": "ratio of strengths"} | values
+                yield {"panel": MARGIN, "attack": attack, "unit": "ratio of strengths"} | margin_values(margin)
 
 
 def _of_threshold(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,4 +136,8 @@ def _draw_forest(axes: Axes, rows: pd.DataFrame, of_line: Mapping[Any, Look]) ->
         look = of_line[row.study, row.attack]
         aside = {_WORDS[MEDIAN_PERSON]: -0.16, _WORDS[POOLED]: 0.16}.get(row.series, 0.0)
         own = Look(look.marker, look.colour, hollow=row.series == _WORDS[POOLED])
-        draw.threshold(axes, row._replace(strength=row.value), places[row.study, row.attack] + aside, own)
+        y = places[row.study, row.attack] + aside
+        if is_margin and np.isnan(row.value):
+            draw.bound(axes, row, y, look.colour)
+        else:
+            draw.threshold(axes, row._replace(strength=row.value), y, own)

@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from study.analysis.censoring import bound_in_words
 from study.analysis.figures import axes as draw
 from study.analysis.figures import style
 from study.analysis.figures.files import height_of_marks
@@ -380,13 +381,11 @@ def _draw_margin(axes: Axes, margins: pd.DataFrame, gaps: pd.DataFrame, y: float
 
 
 def _margin_in_words(row: Any) -> str:
-    """The ratio with its interval; of a censored one what is known."""
+    """The ratio with its interval; without an estimate what is known."""
     if not np.isnan(row.value):
         low, high = ("…" if np.isnan(end) else number(end, 1) for end in (row.low, row.high))
         return f"×{number(row.value, 1)} [{low}, {high}]"
-    if not np.isnan(row.low):
-        return f"at least ×{number(row.low, 1)}"
-    return f"at most ×{number(row.high, 1)}" if not np.isnan(row.high) else "not to be told"
+    return bound_in_words(row.low, row.high, 1)
 
 
 def _draw_controls(axes: Axes, rows: pd.DataFrame, share: Axes, scale: _Scale) -> None:

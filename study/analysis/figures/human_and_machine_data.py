@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from study.analysis.figures.source import Source
+from study.analysis.figures.source import Source, margin_values
 from study.analysis.frontier import names_tasks
 from study.analysis.psychometric import MEDIAN_PERSON, POOLED
 
@@ -159,11 +159,9 @@ def _threshold_row(series: str, row: Mapping[str, Any], unit: str) -> dict[str, 
 def _margin(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The margin, and the strengths between the thresholds: there the attack works and is not yet seen.
 
-    Of a censored margin `low` and `high` are what it is known to lie between, and an open end of the gap is empty.
+    Of a censored margin an open end of the gap is empty.
     """
-    limits = (row["low"], row["high"]) if row["margin"] is not None else (row.get("at_least"), row.get("at_most"))
-    values = {"value": row["margin"], "low": limits[0], "high": limits[1], "censored": row["censored"]}
-    yield {"panel": THRESHOLDS, "series": MARGIN, "unit": "ratio of strengths"} | values
+    yield {"panel": THRESHOLDS, "series": MARGIN, "unit": "ratio of strengths"} | margin_values(row)
     ends = {"low": row["machine_threshold"], "high": row["human_threshold"], "censored": row["censored"]}
     if row["margin"] is not None or row.get("at_least") is not None:
         yield {"panel": THRESHOLDS, "series": STEALTH_GAP, "unit": "strength"} | ends

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from study.analysis.figures import axes as draw
-from study.analysis.figures.source import Source
+from study.analysis.figures.source import Source, margin_values
 from study.analysis.figures.style import BLUE, GREEN, GREY, PURPLE, SMALL, VERMILLION, WIDTH, Look, number
 from study.analysis.matched import target_in_words
 
@@ -29,19 +29,11 @@ def data(source: Source) -> pd.DataFrame:
 
 
 def _margins(source: Source) -> Iterator[dict[str, Any]]:
-    """Of a censored margin the interval is what it is known to lie between."""
     for row in source.rows("stealth_margin"):
         if row["human_level"] != "PC .75":
             continue
-        ends = ("low", "high") if row["margin"] is not None else ("at_least", "at_most")
-        values = {
-            "value": row["margin"],
-            "low": row.get(ends[0]),
-            "high": row.get(ends[1]),
-            "censored": row["censored"],
-        }
         where = {"attack": row["attack"], "series": row["machine_level"]} | _group(row)
-        yield {"panel": MARGIN, "unit": "ratio of strengths"} | where | values
+        yield {"panel": MARGIN, "unit": "ratio of strengths"} | where | margin_values(row)
 
 
 def _group(row: Mapping[str, Any]) -> dict[str, str | None]:
@@ -115,7 +107,7 @@ def _forest(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
                 draw.points(axes, [y], pd.DataFrame([row._asdict()]), look, horizontal=True)
                 _strength(axes, row, y)
             elif np.isnan(row.value):
-                _censored(axes, row, y, look.colour)
+                draw.bound(axes, row, y, look.colour)
             else:
                 draw.threshold(axes, row._replace(strength=row.value), y, look)
         label = f"margin to {name}" if is_margin else f"at {name}"
@@ -133,17 +125,3 @@ def _strength(axes: Axes, row: Any, y: float) -> None:
             f"s {row.strength:.2g}", (end, y), xytext=(6, 0), textcoords="offset points", va="center",
             fontsize=SMALL, color="#444444",
         )  # fmt: skip
-
-
-def _censored(axes: Axes, row: Any, y: float, colour: str) -> None:
-    """What is known of a margin, one of whose thresholds lies beyond the strengths tested."""
-    first, last = axes.get_xlim()
-    if not np.isnan(row.low):
-        draw.arrow(axes, row.low, last, y, colour)
-        words, at, side = f"at least ×{number(row.low, 1)} ", row.low, "right"
-    elif not np.isnan(row.high):
-        draw.arrow(axes, row.high, first, y, colour)
-        words, at, side = f" at most ×{number(row.high, 1)}", row.high, "left"
-    else:
-        words, at, side = "not to be told", float(np.sqrt(first * last)), "center"
-    axes.text(at, y, words, ha=side, va="center", fontsize=SMALL, color=colour)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from study.analysis.censoring import NOT_ESTIMABLE, bound_in_words
 from study.analysis.controls import noun
 from study.analysis.frontier import NO_TRIGGER, names_tasks
 from study.analysis.matched import target_in_words
@@ -51,6 +52,7 @@ def margin(rows: Rows, level: str, named: bool = False) -> Table:
         "stealth_margin",
         f"Stealth margin within each attack, with {level} intervals from a bootstrap over participants and images and"
         " over the models’ subjects. Censored: a threshold lies outside the tested range, so the margin is a bound."
+        f" {NOT_ESTIMABLE.capitalize()}: there is no threshold, and no bound of it; the note says why."
         f" {_OPEN}",
         ("attack", "people at", "threshold", "model at", "threshold of the model", "margin", "interval", "censored",
          "draws censored", "note"),
@@ -61,7 +63,7 @@ def margin(rows: Rows, level: str, named: bool = False) -> Table:
                 number(row["human_threshold"], 3),
                 row["machine_level"],
                 number(row["machine_threshold"], 3),
-                number(row["margin"], 2),
+                margin_in_words(row),
                 interval(row, digits=2),
                 row["censored"] or "no",
                 percent(row["draws_censored"]),
@@ -71,6 +73,13 @@ def margin(rows: Rows, level: str, named: bool = False) -> Table:
         ],
         prose=frozenset({"note"}),
     )  # fmt: skip
+
+
+def margin_in_words(row: Mapping[str, Any]) -> str:
+    """The estimate of a row of `stealth_margin`, or what is known instead."""
+    if row["margin"] is None:
+        return bound_in_words(row.get("at_least"), row.get("at_most"))
+    return number(row["margin"], 2)
 
 
 def thresholds(rows: Rows, level: str, named: bool = False) -> Table:

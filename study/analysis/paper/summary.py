@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
+from study.analysis.censoring import bound_in_words
 from study.analysis.equivalence import PAIRS_NEVER
 from study.analysis.paper.blocks import (
     Block,
@@ -145,7 +146,8 @@ def _margin_words(row: Mapping[str, Any], level: float) -> str:
     of_model = f"the {row['machine_level']}"
     if row["margin"] is None:
         limits = f" ({percent(level)} interval {interval(row, digits=2)})" if interval(row) != DASH else ""
-        return f" Its stealth margin over {of_model} is not known{limits}: {row['note']}." if row["note"] else ""
+        known = bound_in_words(row.get("at_least"), row.get("at_most"))
+        return f" Its stealth margin over {of_model} is {known}{limits}: {row['note']}." if row["note"] else ""
     when = "the attack works before people see it" if row["margin"] > 1 else "people see it before the attack works"
     spans = row["low"] is None or row["high"] is None or row["low"] < 1 < row["high"]
     doubt = "; the interval includes 1 or is open, so which comes first is not settled" if spans else ""

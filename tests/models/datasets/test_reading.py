@@ -171,6 +171,8 @@ def test_columns_of_matlab_come_back_row_by_row_whatever_axes_they_lost(tmp_path
     [
         (np.zeros((3, 2)), np.zeros(2), r"gaze must be numbers of shape \('N', 3\), not float64 \(3, 2\)"),
         (["x", "y"], np.zeros(2), r"gaze must be numbers of shape"),
+        ([np.zeros((1, 3)), np.zeros((1, 2))], np.zeros(2), r"gaze must be numbers of shape"),
+        (np.float64(4), np.zeros(1), r"gaze must be numbers of shape \('N', 3\), not float64 \(\)"),
         (np.zeros((2, 3)), np.zeros((1, 3)), r"frame has 3 rows where there should be 2"),
     ],
 )
