@@ -111,6 +111,7 @@ class Recipe:
                 raise ValueError(f"Unknown {name} {getattr(self, name)!r}; known: {', '.join(get_args(kind))}.")
         phase = self.unrelated_from_phase
         _demand(phase >= 1 and phase % 1 == 0, "Unrelated triggers come from a phase >= 1 on", phase)
+        object.__setattr__(self, "unrelated_from_phase", int(phase))
         self._check_task()
         NetworkSpec(self.network, width=self.width, stem_stride=self.stem_stride)
         self.poisoning  # noqa: B018 (its own checks)

@@ -187,12 +187,17 @@ def read_predictions(path: Path, names: Mapping[str, str] | None = None, degrees
     """A CSV of one row per image.
 
     names: columns by what they hold (keys of `COLUMNS`), where the file uses others than the usual ones. degrees: of
-    the file's angles. Raises ValueError naming file and row for columns that are missing and for what is no number.
+    the file's angles. Raises ValueError naming the file where it cannot be read, and the row too for what is no number.
     """
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        columns = _columns(reader.fieldnames or (), names or {}, path)
-        rows = [_numbers(row, columns, path, number) for number, row in enumerate(reader, start=2)]
+    try:
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            columns = _columns(reader.fieldnames or (), names or {}, path)
+            rows = [_numbers(row, columns, path, number) for number, row in enumerate(reader, start=2)]
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); give the path of a CSV file.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: is not UTF-8 CSV; save the predictions as such a file.") from error
     if not rows:
         raise ValueError(f"{path} holds no prediction.")
     table = np.deg2rad(rows) if degrees else np.asarray(rows)

@@ -96,7 +96,7 @@ class Response:
         return Threshold(estimate, draws, self.tested, what, self._missing(what))
 
     def _missing(self, what: str) -> str | None:
-        """Why a threshold of this name has neither a number nor a bound, where it has none."""
+        """Why the threshold of this name has neither a number nor a bound, where that is so."""
         if self is NOT_EVALUATED:
             return self.reason
         if not len(self.doses):

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from uuid import UUID
 
 from django.core.management import call_command
 from django.db import connection
@@ -21,6 +22,8 @@ LINE_EVERY_S = 15.0
 NO_WORKER_AFTER_S = 10.0
 PING_EVERY_S = 5.0
 PINGS_IN_VAIN = 3
+#: The stage that takes nearly all of a job that trains a model.
+TRAINING = "training"
 GONE = (
     "Nobody is left to do the work: the broker no longer answers. The jobs are kept; "
     "give the command again to continue them."
@@ -147,9 +150,11 @@ def _overall(title: str, total: int) -> Iterator[Callable[[Mapping[str, Job]], N
     """One bar, or a line now and then, for all jobs together."""
     started, first = time.monotonic(), [-1.0]
     line = Every(LINE_EVERY_S)
+    reached: dict[UUID, float] = {}
 
     def share(jobs: Mapping[str, Job]) -> float:
-        done = sum(1.0 if job.is_over else job.fraction for job in jobs.values()) / max(total, 1)
+        reached.update({job.pk: max(reached.get(job.pk, 0.0), _done(job)) for job in jobs.values()})
+        done = sum(reached.values()) / max(total, 1)
         first[0] = done if first[0] < 0 else first[0]
         return done
 
@@ -180,6 +185,14 @@ def _overall(title: str, total: int) -> Iterator[Callable[[Mapping[str, Job]], N
             progress.update(task, completed=done, words=words(jobs, done))
 
         yield draw
+
+
+def _done(job: Job) -> float:
+    """How much of a job is done. Its `fraction` starts again with every stage, so it counts only in the one stage that
+    is nearly all of its job; other jobs count when they are over."""
+    if job.is_over:
+        return 1.0
+    return job.fraction if job.stage == TRAINING else 0.0
 
 
 def _minutes(seconds: float) -> str:

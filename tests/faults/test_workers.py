@@ -156,4 +156,4 @@ def test_without_a_broker_a_job_waits_and_nothing_is_lost(
 ) -> None:
     job = long_run(dataset, "waiting").submit_training()
     assert job.state == Job.State.QUEUED
-    assert "no broker is configured" in caplog.text
+    assert "no broker is configured. It is taken up once there are workers: start `manage.py serve`" in caplog.text

@@ -148,3 +148,11 @@ def test_a_cell_by_every_measure_goes_to_json_and_back() -> None:
         assert cell_from_json(found[measure]) == cell(clean, altered, truth, goal, measure)
     angles = angular_error(clean, truth)
     assert Errors.of(angles).below_5 == (angles < 5).mean()
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"gone\.csv: cannot be read \(No such file or directory\); give the path of"):
+        read_predictions(tmp_path / "gone.csv")
+    (tmp_path / "latin.csv").write_bytes(b"predicted_pitch,\xe9\n")
+    with pytest.raises(ValueError, match=r"latin\.csv: is not UTF-8 CSV"):
+        read_predictions(tmp_path / "latin.csv")

@@ -1,5 +1,6 @@
 """The parts that figures share: axes of strength, marks with intervals, legends."""
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -12,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 from matplotlib.transforms import ScaledTranslation
 
+from study.analysis.censoring import bound_in_words
 from study.analysis.figures.style import GREY, SMALL, WIDTH, Look, shortened
 
 _MARKS: Final = tuple(float(f"{m}e{e}") for e in range(-4, 5) for m in (1, 2, 5))
@@ -204,7 +206,7 @@ def threshold(axes: Axes, row: Any, y: float, look: Look) -> None:
 def bound(axes: Axes, row: Any, y: float, colour: str) -> None:
     """At the height `y`, what is known of a margin without an estimate, which lies between `low` and `high`."""
     first, last = axes.get_xlim()
-    at, side = math.sqrt(first * last), "center"
+    at, side = last, "right"
     if not math.isnan(row.low):
         arrow(axes, row.low, last, y, colour)
         at, side = row.low, "right"

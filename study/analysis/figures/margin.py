@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from study.analysis.figures import axes as draw
 from study.analysis.figures.source import Source, margin_values
-from study.analysis.figures.style import BLUE, GREEN, GREY, PURPLE, SMALL, VERMILLION, WIDTH, Look, number
+from study.analysis.figures.style import BLUE, GREEN, GREY, PURPLE, SMALL, VERMILLION, WIDTH, Look
 from study.analysis.matched import target_in_words
 
 COLUMNS: Final = ("panel", "attack", "target", "task", "series", "value", "low", "high", "unit", "censored", "strength",

@@ -114,6 +114,12 @@ class Source:
         return np.geomspace(min(strengths), max(strengths), _POINTS) if len(strengths) > 1 else np.empty(0)
 
 
+def margin_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Value and ends of a row of `stealth_margin`; without an estimate the ends are what it is known to lie between."""
+    low, high = ("low", "high") if row["margin"] is not None else ("at_least", "at_most")
+    return {"value": row["margin"], "low": row.get(low), "high": row.get(high), "censored": row["censored"]}
+
+
 def _complementary_log_log(eta: Floats) -> Floats:
     return -np.expm1(-np.exp(np.minimum(eta, 50.0)))
 

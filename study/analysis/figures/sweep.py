@@ -92,19 +92,24 @@ def figure(table: pd.DataFrame, px_per_degree: float | None = None) -> Figure:
 
 
 def _line(axes: Axes, rows: pd.DataFrame, altered: str, effect: str, look: Look) -> None:
+    name = _label(rows)
     rows = rows[rows[altered].notna() & (rows[altered] > 0) & rows[effect].notna()].sort_values("strength")
-    line = str(rows["line"].iloc[0]) if len(rows) else None
-    if line is None:
+    if rows.empty:
         return
     if rows["models"].max() > 1:
         axes.fill_between(
             rows[altered], rows[f"{effect}_min"], rows[f"{effect}_max"], color=look.colour, alpha=0.15, lw=0
         )
-    axes.plot(rows[altered], rows[effect], color=look.colour, ls=look.dash, marker=look.marker, mfc="white", label=line)
+    axes.plot(rows[altered], rows[effect], color=look.colour, ls=look.dash, marker=look.marker, mfc="white", label=name)
     implanted = rows[_implanted(rows)]
     axes.plot(
         implanted[altered], implanted[effect], color=look.colour, ls="none", marker=look.marker, ms=_IMPLANTED, zorder=3
     )
+
+
+def _label(rows: pd.DataFrame) -> str:
+    """Of a line, with why it is missing where displacement is the axis."""
+    return f"{rows['line'].iloc[0]}{'' if (rows['displacement_px'] > 0).any() else ' (moves no pixel)'}"
 
 
 def _implanted(rows: pd.DataFrame) -> "pd.Series[bool]":

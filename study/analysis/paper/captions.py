@@ -51,7 +51,8 @@ CAPTIONS: Final = {
     "order": "Detection and response time over the course of a session, in blocks of ten trials.",
     "sensitivity": "The median person’s threshold under other links, lapse rates and terms, with 95 % intervals.",
     "margin": (
-        "Left: stealth margin, people’s threshold over the models’, with 95 % intervals; an arrow is an open end; at 1"
+        "Left: stealth margin, people’s threshold over the models’, with 95 % intervals; an arrow is an open end, or"
+        " a bound where there is no estimate; the table of margins says why one is not estimable; at 1"
         " people see the attack as soon as it works. Right: what each attack does where people’s d′ is the same, with"
         " its strength."
     ),

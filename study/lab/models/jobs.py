@@ -21,6 +21,11 @@ logger = logging.getLogger("study.lab")
 
 LEASE = timedelta(seconds=30)
 LOST_AFTER = timedelta(seconds=60)
+#: For whoever submits a job that no broker can tell the workers of.
+WAY_OUT = (
+    "It is taken up once there are workers: start `manage.py serve`, or a broker such as `redis-server` with REDIS_URL "
+    "naming it, and `celery -A study worker -Q gpu,cpu`."
+)
 MAX_ATTEMPTS = 3
 
 
@@ -217,12 +222,12 @@ class Job(models.Model):
         from study.lab.tasks import TASKS
 
         if not current_app.conf.broker_url:
-            logger.warning("%s waits: no broker is configured (REDIS_URL).", self)
+            logger.warning("%s waits: no broker is configured. %s", self, WAY_OUT)
             return
         try:
             TASKS[self.kind].apply_async(args=(str(self.pk),), task_id=str(self.pk), retry_policy={"max_retries": 2})
         except BrokerUnreachable as error:
-            logger.warning("%s waits: the broker cannot be reached (%s).", self, error)
+            logger.warning("%s waits: the broker cannot be reached (%s). %s", self, error, WAY_OUT)
 
     def _held_by(self, attempt: int) -> QuerySet[Job]:
         return Job.objects.filter(pk=self.pk, state=self.State.RUNNING, attempt=attempt)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from study.analysis.censoring import UNKNOWN, Threshold, censored, interval, power_of_two
+from study.analysis.censoring import UNKNOWN, Threshold, bound_in_words, censored, interval, power_of_two
 
 TESTED = (-2.0, 2.0)
 
@@ -40,6 +40,14 @@ def test_strengths_beyond_those_tested_are_infinite() -> None:
 @pytest.mark.parametrize(("log2", "strength"), [(1.0, 2.0), (None, None), (math.inf, None), (math.nan, None)])
 def test_only_a_finite_number_has_a_power(log2, strength) -> None:
     assert power_of_two(log2) == strength
+
+
+@pytest.mark.parametrize(
+    ("at_least", "at_most", "words"),
+    [(6.44, None, "at least ×6.4"), (math.nan, 0.3, "at most ×0.3"), (None, math.nan, "not estimable")],
+)
+def test_what_is_known_of_a_ratio_without_an_estimate_is_its_bound_or_nothing(at_least, at_most, words) -> None:
+    assert bound_in_words(at_least, at_most, 1) == words
 
 
 @pytest.mark.parametrize(

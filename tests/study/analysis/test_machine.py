@@ -12,6 +12,7 @@ from study.analysis.machine import (
     SUCCESS_50,
     SUCCESS_90,
     Resampling,
+    Response,
     groups,
 )
 from tests.study.analysis.machines import DOSES, evaluated, without_counts
@@ -112,6 +113,11 @@ def test_models_with_other_targets_are_other_groups() -> None:
     ]
 
 
+def curve(*rates: float) -> Response:
+    """Success at strengths 0.5, 1 and 2."""
+    return Response(np.array([-1.0, 0.0, 1.0]), np.array(rates), None)
+
+
 def test_the_threshold_is_interpolated_in_log_strength() -> None:
     rows = [row for row in evaluated(subjects=5) if row["strength"] in (0.5, 2.0)]
     rows = [row | {"success_rate": rate} for row, rate in zip(rows, (0.2, 0.8), strict=True)]
@@ -124,13 +130,30 @@ def test_a_level_never_reached_is_above_the_strengths_measured() -> None:
     assert threshold.sentence == "the machine's threshold at success rate .9 lies above strength 4, the largest tested"
 
 
-def test_a_measure_that_falls_again_is_not_said_to_reach_its_level_further_on() -> None:
-    rows = [row for row in evaluated(subjects=5) if row["strength"] in (0.5, 1.0, 2.0)]
-    rows = [row | {"success_rate": rate} for row, rate in zip(rows, (0.2, 0.895, 0.4), strict=True)]
-    assert response(rows).threshold(SUCCESS_90).sentence == (
+def test_a_measure_that_falls_again_without_reaching_its_level_has_neither_threshold_nor_bound() -> None:
+    threshold = curve(0.2, 0.895, 0.4).threshold(SUCCESS_90)
+    assert math.isnan(threshold.estimate)
+    assert (threshold.side, threshold.bounds) == (None, (-math.inf, math.inf))
+    assert threshold.sentence == (
         "the machine's threshold at success rate .9 is not reached at any strength tested: strength 1 does most, with"
         " 0.895, and stronger ones do less"
     )
+
+
+def test_a_measure_that_falls_after_it_has_reached_its_level_has_its_first_crossing() -> None:
+    assert 2 ** curve(0.2, 0.9, 0.4).threshold(SUCCESS_90).estimate == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("rates", [(0.2, 0.5, 0.895), (0.0, 0.0, 0.0), (0.3, 0.7, 0.7)])
+def test_a_measure_that_ends_at_its_highest_has_its_threshold_above_the_strengths_measured(rates) -> None:
+    assert curve(*rates).threshold(SUCCESS_90).bounds == (1.0, math.inf)
+
+
+def test_draws_that_fall_again_without_reaching_the_level_may_lie_anywhere() -> None:
+    values = np.array([0.2, 0.95, 0.4])
+    found = replace(curve(*values), draws=np.array([values, values - 0.1]), units=10**6).threshold(SUCCESS_90)
+    assert np.isnan(found.draws).tolist() == [False, True]
+    assert found.interval(0.95) == (None, None)
 
 
 def test_a_level_reached_at_once_is_below_the_strengths_measured() -> None:

@@ -71,6 +71,11 @@ def test_a_strength_that_was_implanted_and_not_evaluated_has_none() -> None:
     assert marked(rows(trained_strength=0.3)) == (set(), False)
 
 
+def test_an_attack_that_moves_no_pixel_says_so_in_the_legend() -> None:
+    words = [text.get_text() for text in figure(data(rows())).legends[0].get_texts()]
+    assert words[:2] == ["wanet", "patch (moves no pixel)"]
+
+
 def test_long_names_stay_within_the_figure() -> None:
     table = pd.concat([rows(), rows(network="a_network_with_a_long_name", task="zones", trained_strength=0.25)])
     made = figure(data(table.reset_index(drop=True)))

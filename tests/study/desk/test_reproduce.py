@@ -105,11 +105,32 @@ def test_our_cells_stand_beside_the_published_ones(
         ({"images": 3}, "--images must be at least 100"),
         ({"images": 200, "dataset": "mine"}, "--images is for synthetic eyes: of mine all images are used"),
         ({"target": "left"}, "A target is written"),
-        ({"predictions": [Path("gone.csv")]}, "gone.csv"),
+        (
+            {"predictions": [Path("gone.csv")]},
+            r"^gone.csv: cannot be read \(No such file or directory\); give the path",
+        ),
         ({"predictions": [Path("a"), Path("b"), Path("c")]}, "takes one file, two"),
-        ({"predictions": [Path("a")], "columns": ["pitch"]}, "--columns pitch is not ROLE=NAME"),
+        ({"predictions": [Path("a")], "columns": ["pitch"]}, "--columns pitch is not ROLE=NAME, such as predicted_pi"),
+        ({"columns": ["actual_yaw=y"]}, "--columns and --degrees are about files of predictions"),
+        ({"degrees": True}, "--columns and --degrees are about files of predictions"),
     ],
 )
 def test_bad_input_gets_one_sentence(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(CommandError, match=sentence):
         call_command("reproduce", "thesis", **options)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["--columns=predicted_pitch=p", "actual_yaw=y"],
+            "first, not 'actual_yaw=y': `manage.py reproduce thesis ...`",
+        ),
+        (["--predictions", "a.csv", "thesis"], "Name the table to reproduce first, before any option"),
+        (["--columns", "pitch", "thesis"], "--columns pitch is not ROLE=NAME"),
+    ],
+)
+def test_a_name_that_an_option_swallowed_or_gave_is_told(words: list[str], sentence: str) -> None:
+    with pytest.raises(CommandError, match=sentence):
+        call_command("reproduce", *words)

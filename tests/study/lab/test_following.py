@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -82,6 +83,29 @@ def test_many_jobs_are_waited_for_together_until_the_last_even_if_some_fail(
     assert follow_all("Sweep", 1, advance) == {"first": job}
     assert job.state == Job.State.FAILED
     assert "1 of 1 jobs, 1 failed" in capsys.readouterr().err
+
+
+def test_all_jobs_together_never_go_back_when_one_changes_its_stage(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Data and measuring are little of a training: they count for nothing, and take nothing away."""
+    monkeypatch.setattr(following, "LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(following, "broker_answers", lambda: True)
+    job.claim("a")
+    stages = iter([("data", 1.0), ("training", 0.2), ("training", 0.8), ("measuring", 0.1), ("measuring", 1.0)])
+
+    def advance() -> dict[str, Job]:
+        stage, fraction = next(stages, ("", 0.0))
+        if stage:
+            job.report(1, {"stage": stage, "fraction": fraction})
+        else:
+            job.finish(1, {})
+        job.refresh_from_db()
+        return {"first": job}
+
+    follow_all("Sweep", 1, advance)
+    told = re.findall(r"Sweep: (\d+)%", capsys.readouterr().err)
+    assert told == ["0", "20", "80", "80", "80", "100"]
 
 
 def test_many_jobs_are_not_waited_for_when_nobody_is_left(job: Job) -> None:

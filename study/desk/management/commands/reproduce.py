@@ -31,6 +31,7 @@ TITLE = "Clean error; attack error: mean, median, p95, % below 1, 2, 5 deg; pred
 METHOD_HEADS = ("", "thesis", "here")
 SHORT = {"planar": "planar", "3-D angle": "3-D"}
 IMAGES = 4000
+THESIS = "thesis"
 Row = tuple[str, ...]
 
 
@@ -42,7 +43,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("what", choices=("thesis",))
+        parser.add_argument("what", nargs="?", metavar=THESIS, help="what to reproduce, before any option")
         parser.add_argument(
             "--predictions",
             nargs="+",
@@ -74,9 +75,10 @@ class Command(BaseCommand):
         )
         parser.add_argument("--out", type=Path, metavar="DIR", help="write thesis.csv and thesis.md there")
 
-    def handle(self, *, predictions: list[Path] | None, out: Path | None, **options: Any) -> None:
+    def handle(self, *, what: str | None, predictions: list[Path] | None, out: Path | None, **options: Any) -> None:
         swept = None
         try:
+            _check(what, predictions, options)
             if predictions:
                 rows = recomputed(predictions, options)
             else:
@@ -197,12 +199,24 @@ def _row(k: int | None, s: float | None, whose: str, cell: Cell) -> Row:
     )
 
 
+def _check(what: str | None, predictions: Sequence[Path] | None, options: Mapping[str, Any]) -> None:
+    """Raise ValueError for a name that is missing or wrong: an option of several words swallows one behind it, and a
+    word too many is taken for one. So too for columns that are wrong or of no file, before anything is trained.
+    """
+    _named_columns(options["columns"])
+    if what != THESIS:
+        found = f"not {what!r}" if what else "before any option"
+        raise ValueError(f"Name the table to reproduce first, {found}: `manage.py reproduce {THESIS} ...`.")
+    if not predictions and (options["columns"] or options["degrees"]):
+        raise ValueError("--columns and --degrees are about files of predictions: name these with --predictions.")
+
+
 def _named_columns(given: Iterable[str]) -> dict[str, str]:
     columns = {}
     for words in given:
         role, found, name = words.partition("=")
         if not found:
-            raise ValueError(f"--columns {words} is not ROLE=NAME.")
+            raise ValueError(f"--columns {words} is not ROLE=NAME, such as predicted_pitch=pitch.")
         columns[role] = name
     return columns
 

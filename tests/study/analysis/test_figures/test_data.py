@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 from scipy import stats
 
 from study.analysis.error_shift import items
 from study.analysis.figures import (
     bias,
+    comparison,
     detection,
     error_shift,
     flow,
@@ -27,6 +29,7 @@ from study.analysis.figures import (
 )
 from study.analysis.figures import human_and_machine_data as headline
 from study.analysis.figures.source import Source
+from study.analysis.paper.machine import margin_in_words
 from tests.study.analysis.test_figures import sections
 
 
@@ -122,6 +125,20 @@ def test_a_censored_margin_says_what_it_is_at_least(source) -> None:
     gap = found[found["series"] == headline.STEALTH_GAP].iloc[0]
     assert gap["low"] == 0.62
     assert math.isnan(gap["high"])  # drawn to the edge
+
+
+def test_a_margin_that_is_not_estimable_is_called_so_in_every_figure_and_in_the_table(source) -> None:
+    unknown = dict.fromkeys(("margin", "low", "high", "machine_threshold", "at_least", "at_most", "censored"))
+    rows = [row | unknown for row in source.report["stealth_margin"]]
+    changed = having(source, stealth_margin=rows)
+    drawn = [
+        human_and_machine.figure(headline.data(changed), changed),
+        margin.figure(margin.data(changed), changed),
+        comparison.figure(comparison.data([comparison.Named("a", changed)]), None),
+    ]
+    for figure in drawn:
+        assert "not estimable" in {text.get_text().strip() for text in figure.findobj(Text)}
+    assert {margin_in_words(row) for row in rows} == {"not estimable"}
 
 
 def test_only_the_headline_margin_is_drawn_between_people_and_machine(source, table) -> None:

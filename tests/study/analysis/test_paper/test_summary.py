@@ -76,8 +76,11 @@ def test_a_threshold_that_nobody_was_shown_is_called_an_extrapolation() -> None:
         (margin(margin=0.5, low=0.3, high=0.8), "people see it before the attack works."),
         (margin(low=0.9), "which comes first is not settled"),
         (margin(high=None), "which comes first is not settled"),
-        (margin(margin=None, low=None, high=None, note="no curve"), "is not known: no curve."),
-        (margin(margin=None, low=None, high=2.5, note="no .9"), "is not known (95 % interval […, 2.50]): no .9."),
+        (margin(margin=None, low=None, high=None, note="no curve"), "is not estimable: no curve."),
+        (
+            margin(margin=None, low=None, high=2.5, at_most=2, note="no .9"),
+            "is at most ×2.00 (95 % interval […, 2.50]): no .9.",
+        ),
     ],
     ids=["above 1", "below 1", "includes 1", "open", "not known", "bounded"],
 )
