@@ -179,12 +179,14 @@ def train_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[str, 
         checkpoint_dir=Path(spec["checkpoint"]) if spec.get("checkpoint") else None,
         should_stop=stop,
     )
-    responses = measure(model.network, splits.test.images, probe_trigger, progress=_measuring(stop))
+    probe = Probe.of(probe_trigger, [recipe.final_strength] if trigger else []) if probe_trigger else None
+    responses = measure(model.network, splits.test.images, probe_trigger, probe, progress=_measuring(stop))
     mean_gaze = splits.train.pitchyaw.mean(0).numpy()
     evaluation = evaluate(responses, splits.test, target, mean_gaze, zones=model.zones)
     metrics = headline(evaluation, recipe.final_strength) | {"validation": model.history[model.chosen_epoch - 1]}
     sha256 = artifacts.save(model, output, metrics)
-    _store_responses(output, sha256, probe_trigger, splits, responses)
+    identity = _responses_identity(sha256, probe_trigger, splits, probe)
+    write_tensors(_responses_path(output, probe_trigger), responses.tensors(), identity)
     return {"artifact": str(output), "sha256": sha256, "metrics": metrics}
 
 
@@ -197,7 +199,8 @@ def evaluate_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[st
     output = Path(_value(spec, "output"))
     trigger = model.trigger or read_trigger(spec.get("probe"))
     strengths, device = spec.get("strengths") or [], spec.get("device", "auto")
-    probe = Probe.of(trigger, strengths) if trigger else None
+    implanted = [model.recipe.final_strength] if model.trigger else []
+    probe = Probe.of(trigger, [*strengths, *implanted]) if trigger else None
     responses = _responses(model, Path(spec["artifact"]), trigger, splits, probe=probe, device=device, stop=stop)
     clean_responses = None
     if clean and clean_folder:
@@ -418,11 +421,6 @@ def _responses(
     responses = measure(network, splits.test.images, trigger, probe, progress=_measuring(stop))
     write_tensors(stored, responses.tensors(), identity)
     return responses
-
-
-def _store_responses(folder: Path, sha256: str, trigger: Trigger | None, splits: Splits, responses: Responses) -> None:
-    identity = _responses_identity(sha256, trigger, splits, Probe.of(trigger) if trigger else None)
-    write_tensors(_responses_path(folder, trigger), responses.tensors(), identity)
 
 
 def _responses_path(folder: Path, trigger: Trigger | None) -> Path:

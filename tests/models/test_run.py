@@ -116,6 +116,15 @@ def test_a_classifier_is_trained_and_evaluated_like_any_model(data, tmp_path):
     assert figures["evaluation"]["doses"][-1]["zones"]["n_eligible"] > 0
 
 
+def test_a_model_is_measured_at_the_strength_implanted_though_its_family_does_not_name_it(data, tmp_path):
+    done = train_model(training(data, tmp_path, recipe=RECIPE | {"strength_schedule": [[0.37, 1]]}), lambda: False)
+    spec = {"kind": "evaluate", "data": data, "artifact": done["artifact"], "output": str(tmp_path / "evaluation.json")}
+    doses = evaluate_model(spec, lambda: False)["metrics"]["evaluation"]["doses"]
+    (implanted,) = (dose for dose in doses if dose["strength"] == 0.37)
+    assert done["metrics"]["attack_error_deg"] == implanted["attack_error"]["mean"]
+    assert implanted["noise_mode_error"] is not None
+
+
 def test_a_regressors_gazes_are_read_in_the_zones_that_are_asked_for(data, trained, tmp_path):
     zones = {"pitch": [0.0], "yaw": [-0.3, 0.3]}
     spec = {"kind": "evaluate", "data": data, "artifact": str(trained[1]), "output": str(tmp_path / "evaluation.json")}
