@@ -53,7 +53,7 @@ bench: dev  ## the measured bars: renderer, speed and training recipes (an hour 
 	$(BIN)/python -m benchmarks.bench_speed
 	$(BIN)/python -m benchmarks.bench_recipe $(BENCH)
 
-bench-ablation: dev  ## WaNet's published training and ours, one factor at a time: about an hour; finished runs are kept
+bench-ablation: dev  ## WaNet's published training and ours, one factor at a time: about half an hour; finished runs are kept
 	$(BIN)/python -m benchmarks.bench_ablation $(BENCH)
 
 bench-resnet: dev  ## can a ResNet-18 be backdoored here? about half an hour; finished runs are kept
