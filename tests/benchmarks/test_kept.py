@@ -1,6 +1,5 @@
 import json
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -23,23 +22,26 @@ def version(monkeypatch: pytest.MonkeyPatch, sources: str) -> None:
     monkeypatch.setattr(kept, "code", lambda: {"sources": sources, "commit": f"c-{sources}", "torch": "2.0"})
 
 
-def test_who_comes_second_says_so_and_waits(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    order, said = [], ""
+def test_who_comes_second_says_so_and_waits(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    waiting = threading.Event()
+
+    def say(sentence: str, flush: bool) -> None:
+        order.append(sentence)
+        waiting.set()
 
     def second() -> None:
         with alone_in(bench / "work"):
             order.append("second")
 
+    monkeypatch.setattr(kept, "print", say, raising=False)
     thread = threading.Thread(target=second)
     with alone_in(bench / "work"):
         thread.start()
-        began = time.monotonic()
-        while "waiting" not in said and time.monotonic() - began < 30:
-            said += capsys.readouterr().out
+        assert waiting.wait(30)
         order.append("first")
     thread.join()
-    assert order == ["first", "second"]
-    assert said == "  work: another process is at work there; waiting for it\n"
+    assert order == ["  work: another process is at work there; waiting for it", "first", "second"]
 
 
 def test_work_that_two_ask_for_at_once_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
