@@ -65,6 +65,7 @@ def test_two_intervals_are_each_followed_by_the_mask(bench: Open) -> None:
     page = bench()
     page.start("ifc", timing={**BRIEF, "mask_ms": 100})
     page.until("asked")
+    page.page.wait_for_function("seen.at(-1)[1] === 'asked'")  # the state's onset is the frame after
     assert [row[0] for row in page.order()] == ["fixation", "shown", "masked", "gap", "shown", "masked", "asked"]
 
 
