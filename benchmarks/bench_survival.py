@@ -3,7 +3,7 @@
 Trains one backdoored model of each family by the standard recipe, and the clean twin that they share, on synthetic
 eyes, where there is none from an earlier run; measures it at every dose, and has it go through every treatment of
 `models.survival`. Prints the tables, writes them as var/bench/survival-FAMILY.md and the figures as
-survival-FAMILY.json. About 230 CPU-seconds for a trained model, most of them inversion; a training takes about 100. No
+survival-FAMILY.json. About 130 CPU-seconds for a trained model, most of them inversion; a training takes about 100. No
 bars: nobody promised that a backdoor survives.
 """
 
