@@ -331,7 +331,7 @@ def test_somebody_too_young_is_turned_away_and_nothing_is_stored(client: Client)
 
 
 def test_the_question_for_the_age_does_not_give_the_limit_away(client: Client) -> None:
-    page = client.get(f"/s/{make_study(minimum_age=17).slug}/").content.decode()
+    page = client.get(f"/s/{make_study(slug='eyes', minimum_age=17).slug}/").content.decode()
     assert "How old are you, in years?" in page
     assert "17" not in re.sub(r'value="[^"]*"', "", page)
 
