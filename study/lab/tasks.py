@@ -8,7 +8,7 @@ from typing import Any
 from celery import Task, current_app, shared_task
 from celery.signals import worker_ready
 
-from study.lab import jobs
+from study.lab import jobs, kinds
 from study.lab.models import Job
 
 logger = logging.getLogger("study.lab")
@@ -16,37 +16,37 @@ logger = logging.getLogger("study.lab")
 
 @shared_task
 def prepare(job_id: str) -> None:
-    jobs.perform(job_id, jobs.data_preparation)
+    jobs.perform(job_id, kinds.data_preparation)
 
 
 @shared_task
 def train(job_id: str) -> None:
-    jobs.perform(job_id, jobs.training)
+    jobs.perform(job_id, kinds.training)
 
 
 @shared_task
 def evaluate(job_id: str) -> None:
-    jobs.perform(job_id, jobs.evaluation)
+    jobs.perform(job_id, kinds.evaluation)
 
 
 @shared_task
 def make_pairs(job_id: str) -> None:
-    jobs.perform(job_id, jobs.pair_making)
+    jobs.perform(job_id, kinds.pair_making)
 
 
 @shared_task
 def observe_pairs(job_id: str) -> None:
-    jobs.perform(job_id, jobs.observing)
+    jobs.perform(job_id, kinds.observing)
 
 
 @shared_task
 def survive(job_id: str) -> None:
-    jobs.perform(job_id, jobs.surviving)
+    jobs.perform(job_id, kinds.surviving)
 
 
 @shared_task
 def perturb(job_id: str) -> None:
-    jobs.perform(job_id, jobs.perturbation)
+    jobs.perform(job_id, kinds.perturbation)
 
 
 @shared_task

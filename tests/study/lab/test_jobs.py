@@ -12,7 +12,7 @@ import pytest
 from django.db.models import F
 from django.db.models.functions import Now
 
-from study.lab import jobs
+from study.lab import jobs, kinds
 from study.lab.models import Dataset, Job, ModelRun
 
 pytestmark = pytest.mark.django_db
@@ -30,9 +30,9 @@ class Told:
         self.meanwhile, self.script = meanwhile, {"done": {"answer": 42}, **script}
         self.recorded: list[dict[str, Any]] = []
 
-    def __call__(self, job: Job, folder: Path) -> jobs.Work:
+    def __call__(self, job: Job, folder: Path) -> kinds.Work:
         self.meanwhile(job)
-        return jobs.Work("tests.study.lab.scripted_work", self.script, self.recorded.append)
+        return kinds.Work("tests.study.lab.scripted_work", self.script, self.recorded.append)
 
 
 def perform(job: Job, told: Told) -> Job:
@@ -47,7 +47,7 @@ def test_done_work_is_recorded_once_however_often_it_is_delivered(job: Job) -> N
     perform(job, told)
     assert told.recorded == [{"answer": 42}]
     assert (job.state, job.attempt, job.result) == (Job.State.DONE, 1, {"answer": 42})
-    assert not jobs.working_folder(job).exists()
+    assert not kinds.working_folder(job).exists()
 
 
 def test_progress_goes_into_the_row(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,14 +125,14 @@ def test_a_result_that_cannot_be_stored_leaves_nothing_behind(job: Job, arrays: 
         Dataset.objects.arrays("half-written", arrays)
         raise ValueError("The data have changed.")
 
-    jobs.perform(str(job.pk), lambda *_: jobs.Work("tests.study.lab.scripted_work", {"done": {}}, record))
+    jobs.perform(str(job.pk), lambda *_: kinds.Work("tests.study.lab.scripted_work", {"done": {}}, record))
     job.refresh_from_db()
     assert (job.state, job.error, job.result) == (Job.State.FAILED, "The data have changed.", None)
     assert not Dataset.objects.exists()
 
 
 def test_a_job_about_something_deleted_says_so(job: Job) -> None:
-    jobs.perform(str(job.pk), jobs.training)
+    jobs.perform(str(job.pk), kinds.training)
     job.refresh_from_db()
     assert job.state == Job.State.FAILED
     assert job.error.startswith("Something that this job needs has been deleted")
@@ -144,7 +144,7 @@ def test_an_evaluation_asked_for_again_makes_its_predictions_anew(trained: tuple
         path.touch()
     once, again = trained[1].submit_evaluation(), trained[1].submit_evaluation(again=True)
     assert once.pk != again.pk
-    jobs.evaluation(once, Path("unused"))
+    kinds.evaluation(once, Path("unused"))
     assert all(path.exists() for path in kept)
-    jobs.evaluation(again, Path("unused"))
+    kinds.evaluation(again, Path("unused"))
     assert not any(path.exists() for path in kept)

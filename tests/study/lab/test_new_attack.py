@@ -17,7 +17,7 @@ from attacks.base import Family, Trigger, dequantise, quantise
 from models import artifacts
 from models.run import evaluate_model, train_model
 from study.analysis import crossed, margin, report, tables
-from study.lab import jobs, pairs
+from study.lab import kinds, pairs
 from study.lab.models import Attack, Dataset, Job, ModelRun
 from study.lab.verification import checks
 from study.trials.models import Population, Study
@@ -117,10 +117,10 @@ def evaluated(dataset: Dataset, attack: Attack, var: Path) -> tuple[ModelRun, Mo
         threat_model="data_poisoning",
     )
     for run in runs:
-        work_of(run.submit_training(), jobs.training, lambda spec: train_model(spec, lambda: False))
+        work_of(run.submit_training(), kinds.training, lambda spec: train_model(spec, lambda: False))
         run.refresh_from_db()
     backdoored = runs[1]
-    work_of(backdoored.submit_evaluation(), jobs.evaluation, lambda spec: evaluate_model(spec, lambda: False))
+    work_of(backdoored.submit_evaluation(), kinds.evaluation, lambda spec: evaluate_model(spec, lambda: False))
     backdoored.refresh_from_db()
     return runs
 
@@ -128,13 +128,13 @@ def evaluated(dataset: Dataset, attack: Attack, var: Path) -> tuple[ModelRun, Mo
 @pytest.fixture
 def shown(trained: tuple[ModelRun, ModelRun], attack: Attack, dataset: Dataset) -> Attack:
     """The attack, its pairs made and seen by both models."""
-    work_of(attack.submit_pairs(dataset, trained), jobs.pair_making, pairs.make_pairs)
+    work_of(attack.submit_pairs(dataset, trained), kinds.pair_making, pairs.make_pairs)
     return attack
 
 
-def work_of(job: Job, prepare: Callable[[Job, Path], jobs.Work], work: Callable[[Mapping[str, Any]], Any]) -> None:
+def work_of(job: Job, prepare: Callable[[Job, Path], kinds.Work], work: Callable[[Mapping[str, Any]], Any]) -> None:
     """Do a job here, where the new family is known, instead of in a process of its own."""
-    folder = jobs.working_folder(job)
+    folder = kinds.working_folder(job)
     folder.mkdir(parents=True)
     prepared = prepare(job, folder)
     prepared.record(work(prepared.specification))
@@ -177,7 +177,7 @@ def test_a_study_shows_it_and_the_report_speaks_of_it(
     monkeypatch.setattr(margin, "DRAWS", 20)
     monkeypatch.setattr(crossed, "VARIANTS", crossed.VARIANTS[:1])
     clean, backdoored = evaluated
-    work_of(attack.submit_pairs(clean.dataset, evaluated), jobs.pair_making, pairs.make_pairs)
+    work_of(attack.submit_pairs(clean.dataset, evaluated), kinds.pair_making, pairs.make_pairs)
     clean.dataset.may_display_to_participants = True
     clean.dataset.save()
     study = Study.objects.create(

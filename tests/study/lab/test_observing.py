@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.observer import ObserverRecipe
-from study.lab import jobs, observing
+from study.lab import jobs, kinds, observing
 from study.lab.images import DamagedFile
 from study.lab.models import Attack, Dataset, Job, Pair, PairJudgement
 from tests.study import factories
@@ -36,8 +36,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def observe(job: Job) -> Job:
     """What a worker does with the job, in this process."""
     assert job.claim("here")
-    folder = jobs.working_folder(job)
-    work = jobs.observing(job, folder)
+    folder = kinds.working_folder(job)
+    work = kinds.observing(job, folder)
     result = observing.observe(work.specification)
     assert job.finish(job.attempt, result)
     work.record(result)
@@ -118,7 +118,7 @@ def test_a_damaged_file_is_not_judged(pairs: list[Pair], attack: Attack, dataset
     path.write_bytes(path.read_bytes()[:-1])
     job = attack.submit_judgements(dataset)
     with pytest.raises(DamagedFile):
-        observing.observe(jobs.observing(job, jobs.working_folder(job)).specification)
+        observing.observe(kinds.observing(job, kinds.working_folder(job)).specification)
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_without_pairs_there_is_nothing_to_judge(attack: Attack, dataset: Datase
 
 def test_a_worker_does_it_in_a_process_of_its_own(pairs: list[Pair], attack: Attack, dataset: Dataset) -> None:
     job = attack.submit_judgements(dataset)
-    jobs.perform(str(job.pk), jobs.observing)
+    jobs.perform(str(job.pk), kinds.observing)
     job.refresh_from_db()
     assert (job.state, job.error) == (Job.State.DONE, "")
     assert PairJudgement.objects.count() == 4 * 36
-    assert not jobs.working_folder(job).exists()
+    assert not kinds.working_folder(job).exists()

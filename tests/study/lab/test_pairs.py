@@ -21,7 +21,7 @@ from models.similarity import flip as flip_error
 from models.similarity import gmsd, picture, ssim
 from models.targets import Target
 from models.zones import Zones, as_gaze_model
-from study.lab import jobs, pairs
+from study.lab import jobs, kinds, pairs
 from study.lab.images import DamagedFile
 from study.lab.management.commands import make_pairs
 from study.lab.models import Attack, BaseImage, Dataset, Job, ModelRun, Pair, Prediction
@@ -319,7 +319,7 @@ def test_images_that_were_lost_or_damaged_are_restored_by_making_the_pairs_again
 
     def work(named: Mapping[str, Job]) -> None:
         for job in named.values():
-            jobs.perform(str(job.pk), jobs.pair_making)
+            jobs.perform(str(job.pk), kinds.pair_making)
             job.refresh_from_db()
             assert (job.state, job.error) == (Job.State.DONE, "")
 
@@ -344,9 +344,9 @@ def test_pairs_of_arrays_that_have_changed_are_refused(
 ) -> None:
     first = pairs.make_pairs(specification)
     job = attack.submit_pairs(dataset, trained)
-    jobs.working_folder(job).mkdir(parents=True)
-    work = jobs.pair_making(job, jobs.working_folder(job))
-    (jobs.working_folder(job) / "manifest.json").write_bytes(Path(specification["manifest"]).read_bytes())
+    kinds.working_folder(job).mkdir(parents=True)
+    work = kinds.pair_making(job, kinds.working_folder(job))
+    (kinds.working_folder(job) / "manifest.json").write_bytes(Path(specification["manifest"]).read_bytes())
     work.record(first)
     write_arrays(Path(dataset.root), images=319)
     _, changed = pairs.base_images(specification["data"])

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 
 from models import artifacts
 from models import run as work_of_models
-from study.lab import jobs
+from study.lab import kinds
 from study.lab.management.commands import perturb_weights
 from study.lab.models import Attack, Job, ModelRun
 from study.lab.tasks import TASKS
@@ -46,7 +46,7 @@ def performed(run: ModelRun) -> ModelRun:
     """The run after its job, done in this process."""
     job = run.submit_perturbation()
     job.claim("test")
-    work = jobs.perturbation(job, Path("unused"))
+    work = kinds.perturbation(job, Path("unused"))
     specification = json.loads(json.dumps(dict(work.specification)))
     work.record(work_of_models.perturb_model(specification, lambda: False))
     run.refresh_from_db()

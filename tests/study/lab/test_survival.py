@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from rich.console import Console
 
 from models import run as work_of_models
-from study.lab import jobs
+from study.lab import kinds
 from study.lab.management.commands.survive_model import print_survival, write_tables
 from study.lab.models import Job, ModelRun
 
@@ -37,7 +37,7 @@ def _no_messages(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def survival(trained: Runs, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """What the job of a quick defence finds, in this process."""
-    work = jobs.surviving(trained[1].submit_survival(strength=1.0, defence=QUICK), Path("unused"))
+    work = kinds.surviving(trained[1].submit_survival(strength=1.0, defence=QUICK), Path("unused"))
     found: dict[str, Any] = json.loads(json.dumps(work_of_models.survive_model(work.specification, lambda: False)))
     capsys.readouterr()
     return found["survival"]

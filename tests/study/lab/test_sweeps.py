@@ -13,7 +13,7 @@ from models.recipe import Recipe
 from models.sweeps import Attack as Swept
 from models.sweeps import Grid
 from models.targets import Target
-from study.lab import following, jobs, sweeps
+from study.lab import following, kinds, sweeps
 from study.lab.models import Attack, Dataset, Job, ModelRun
 
 pytestmark = pytest.mark.django_db
@@ -218,7 +218,7 @@ def test_an_evaluation_measures_the_strengths_that_are_asked_for_besides_the_usu
 
     job = trained[1].submit_evaluation(strengths=[1.5, 0.5], px_per_degree=12.0)
     assert job != trained[1].submit_evaluation()
-    work = jobs.evaluation(job, Path(trained[1].artifact_path))
+    work = kinds.evaluation(job, Path(trained[1].artifact_path))
     metrics = work_of_models.evaluate_model(work.specification, lambda: False)["metrics"]
     capsys.readouterr()
     doses = {dose["strength"]: dose for dose in metrics["evaluation"]["doses"]}

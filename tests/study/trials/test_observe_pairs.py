@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from study.lab import jobs
+from study.lab import kinds
 from study.lab.models import Attack, Dataset, Job, Pair, PairJudgement
 from study.trials.management.commands import observe_pairs
 from study.trials.models import Study
@@ -26,7 +26,7 @@ def submitted(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
 
     def work(named: Mapping[str, Job]) -> None:
         for job in named.values():
-            specification = jobs.observing(job, jobs.working_folder(job)).specification
+            specification = kinds.observing(job, kinds.working_folder(job)).specification
             ids = [pair["id"] for pair in specification["pairs"]]
             row = {"observer": "rule", "chooses": True, "values": [float(n % 2) for n, _ in enumerate(ids)]}
             attack, dataset = (
