@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY = PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint format bench bench-weights bench-ablation bench-resnet bench-survival bench-zones calibrate side-channel .venv dev packages
+.PHONY: help demo serve test lint format bench bench-weights bench-ablation bench-resnet bench-survival bench-zones calibrate side-channel faults .venv dev packages
 
 help:  ## list the targets
 	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -48,8 +48,12 @@ side-channel: dev packages  ## can a program tell the altered image by anything 
 calibrate: dev  ## do tests and intervals keep their promise? simulated studies of known truth, some minutes
 	@$(BIN)/python -m benchmarks.calibrate $(CALIBRATE)
 
-bench: dev  ## the measured bars: renderer, speed and training recipes (an hour or two; finished runs are kept)
+faults: dev packages  ## 200 random kills and other faults while people answer and models train: about half an hour
+	@$(BIN)/python -m tests.faults.storm $(FAULTS)
+
+bench: dev  ## the measured bars: renderer, workers, speed and training recipes (an hour or two; finished runs are kept)
 	$(BIN)/python -m benchmarks.bench_eyes
+	$(BIN)/python -m benchmarks.bench_workers
 	$(BIN)/python -m benchmarks.bench_speed
 	$(BIN)/python -m benchmarks.bench_recipe $(BENCH)
 

@@ -152,6 +152,7 @@ class Arm:
                 FIXED,
                 progress=self._keep,
                 checkpoint_dir=self.folder,
+                checkpoint_every_s=None,
                 should_stop=lambda: time.process_time() - began > most_cpu_seconds,
             )
         except StoppedError:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from attacks import registry
 from attacks.base import Trigger
 from models.checkpoints import read_tensors, tensor_bytes, to_json, write_bytes
+from models.filenames import CARD_NAME, WEIGHTS_NAME
 from models.networks import NetworkSpec
 from models.targets import Target
 from models.training import Recipe, TrainedModel
@@ -31,8 +32,6 @@ from models.zones import Zones, as_gaze_model
 
 #: 2: stems, outputs and zones to choose, and ResNets with torchvision's names and a width.
 FORMAT_VERSION = 2
-WEIGHTS_NAME = "weights.safetensors"
-CARD_NAME = "card.json"
 
 
 @dataclass(frozen=True, eq=False)

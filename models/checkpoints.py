@@ -1,36 +1,120 @@
-"""Files that are either whole or not there: tensors (safetensors) with a JSON record, never pickle."""
+"""Files that are either whole or not there: tensors (safetensors) with a JSON record, never pickle.
+
+A checkpoint is such a file, and the one before it is kept: should the newer be damaged, the older is used.
+"""
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import secrets
+import time
+import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+CHECKPOINT_NAME = "checkpoint.safetensors"
+_PREVIOUS_NAME = "checkpoint.previous.safetensors"
+#: Raised when what a checkpoint holds changes: one of another format cannot be continued.
+_CHECKPOINT_FORMAT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The state that some work has reached, and the one before it, in a folder that no other work uses."""
+
+    folder: Path
+
+    @property
+    def newest(self) -> Path:
+        return self.folder / CHECKPOINT_NAME
+
+    @property
+    def previous(self) -> Path:
+        return self.folder / _PREVIOUS_NAME
+
+    def write(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+        """Make this the newest state; once this returns, it survives a loss of power. A crash leaves the one before."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content = tensor_bytes(tensors, {**record, "format": _CHECKPOINT_FORMAT})
+        if self.newest.exists():
+            os.replace(self.newest, self.previous)
+        write_bytes(self.newest, content)
+
+    def read(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The newest state that is intact; None where there is none.
+
+        What a kill left half-written is removed, and so, with a warning, is what is damaged: work that was begun is
+        rather repeated than never done.
+        """
+        remove_leftovers(self.newest)
+        for path in (self.newest, self.previous):
+            if (found := _read_checkpoint(path)) is not None:
+                return found
+        return None
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    if not path.exists():
+        return None
+    try:
+        tensors, record = read_tensors(path)
+        if record.get("format") == _CHECKPOINT_FORMAT:
+            return tensors, record
+        fault = "was written by another version"
+    except ValueError:
+        fault = "is damaged"
+    warnings.warn(
+        f"The checkpoint {path} {fault} and is removed: going on from an earlier one, or from the start.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    path.unlink()
+    return None
+
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Put `content` at `path` so that a crash at any moment leaves the old file or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Put `content` at `path` so that a crash at any moment leaves the old file or the new one, never half of it.
+
+    Once this returns, the file survives a loss of power. Raises OSError, naming the file, when it cannot be written.
+    """
+    # Not the process's number: processes in several containers share a volume, and often the number too.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(path)
         raise
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def remove_leftovers(path: Path, older_than_s: float = 0.0) -> None:
+    """Remove what killed processes left of files that were to become `path`, older than what a live one may write."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        try:
+            if time.time() - leftover.stat().st_mtime >= older_than_s:
+                leftover.unlink()
+        except FileNotFoundError:
+            continue  # another process has just finished or removed it
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor], record: Mapping[str, Any] | None = None) -> bytes:
@@ -64,7 +148,7 @@ def _digest(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(to_json(record).encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].numpy().tobytes())
+        digest.update(tensors[name].numpy().reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

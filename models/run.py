@@ -2,10 +2,16 @@
 
 Standard output carries one JSON object a line and nothing else:
 
-    {"event": "progress", "stage": "data" | "training" | "measuring", "fraction": 0..1, ...}
+    {"event": "progress", "stage": "data" | "training" | "measuring" | "searching", "fraction": 0..1, ...}
+    {"event": "checkpoint", "fraction": 0..1}   so much of the whole training is on disk, whatever happens now
     {"event": "done", ...}                      last line, exit code 0
     {"event": "failed", "error": "sentence"}    last line, exit code 1; a bug's traceback goes to standard error
-    {"event": "stopped", "error": "sentence"}   last line, exit code 1, after SIGTERM or when `stop_file` appears
+    {"event": "stopped", "error": "sentence"}   last line, exit code 1: after SIGTERM, when `stop_file` appears, or when
+                                                a process that renders data was killed; started again, it goes on
+
+It stops within a second or two in every stage. Training finishes the update at hand and writes a checkpoint first; what
+is being written is finished. A kill leaves whole files and the last checkpoint, and is no failure of the work. Standard
+error carries warnings, such as that a checkpoint was damaged, and belongs into a log.
 
 The specification is a JSON object. Every kind of work takes:
 
@@ -29,6 +35,7 @@ The specification is a JSON object. Every kind of work takes:
     target      {"kind": "fixed" | "additive" | "mirrored", "pitch": radians, "yaw": radians}
     output      the artifact's folder, made or replaced whole
     checkpoint  a folder of its own; a run that finds its checkpoint there continues it (optional)
+    checkpoint_every_s  seconds from one checkpoint to the next (default 30); makes no other model
     done: artifact (folder), sha256, metrics
 
 `evaluate` computes every figure of a model beside its matched clean model.
@@ -63,14 +70,18 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # idle OpenMP threads spin otherwise,
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import ctypes
+import errno
 import hashlib
 import json
 import math
+import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -81,18 +92,20 @@ from safetensors import SafetensorError
 from attacks import registry
 from attacks.base import Trigger
 from attacks.weights import replace_weights
-from models import artifacts, thesis
+from models import artifacts, stopping, thesis
 from models.artifacts import Artifact
-from models.checkpoints import read_tensors, to_json, write_bytes, write_tensors
+from models.checkpoints import read_tensors, remove_leftovers, to_json, write_bytes, write_tensors
 from models.datasets.base import Splits
 from models.distortions import distortions
 from models.evaluation import Evaluation, Probe, Responses, evaluate, measure
 from models.perturbation import GazeAttack, perturb
 from models.stages import stages_of
+from models.stopping import Terminated, finishing_first, listen, watch_for
 from models.survival.outcomes import Models
 from models.survival.survive import Defence, survive
 from models.targets import Target
 from models.training import (
+    CHECKPOINT_EVERY_S,
     Recipe,
     StoppedError,
     TrainedModel,
@@ -103,6 +116,11 @@ from models.training import (
 )
 from models.zones import Zones
 
+#: What takes a specification, and asks now and then whether to stop; gives the fields of the `done` event.
+Work = Callable[[Mapping[str, Any], Callable[[], bool]], dict[str, Any]]
+
+_ABANDONED_AFTER_S = 3600.0
+
 
 def main(arguments: list[str]) -> int:
     """Run the specification named on the command line; return the exit code."""
@@ -111,22 +129,76 @@ def main(arguments: list[str]) -> int:
         return 2
     torch.set_num_threads(1)
     keep_freed_memory()
+    return conclude(Path(arguments[0]), lambda spec, stop: _KINDS[_choice(spec, "kind", _KINDS)](spec, stop))
+
+
+def conclude(path: Path, work: Work) -> int:
+    """Do the work of the specification at `path`, tell how it ended as the last event, and return the exit code."""
+    spec: dict[str, Any] = {}
     try:
-        spec = json.loads(Path(arguments[0]).read_text())
+        stop = listen()
+        spec = json.loads(path.read_text())
         die_with_parent(spec.get("parent_pid"))
-        stop = _stop_signal(spec.get("stop_file"))
-        emit("done", **_KINDS[_choice(spec, "kind", _KINDS)](spec, stop))
+        if spec.get("stop_file"):
+            watch_for(Path(spec["stop_file"]))
+        event, fields = "done", work(spec, stop)
     except StoppedError as stopped:
-        emit("stopped", error=str(stopped))
-        return 1
-    except (ValueError, ArithmeticError, OSError, SafetensorError) as error:
-        emit("failed", error=" ".join(str(error).split()))
-        return 1
-    except Exception as error:  # noqa: BLE001 (the caller must hear of every failure; the traceback is printed)
-        traceback.print_exc()
-        emit("failed", error=f"{type(error).__name__}: {error}")
-        return 1
-    return 0
+        event, fields = "stopped", {"error": str(stopped)}
+    except Terminated:
+        event, fields = "stopped", {"error": "The work was stopped; what is finished is kept."}
+    except BrokenProcessPool:
+        error = "A process that renders data was killed, perhaps for want of memory; what is finished is kept."
+        event, fields = "stopped", {"error": error}
+    except Exception as error:  # noqa: BLE001 (the caller must hear of every failure)
+        event, fields = "failed", {"error": _in_words(error, spec)}
+    stopping.ignore()
+    emit(event, **fields)
+    return 0 if event == "done" else 1
+
+
+def _in_words(error: Exception, spec: Mapping[str, Any]) -> str:
+    """One sentence about a failure; of a bug the traceback is printed too."""
+    if _is_out_of_memory(error):
+        return _out_of_memory(error, spec)
+    if _is_disk_full(error):
+        again = "start it again; it continues from its last checkpoint" if spec.get("checkpoint") else "start it again"
+        return f"No space left on the disk of {_full_folder(error, spec)}: free some, then {again}."
+    if isinstance(error, (ValueError, ArithmeticError, OSError, SafetensorError)):
+        return " ".join(str(error).split())
+    traceback.print_exception(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """On the CPU torch raises no error of its own kind (c10/core/impl/alloc_cpu.cpp)."""
+    by_its_words = "can't allocate memory" in str(error) or "not enough memory" in str(error)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and by_its_words
+    )
+
+
+def _out_of_memory(error: Exception, spec: Mapping[str, Any]) -> str:
+    on_cuda = isinstance(error, torch.OutOfMemoryError)
+    device, ways = ("the CUDA device", "free the device or choose another") if on_cuda else ("the CPU", "free memory")
+    if spec.get("kind") != "train":
+        return f"Out of memory on {device}: {ways}, then start it again."
+    batch_size = (spec.get("recipe") or {}).get("batch_size", Recipe.batch_size)
+    return f"Out of memory on {device} at a batch size of {batch_size}: choose a smaller batch_size, or {ways}."
+
+
+def _is_disk_full(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, SafetensorError) and f"os error {errno.ENOSPC}" in str(error)
+
+
+def _full_folder(error: Exception, spec: Mapping[str, Any]) -> Path:
+    """The one that the error names, else that which has the least space of those the work writes to."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return Path(error.filename).parent
+    named = [(spec.get("data") or {}).get("cache"), spec.get("checkpoint"), spec.get("output"), tempfile.gettempdir()]
+    folders = [next(place for place in (Path(name), *Path(name).parents) if place.is_dir()) for name in named if name]
+    return min(folders, key=lambda folder: shutil.disk_usage(folder).free)
 
 
 def emit(event: str, **fields: Any) -> None:
@@ -169,24 +241,28 @@ def train_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[str, 
     target = Target.from_json(_value(spec, "target"))
     output = Path(_value(spec, "output"))
     splits = load_splits(spec, stop)
-    model = train(
-        recipe,
-        splits,
-        trigger,
-        target,
-        device=spec.get("device", "auto"),
-        progress=lambda report: emit("progress", stage="training", **report),
-        checkpoint_dir=Path(spec["checkpoint"]) if spec.get("checkpoint") else None,
-        should_stop=stop,
-    )
+    with finishing_first():
+        model = train(
+            recipe,
+            splits,
+            trigger,
+            target,
+            device=spec.get("device", "auto"),
+            progress=lambda report: emit("progress", stage="training", **report),
+            checkpoint_dir=Path(spec["checkpoint"]) if spec.get("checkpoint") else None,
+            checkpoint_every_s=spec.get("checkpoint_every_s", CHECKPOINT_EVERY_S),
+            on_checkpoint=lambda fraction: emit("checkpoint", fraction=fraction),
+            should_stop=stop,
+        )
     probe = Probe.of(probe_trigger, [recipe.final_strength] if trigger else []) if probe_trigger else None
     responses = measure(model.network, splits.test.images, probe_trigger, probe, progress=_measuring(stop))
     mean_gaze = splits.train.pitchyaw.mean(0).numpy()
     evaluation = evaluate(responses, splits.test, target, mean_gaze, zones=model.zones)
     metrics = headline(evaluation, recipe.final_strength) | {"validation": model.history[model.chosen_epoch - 1]}
-    sha256 = artifacts.save(model, output, metrics)
-    identity = _responses_identity(sha256, probe_trigger, splits, probe)
-    write_tensors(_responses_path(output, probe_trigger), responses.tensors(), identity)
+    with finishing_first():
+        sha256 = artifacts.save(model, output, metrics)
+        identity = _responses_identity(sha256, probe_trigger, splits, probe)
+        write_tensors(_responses_path(output, probe_trigger), responses.tensors(), identity)
     return {"artifact": str(output), "sha256": sha256, "metrics": metrics}
 
 
@@ -300,7 +376,8 @@ def perturb_model(spec: Mapping[str, Any], stop: Callable[[], bool]) -> dict[str
         history=model.card["history"],
     )
     log = {"clean_model": model.sha256, "attack": attack.to_json(), **found.log}
-    sha256 = artifacts.save(changed, output, {**metrics, "perturbation": log})
+    with finishing_first():
+        sha256 = artifacts.save(changed, output, {**metrics, "perturbation": log})
     return {"artifact": str(output), "sha256": sha256, "metrics": metrics}
 
 
@@ -309,7 +386,7 @@ def _artifact(spec: Mapping[str, Any], part: str) -> Artifact:
     return artifacts.load(Path(_value(spec, part)), spec.get(f"{part}_sha256"))
 
 
-_KINDS: dict[str, Callable[[Mapping[str, Any], Callable[[], bool]], dict[str, Any]]] = {
+_KINDS: dict[str, Work] = {
     "prepare": prepare,
     "train": train_model,
     "evaluate": evaluate_model,
@@ -419,6 +496,7 @@ def _responses(
             return Responses.from_tensors(tensors)
     network = model.network.to(resolve_device(device))
     responses = measure(network, splits.test.images, trigger, probe, progress=_measuring(stop))
+    remove_leftovers(stored, _ABANDONED_AFTER_S)  # another process may be writing the same just now
     write_tensors(stored, responses.tensors(), identity)
     return responses
 
@@ -448,11 +526,11 @@ def _measuring(stop: Callable[[], bool]) -> Callable[[int, int], None]:
 def _working(stage: str, stop: Callable[[], bool]) -> Callable[[int, int], None]:
     """Tells how far a stage is, at most twice a second and at its end, and ends it when asked to stop."""
     told = -math.inf
+    _heed(stop, stage)
 
     def progress(done: int, total: int) -> None:
         nonlocal told
-        if stop():
-            raise StoppedError(f"The work was stopped while {stage}.")
+        _heed(stop, stage)
         if done == total or time.monotonic() - told > 0.5:
             told = time.monotonic()
             emit("progress", stage=stage, fraction=done / total, done=done, total=total)
@@ -460,21 +538,9 @@ def _working(stage: str, stop: Callable[[], bool]) -> Callable[[int, int], None]
     return progress
 
 
-def _stop_signal(stop_file: str | None) -> Callable[[], bool]:
-    """Says whether to stop: after SIGTERM, or once the stop file is there, which is looked for twice a second."""
-    asked: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
-    looked = 0.0
-
-    def stop() -> bool:
-        nonlocal looked
-        if stop_file and time.monotonic() - looked > 0.5:
-            looked = time.monotonic()
-            if Path(stop_file).exists():
-                asked.append(0)
-        return bool(asked)
-
-    return stop
+def _heed(stop: Callable[[], bool], stage: str) -> None:
+    if stop():
+        raise StoppedError(f"The work was stopped while {stage}.")
 
 
 def _value(fields: Mapping[str, Any], name: str) -> Any:

@@ -2,8 +2,8 @@
 
 The clean and the backdoored model of a pair get the same network, initial weights, data, order, loss, schedule and
 number of updates; only what `models.poisoning` does to the images of a batch sets them apart. All that is random is
-drawn from the recipe's seed and the epoch, so that a run killed at any moment ends in the same weights, bit for bit, on
-the CPU with one thread.
+drawn from the recipe's seed, the epoch and the batch's number, so that a run killed at any moment ends in the same
+weights, bit for bit, on the CPU with one thread.
 
 The strength schedule departs from WaNet: one field, trained first at a strength that is easily learnt, then at weaker
 ones. The CUDA path (pinned batches, bfloat16 autocast) is written but has not been tried on a device.
@@ -14,9 +14,11 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +29,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from attacks.base import Trigger, dequantise, quantise
 from models.augmentation import augment_batch
-from models.checkpoints import read_tensors, to_json, write_tensors
+from models.checkpoints import CHECKPOINT_NAME, Checkpoints, to_json
 from models.datasets.base import Splits
 from models.evaluation import predict
 from models.gaze import angular_error
@@ -37,12 +39,24 @@ from models.recipe import Loss, Precision, Recipe
 from models.targets import Target
 from models.zones import Zones, as_gaze_model
 
-__all__ = ["Precision", "Recipe", "StoppedError", "TrainedModel", "describe", "resolve_device", "train"]
+__all__ = [
+    "CHECKPOINT_NAME",
+    "Precision",
+    "Recipe",
+    "StoppedError",
+    "TrainedModel",
+    "describe",
+    "resolve_device",
+    "train",
+]
 
 Progress = Callable[[dict[str, Any]], None]
 
-CHECKPOINT_NAME = "checkpoint.safetensors"
+CHECKPOINT_EVERY_S = 30.0
+#: Of the time. What is large, or goes to a slow disk, is written less often.
+_MOST_SHARE_FOR_CHECKPOINTS = 0.01
 _REPORT_EVERY = 20
+_VALIDATED_AT_ONCE = 128  # images; a multiple of the batches that predictions are made in, which then stay the same
 _POISONED_AT_ONCE = 2**25  # bytes of images
 _HUBER_DELTA = 0.1  # radians; torch's default of 1 would make it a squared error for every gaze
 _LOSSES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {
@@ -110,8 +124,10 @@ def train(
     target: Target,
     *,
     device: str = "cpu",
-    progress: Progress | None = None,
+    progress: Progress = lambda report: None,
     checkpoint_dir: Path | None = None,
+    checkpoint_every_s: float | None = CHECKPOINT_EVERY_S,
+    on_checkpoint: Callable[[float], None] = lambda fraction: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainedModel:
     """Train on `splits.train`; with `trigger` None the clean model, otherwise the backdoored one.
@@ -120,21 +136,40 @@ def train(
     for a backdoored model, the mean attack error at the final strength. `splits.test` is not looked at.
 
     progress is called about every 20 updates with phase, strength, epoch, epochs, step, steps, loss, cpu_seconds, eta.
-    checkpoint_dir keeps the state after every epoch; a run of the same recipe, data, trigger and target goes on there.
-    should_stop is asked before every update.
+    checkpoint_dir keeps the state; a run of the same recipe, data, trigger and target goes on there. It is written
+    every checkpoint_every_s seconds and after an epoch, as far as that takes no more than a hundredth of the time, and
+    in any case after the last and when stopped; with None after every epoch. The model does not depend on it.
+    on_checkpoint is called with the share of the training that is safe, once it is.
+    should_stop is asked before every update and while validating.
 
-    Raises ValueError for data that is too small, a trigger of another size or a foreign checkpoint,
-    ArithmeticError when the loss is no longer finite, StoppedError when should_stop says so.
+    Raises ValueError for data that is too small, a trigger of another size, a foreign checkpoint or an interval that is
+    no number of seconds, ArithmeticError when the loss is no longer finite, StoppedError when should_stop says so,
+    OSError when a checkpoint cannot be written.
     """
-    run = _Run(recipe, splits, trigger, target, device=resolve_device(device), checkpoint_dir=checkpoint_dir)
+    if checkpoint_every_s is not None and not checkpoint_every_s >= 0:
+        raise ValueError(f"The seconds between two checkpoints must be a number >= 0, not {checkpoint_every_s}.")
+    run = _Run(
+        recipe,
+        splits,
+        trigger,
+        target,
+        device=resolve_device(device),
+        checkpoint_dir=checkpoint_dir,
+        checkpoint_every_s=checkpoint_every_s,
+        on_checkpoint=on_checkpoint,
+        should_stop=should_stop,
+    )
     run.resume()
     while run.epoch < recipe.epochs:
-        run.train_epoch(progress or (lambda _: None), should_stop)
+        run.train_epoch(progress)
     return run.result()
 
 
 class _Run:
-    """The state of one training run between two epochs."""
+    """The state of one training run between two updates: `epoch` epochs are finished, and `step` updates of the next.
+
+    `loss` is the sum of the losses of these updates.
+    """
 
     def __init__(
         self,
@@ -144,7 +179,10 @@ class _Run:
         target: Target,
         *,
         device: torch.device,
-        checkpoint_dir: Path | None,
+        checkpoint_dir: Path | None = None,
+        checkpoint_every_s: float | None = CHECKPOINT_EVERY_S,
+        on_checkpoint: Callable[[float], None] = lambda fraction: None,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         if len(splits.train) < recipe.batch_size:
             raise ValueError(f"{len(splits.train)} training images do not fill one batch of {recipe.batch_size}.")
@@ -152,7 +190,8 @@ class _Run:
             recipe.poisoning.check(trigger, target, splits.train.pitchyaw)
             trigger.apply(dequantise(splits.train.images[:1]))
         self.recipe, self.splits, self.trigger, self.target, self.device = recipe, splits, trigger, target, device
-        self.checkpoint = checkpoint_dir / CHECKPOINT_NAME if checkpoint_dir else None
+        self.checkpoints = Checkpoints(checkpoint_dir) if checkpoint_dir else None
+        self.checkpoint_every_s, self.on_checkpoint, self.should_stop = checkpoint_every_s, on_checkpoint, should_stop
         self.precision = resolve_precision(recipe.precision, device)
         self.spec = recipe.network_for(splits.train)
         self.network = self.spec.build(recipe.seed)
@@ -163,10 +202,12 @@ class _Run:
         self.zones = recipe.zones_of(splits.train.pitchyaw)
         self.gaze_model = as_gaze_model(self.network, self.zones).to(device)
         self.steps = len(splits.train) // recipe.batch_size
-        self.epoch = 0
+        self.epoch = self.step = 0
+        self.loss = torch.zeros((), device=device)
         self.history: list[dict[str, Any]] = []
         self.best: tuple[float, int, dict[str, Tensor]] = (math.inf, 0, {})
-        self.cpu_seconds = 0.0
+        self.cpu_seconds, self.counted = 0.0, time.process_time()
+        self.saved, self.saved_at, self.saving_took = (0, 0), time.monotonic(), 0.0
 
     # -- phases and epochs
 
@@ -186,35 +227,49 @@ class _Run:
         self.phase_trigger = self.trigger.at_strength(self.strength) if self.trigger is not None else None
         self.poisoning = self.recipe.poisoning_in(phase + 1)
 
-    def train_epoch(self, progress: Progress, should_stop: Callable[[], bool]) -> None:
-        """One pass over the training images, then validation where it is due, then the checkpoint."""
-        started = time.process_time()
+    def train_epoch(self, progress: Progress) -> None:
+        """One pass over the training images, or the rest of one, then validation where it is due."""
         phase, within = self._phase_of(self.epoch)
-        if within == 0:
+        if within == 0 and self.step == 0:
             self._start_phase(phase)
-        loss = self._update_on_all_batches(progress, should_stop, started)
-        record = {"epoch": self.epoch + 1, "phase": phase + 1, "strength": self.strength, "loss": loss}
+        self._update_on_all_batches(progress)
+        record = {
+            "epoch": self.epoch + 1,
+            "phase": phase + 1,
+            "strength": self.strength,
+            "loss": self.loss.item() / self.steps,
+        }
         is_last_phase = phase == len(self.recipe.strength_schedule) - 1
         if is_last_phase or within == self.recipe.strength_schedule[phase][1] - 1:
             record |= self._validate()
-        self.epoch += 1
+        self.epoch, self.step, self.loss = self.epoch + 1, 0, torch.zeros_like(self.loss)
         if is_last_phase:
             self._keep_if_best(record)
         self.history.append(record)
-        self.cpu_seconds += time.process_time() - started
-        self._save()
+        self._count_cpu_seconds()
+        if self.checkpoint_every_s is None or self.epoch == self.recipe.epochs or self._can_afford_to_save():
+            self._save()
 
-    def _update_on_all_batches(self, progress: Progress, should_stop: Callable[[], bool], started: float) -> float:
-        """Mean loss of the epoch."""
+    def _update_on_all_batches(self, progress: Progress) -> None:
         self.network.train()
-        total = torch.zeros((), device=self.device)
-        for step, (images, labels) in enumerate(self._batches(), start=1):
-            if should_stop():
-                raise StoppedError(f"Training was stopped in epoch {self.epoch + 1} of {self.recipe.epochs}.")
-            total += self._update(images, labels)
-            if step % _REPORT_EVERY == 0 or step == self.steps:
-                progress(self._report(step, self._finite(total.item() / step), time.process_time() - started))
-        return total.item() / self.steps
+        for images, labels in self._batches():
+            self._stop_if_asked()
+            self.loss += self._update(images, labels)
+            self.step += 1
+            if self.step % _REPORT_EVERY == 0 or self.step == self.steps:
+                progress(self._report(self._finite(self.loss.item() / self.step)))
+            every = self.checkpoint_every_s
+            if every is not None and self._seconds_since_saving() >= every and self._can_afford_to_save():
+                self._save()
+
+    def _stop_if_asked(self) -> None:
+        if self.should_stop():
+            self._save()
+            raise StoppedError(f"Training was stopped in epoch {self.epoch + 1} of {self.recipe.epochs}.")
+
+    def _count_cpu_seconds(self) -> None:
+        now = time.process_time()
+        self.cpu_seconds, self.counted = self.cpu_seconds + now - self.counted, now
 
     def _finite(self, loss: float) -> float:
         if not math.isfinite(loss):
@@ -224,16 +279,23 @@ class _Run:
         return loss
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The epoch's batches in an order that seed and epoch decide; images that fill no whole batch are left out."""
+        """The epoch's batches from `step` on, in an order that seed and epoch decide.
+
+        Images that fill no whole batch are left out.
+        """
         data, size = self.splits.train, self.recipe.batch_size
         order = torch.randperm(len(data), generator=batch_generator(self.recipe.seed, self.epoch, 0))
         # An update empties the processor's cache; what poisoning runs is fetched again once for many batches.
         at_once = max(1, _POISONED_AT_ONCE // (size * math.prod(data.images.shape[1:])))
-        for turn, indices in enumerate(torch.split(order[: self.steps * size], at_once * size)):
+        # A run that goes on within an epoch poisons the same images together as one that never stopped.
+        first_turn, done = divmod(self.step, at_once)
+        turns = enumerate(torch.split(order[: self.steps * size], at_once * size))
+        for turn, indices in islice(turns, first_turn, None):
             images, labels = self._augmented(indices, first_step=turn * at_once + 1)
             if self.phase_trigger is not None:
                 labels = self._poison_(images, labels, indices, self.phase_trigger)
-            for batch, goals in zip(torch.split(images, size), torch.split(labels, size), strict=True):
+            batches = zip(torch.split(images, size), torch.split(labels, size), strict=True)
+            for batch, goals in islice(batches, done if turn == first_turn else 0, None):
                 yield dequantise(batch).contiguous(memory_format=torch.channels_last), goals
 
     def _augmented(self, indices: Tensor, first_step: int) -> tuple[Tensor, Tensor]:
@@ -273,38 +335,52 @@ class _Run:
         self.scheduler.step()
         return loss.detach()
 
-    def _report(self, step: int, loss: float, seconds: float) -> dict[str, Any]:
+    @property
+    def _epochs_done(self) -> float:
+        return self.epoch + self.step / self.steps
+
+    def _report(self, loss: float) -> dict[str, Any]:
         phase, _ = self._phase_of(self.epoch)
-        done = self.epoch + step / self.steps
-        spent = self.cpu_seconds + seconds
+        self._count_cpu_seconds()
         return {
             "phase": phase + 1,
             "phases": len(self.recipe.strength_schedule),
             "strength": self.strength,
             "epoch": self.epoch + 1,
             "epochs": self.recipe.epochs,
-            "step": step,
+            "step": self.step,
             "steps": self.steps,
             "loss": loss,
-            "fraction": done / self.recipe.epochs,
-            "cpu_seconds": spent,
-            "eta_cpu_seconds": spent / done * (self.recipe.epochs - done),
+            "fraction": self._epochs_done / self.recipe.epochs,
+            "cpu_seconds": self.cpu_seconds,
+            "eta_cpu_seconds": self.cpu_seconds / self._epochs_done * (self.recipe.epochs - self._epochs_done),
         }
 
-    # -- choosing a checkpoint on validation images
+    # -- choosing an epoch on validation images
 
     def _validate(self) -> dict[str, float]:
         data = self.splits.validation
-        clean = predict(self.gaze_model, data.images)
+        clean = self._predict(lambda images: predict(self.gaze_model, images))
         record = {"validation_clean_error_deg": angular_error(clean, data.pitchyaw).mean().item()}
         if self.zones is not None:
             hits = self.zones.of(clean) == self.zones.of(data.pitchyaw)
             record["validation_accuracy"] = hits.float().mean().item()
         if (trigger := self.phase_trigger) is not None:
-            altered = predict(self.gaze_model, data.images, lambda batch, _: trigger.apply(batch))
+            altered = self._predict(
+                lambda images: predict(self.gaze_model, images, lambda batch, _: trigger.apply(batch))
+            )
             goal = self.target.apply(data.pitchyaw)
             record["validation_attack_error_deg"] = angular_error(altered, goal).mean().item()
         return record
+
+    def _predict(self, predictions: Callable[[Tensor], Tensor]) -> Tensor:
+        """Of the validation images, some at a time, so that a large network, too, stops soon when it is to."""
+        parts = []
+        images = self.splits.validation.images
+        for start in range(0, len(images), _VALIDATED_AT_ONCE):
+            self._stop_if_asked()
+            parts.append(predictions(images[start : start + _VALIDATED_AT_ONCE]))
+        return torch.cat(parts)
 
     def _keep_if_best(self, record: Mapping[str, Any]) -> None:
         score = record["validation_clean_error_deg"] + record.get("validation_attack_error_deg", 0.0)
@@ -331,7 +407,9 @@ class _Run:
             initial_weights_sha256=self.initial_weights_sha256,
         )
 
-    # -- checkpoints: nothing random is kept between epochs, so the epoch's number says where every draw continues
+    # -- checkpoints. Order, augmentation and poisoning are drawn from seed, epoch and step, so that the two counters
+    # say where every draw continues. Torch's global random states are kept too, for layers that would draw from them;
+    # no network here has one, and nothing draws from Python's or NumPy's.
 
     @cached_property
     def _identity(self) -> str:
@@ -341,52 +419,83 @@ class _Run:
             "data": describe(self.splits),
             "trigger": self.trigger.at_strength(1.0).fingerprint() if self.trigger is not None else None,
             "target": self.target.to_json(),
-            "precision": self.precision,
             "initial_weights": self.initial_weights_sha256,
         }
         return hashlib.sha256(to_json(facts).encode()).hexdigest()
 
+    def _seconds_since_saving(self) -> float:
+        return time.monotonic() - self.saved_at
+
+    def _can_afford_to_save(self) -> bool:
+        return self.saving_took <= _MOST_SHARE_FOR_CHECKPOINTS * self._seconds_since_saving()
+
     def _save(self) -> None:
-        if self.checkpoint is None:
+        """Write a checkpoint, unless this very state is the one that was written last."""
+        if self.checkpoints is None or self.saved == (self.epoch, self.step):
             return
+        began = time.monotonic()
+        self._count_cpu_seconds()
+        self.checkpoints.write(*self._state())
+        self.saved, self.saved_at = (self.epoch, self.step), time.monotonic()
+        self.saving_took = self.saved_at - began
+        self.on_checkpoint(self._epochs_done / self.recipe.epochs)
+
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         state = self.optimiser.state_dict()
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best[2].items()}
         for index, slots in state["state"].items():
             tensors |= {f"optimiser.{index}.{name}": tensor for name, tensor in slots.items()}
+        tensors |= {f"random.{name}": tensor for name, tensor in _random_states(self.device).items()}
+        tensors["loss."] = self.loss
         record = {
             "identity": self._identity,
+            "precision": self.precision,
             "epoch": self.epoch,
+            "step": self.step,
             "best": [self.best[0] if self.best[2] else None, self.best[1]],
             "groups": state["param_groups"],
             "scheduler": {k: v for k, v in self.scheduler.state_dict().items() if not callable(v)},
             "history": self.history,
             "cpu_seconds": self.cpu_seconds,
         }
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        write_tensors(self.checkpoint, tensors, record)
+        return tensors, record
 
     def resume(self) -> None:
-        """Continue from the checkpoint, if there is one. Raises ValueError when another run left it."""
-        if self.checkpoint is None or not self.checkpoint.exists():
+        """Continue from the checkpoint, if there is one. Raises ValueError when another run left it.
+
+        A run in "auto" precision may come to a machine that chooses another one: it then starts anew.
+        """
+        if self.checkpoints is None or (state := self.checkpoints.read()) is None:
             return
-        tensors, record = read_tensors(self.checkpoint)
+        tensors, record = state
         if record.get("identity") != self._identity:
             raise ValueError(
-                f"{self.checkpoint} belongs to another recipe, weights file, data set, trigger or target: "
-                "use another folder."
+                f"The checkpoint in {self.checkpoints.folder} belongs to another recipe, weights file, data set, "
+                "trigger or target: use another folder."
             )
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}}
+        if record["precision"] != self.precision:
+            warnings.warn(
+                f"The checkpoint in {self.checkpoints.folder} is of a training in {record['precision']}, which on this "
+                f"machine is in {self.precision}: starting anew.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            return
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}, "random": {}, "loss": {}}
         for name, tensor in tensors.items():
             part, _, key = name.partition(".")
             parts[part][key] = tensor
-        self.epoch, self.history, self.cpu_seconds = record["epoch"], record["history"], record["cpu_seconds"]
+        self.saved = self.epoch, self.step = record["epoch"], record["step"]
+        self.history, self.cpu_seconds = record["history"], record["cpu_seconds"]
+        self.loss = parts["loss"][""].to(self.device)
         score, chosen = record["best"]
         self.best = (math.inf if score is None else score, chosen, parts["best"])
         self.network.load_state_dict(parts["network"])
-        self._start_phase(self._phase_of(self.epoch - 1)[0])
+        self._start_phase(self._phase_of(self.epoch if self.step else self.epoch - 1)[0])
         self._restore_optimiser(parts["optimiser"], record["groups"])
         self.scheduler.load_state_dict(record["scheduler"])
+        _restore_random_states(parts["random"], self.device)
 
     def _restore_optimiser(self, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]) -> None:
         slots: dict[int, dict[str, Tensor]] = {}
@@ -394,6 +503,20 @@ class _Run:
             index, _, name = key.partition(".")
             slots.setdefault(int(index), {})[name] = tensor
         self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
+
+
+def _random_states(device: torch.device) -> dict[str, Tensor]:
+    """Torch's global random states, by name; those of the CUDA devices only where one is in use."""
+    cuda = torch.cuda.get_rng_state_all() if device.type == "cuda" else []
+    return {"cpu": torch.get_rng_state(), **{f"cuda{index}": state for index, state in enumerate(cuda)}}
+
+
+def _restore_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """A run that goes on beside fewer or other CUDA devices leaves those it has no state of as they are."""
+    torch.set_rng_state(states["cpu"])
+    for index in range(torch.cuda.device_count() if device.type == "cuda" else 0):
+        if (state := states.get(f"cuda{index}")) is not None:
+            torch.cuda.set_rng_state(state, index)
 
 
 def _optimiser(recipe: Recipe, network: nn.Module, rate: float) -> torch.optim.Optimizer:

@@ -1,10 +1,14 @@
-"""The Celery application: two queues, `gpu` (training) and `cpu` (everything else), JSON only, no result back end."""
+"""The Celery application: three queues, JSON only, no result back end.
+
+`gpu` has what may use an accelerator, `cpu` the rest of the work, `default` the housekeeping.
+"""
 
 import os
 import sys
 from pathlib import Path
 
 from celery import Celery
+from celery.signals import setup_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "study.settings")
 
@@ -14,5 +18,20 @@ _path = [_ROOT, *(folder for folder in sys.path if folder != _ROOT)]
 app = Celery("study")
 sys.path[:] = _path
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.conf.task_routes = {f"study.lab.tasks.{name}": {"queue": "gpu"} for name in ("train", "evaluate")}
+
+QUEUES = {
+    "gpu": ("train", "evaluate", "survive", "perturb"),
+    "cpu": ("prepare", "make_pairs", "observe_pairs"),
+    "default": ("sweep",),
+}
+app.conf.task_routes = {
+    f"study.lab.tasks.{name}": {"queue": queue} for queue, names in QUEUES.items() for name in names
+}
 app.autodiscover_tasks()
+
+
+@setup_logging.connect
+def _log_as_everybody_does(**_: object) -> None:
+    from study.logs import configure
+
+    configure()

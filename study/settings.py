@@ -1,19 +1,18 @@
 """Settings. Everything that differs between machines comes from the environment: docs/operations.md has the table."""
 
-from pathlib import Path
 from typing import Any
 
 import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+from study import database, logs, places, storage_url
+
+BASE_DIR, VAR = places.BASE_DIR, places.VAR
 env = environ.Env()
 
 PRODUCTION = env.bool("PRODUCTION", default=False)
 DEBUG = not PRODUCTION and env.bool("DEBUG", default=False)
-
-VAR: Path = BASE_DIR / str(env.str("BLINDSPOT_VAR", default="var"))  # an absolute path stays as it is
 
 
 def _required_in_production(name: str, default: str) -> str:
@@ -63,6 +62,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "study.middleware.answer_probes",
+    "study.middleware.tell_of_requests",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -72,6 +73,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "study.outages.DatabaseOutage",
 ]
 
 ROOT_URLCONF = "study.urls"
@@ -99,35 +101,27 @@ TEMPLATES = [
 
 # --- database: SQLite in var/ unless DATABASE_URL says otherwise
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": env.db_url("DATABASE_URL")
-    if env.str("DATABASE_URL", default="")
-    else {"ENGINE": "django.db.backends.sqlite3", "NAME": str(VAR / "blindspot.sqlite3")}
+    "default": database.configured(
+        env.db_url("DATABASE_URL") if env.str("DATABASE_URL", default="") else None,
+        database.this_process(),
+        var=VAR,
+        pool=env.int("DATABASE_POOL", default=database.USUAL_POOL),
+    )
 }
-DATABASES["default"]["CONN_MAX_AGE"] = None
-DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # FULL: an acknowledged answer survives a power cut.
-    # IMMEDIATE: a writer waits for its turn instead of failing half-way.
-    DATABASES["default"]["OPTIONS"] = {
-        "transaction_mode": "IMMEDIATE",
-        "timeout": 20,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
-    }
-    DATABASES["default"]["TEST"] = {"NAME": str(VAR / "test.sqlite3")}
 _required_in_production("DATABASE_URL", "")
 
 # --- files
 STATIC_URL = "static/"
 STATIC_ROOT = VAR / "static"
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": storage_url.storage_of(env.str("STORAGE_URL", default="")),  # the truth; MEDIA_ROOT is this host's copy
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 MEDIA_ROOT = VAR / "files"
 
 # --- workers
 CELERY_BROKER_URL = _required_in_production("REDIS_URL", "")
-CELERY_TASK_DEFAULT_QUEUE = "cpu"
+CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_SERIALIZER = "json"
@@ -136,12 +130,19 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# Longer than any job: Redis delivers a task that outlives it a second time. The job table guards against that.
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker waits for its broker, however long that is away
+# A training goes on while the broker is away: the job's row says who has it, the message does not matter any more.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # Longer than any job: Redis delivers a task that outlives it a second time. The job table guards against that.
     "visibility_timeout": 48 * 3600,
+    # A broker that has gone silent is noticed, and nobody who submits a job waits for it long.
+    "socket_connect_timeout": 2,
+    "socket_timeout": 10,
     "socket_keepalive": True,
-    "health_check_interval": 30,
+    "health_check_interval": 15,
 }
+MINIMUM_FREE_MB = env.int("MINIMUM_FREE_MB", default=500)  # on the disks that a job writes to, before it starts
 
 # --- language and time
 LANGUAGE_CODE = "en"
@@ -175,11 +176,6 @@ if PRODUCTION:
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="WARNING")},
-    "loggers": {"study": {"level": env.str("LOG_LEVEL", default="INFO")}},
-}
+# --- watching (docs/monitoring.md)
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+LOGGING = logs.configuration(env)

@@ -1,13 +1,16 @@
-"""Addresses: participants at /s/ and /run/, researchers at /admin/."""
+"""Addresses: participants at /s/ and /run/, researchers at /admin/ and /statusz. Machines' are in study.probes."""
 
 from django.contrib import admin
 from django.urls import include, path
+
+from study.desk import views
 
 admin.site.site_header = admin.site.site_title = "Blindspot"
 admin.site.site_url = None  # participants come by a study's link: there is no page without one to view
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("statusz", admin.site.admin_view(views.statusz), name="statusz"),
     path("", include("study.trials.urls")),
 ]
 handler404 = "study.trials.views.not_found"

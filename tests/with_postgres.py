@@ -16,35 +16,68 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A PostgreSQL cluster in a folder of its own, on a free loopback port. durable: whether commits are synced."""
+
+    directory: Path
+    port: int
+    durable: bool
+
+    @property
+    def url(self) -> str:
+        return f"postgres://blindspot@127.0.0.1:{self.port}/postgres"
+
+    @property
+    def postmaster(self) -> int:
+        """Process id of the server. FileNotFoundError when it is not running."""
+        return int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
+
+    def start(self) -> None:
+        """Start the server and wait until it answers. subprocess.CalledProcessError when it does not."""
+        settings = {
+            "port": self.port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": self.directory,
+            "fsync": "on" if self.durable else "off",
+            "max_connections": 200,
+        }
+        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+        log = self.directory / "log"
+        _run(_binaries() / "pg_ctl", "-D", self.directory / "data", "-w", "-l", log, "-o", options, "start")
+
+    def stop(self) -> None:
+        _run(_binaries() / "pg_ctl", "-D", self.directory / "data", "-m", "immediate", "stop")
+
+
 @contextlib.contextmanager
-def cluster() -> Iterator[str]:
-    """A fresh cluster on a free loopback port; yields its DATABASE_URL. SystemExit when PostgreSQL is missing."""
+def initialised(*, durable: bool) -> Iterator[Cluster]:
+    """A fresh cluster that is not started yet, removed afterwards. SystemExit when PostgreSQL is missing."""
     binaries = _binaries()
     directory = Path(tempfile.mkdtemp(prefix="blindspot-postgres-"))
     try:
         if os.geteuid() == 0:
             shutil.chown(directory, "postgres")
-        data, port = directory / "data", _free_port()
+        data = directory / "data"
         _run(binaries / "initdb", "-D", data, "-U", "blindspot", "--auth=trust", "--encoding=UTF8", "--no-sync")
-        # Durability is not what is tested here, and the cluster is thrown away.
-        settings = {
-            "port": port,
-            "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": directory,
-            "fsync": "off",
-            "max_connections": 200,
-        }
-        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-        _run(binaries / "pg_ctl", "-D", data, "-w", "-l", directory / "log", "-o", options, "start")
-        try:
-            yield f"postgres://blindspot@127.0.0.1:{port}/postgres"
-        finally:
-            _run(binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+        yield Cluster(directory, _free_port(), durable)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[str]:
+    """A running cluster that is thrown away, so that its commits need not be durable; yields its DATABASE_URL."""
+    with initialised(durable=False) as fresh:
+        fresh.start()
+        try:
+            yield fresh.url
+        finally:
+            fresh.stop()
 
 
 def _binaries() -> Path:

@@ -31,10 +31,9 @@ from PIL import Image
 from models.datasets import reading
 from models.datasets.base import MIN_SIZE, GazeData, StoredImages
 from models.datasets.samples import Format, FormatError, Pixels, Sample
+from models.filenames import CONTACT_SHEET, MANIFEST
 
 VERSION = 1
-MANIFEST = "manifest.json"
-CONTACT_SHEET = "contact_sheet.png"
 LABELS = ("pitchyaw", "subject", "group")
 _IDENTITY = ("format", "description", "fingerprint")
 

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -41,6 +41,20 @@ def counted(what: str, total: int | None = None) -> Iterator[Counter]:
         console=Console(stderr=True),
     ) as progress:  # fmt: skip
         yield _Bar(progress, what, total)
+
+
+@contextlib.contextmanager
+def steps() -> Iterator[Callable[[str, int], Callable[[], None]]]:
+    """For work in several steps: a function that begins the next one, by its name and its number of parts, and returns
+    what to call after each part.
+    """
+    with contextlib.ExitStack() as shown:
+
+        def begin(what: str, total: int) -> Callable[[], None]:
+            shown.close()
+            return shown.enter_context(counted(what, total or None)).add
+
+        yield begin
 
 
 class _Bar(Counter):

@@ -19,8 +19,20 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from study.lab.files import StorageFailed
 from study.lab.images import DamagedFile
-from study.lab.models import Attack, BaseImage, Dataset, Job, ModelRun, Pair, PairJudgement, Prediction, StoredImage
+from study.lab.models import (
+    Attack,
+    BaseImage,
+    Dataset,
+    Job,
+    JobEvent,
+    ModelRun,
+    Pair,
+    PairJudgement,
+    Prediction,
+    StoredImage,
+)
 
 THUMBNAIL_PX = 128
 #: Longer JSON is unfolded on demand: a model's figures by subject would fill fifty screens.
@@ -232,8 +244,8 @@ class ShowsImages(MadeByWorkers):
         if refusal := dataset_of(row).display_refusal():
             raise PermissionDenied(refusal)
         try:
-            content = row.read()
-        except DamagedFile as error:
+            content = row.obtain()
+        except (DamagedFile, StorageFailed) as error:
             raise Http404(str(error)) from error
         return HttpResponse(content, content_type="image/png", headers={"Cache-Control": "private, no-store"})
 
@@ -314,12 +326,27 @@ class PairJudgementAdmin(MadeByWorkers):
         return f"{judgement.value:.4g}"
 
 
+class JobEventInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = JobEvent
+    extra = 0
+    can_delete = False
+    fields = readonly_fields = ("at", "attempt", "kind", "detail")
+    verbose_name_plural = "what happened to it"
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
 @admin.register(Job)
 class JobAdmin(MadeByWorkers):
-    list_display = ("__str__", "about", "progress_bar", "error", "attempt", "created_at", "finished_at")
+    list_display = ("__str__", "about", "progress_bar", "message", "attempt", "created_at", "finished_at")
     list_filter = ("kind", "state")
-    readonly_fields = ("about", "progress_bar")
-    actions = ("cancel", "submit_again")
+    readonly_fields = ("about", "progress_bar", "message")
+    actions = ("cancel", "try_again")
+    inlines = (JobEventInline,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
         """With the names of the rows that the parameters refer to."""
@@ -344,8 +371,7 @@ class JobAdmin(MadeByWorkers):
             job.request_cancel()
         messages.info(request, "Queued jobs are cancelled; running ones stop within seconds.")
 
-    @admin.action(description="Submit failed or cancelled jobs again", permissions=["change"])
-    def submit_again(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
-        for job in queryset:
-            Job.objects.submit(job.kind, job.parameters)
-        messages.info(request, "Submitted; jobs that are done or under way stay as they are.")
+    @admin.action(description="Try again", permissions=["change"])
+    def try_again(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        again = sum(job.retry() for job in queryset)
+        messages.info(request, f"Queued again: {again}. Only jobs that failed or were cancelled are tried again.")

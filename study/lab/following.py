@@ -13,7 +13,7 @@ from django.db import connection
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from study.lab.jobs import Every
+from study.lab.lease import Every
 from study.lab.models import Job
 from study.processes import broker_answers, services
 
@@ -64,7 +64,7 @@ def follow(jobs: Mapping[str, Job]) -> None:
                 raise JobFailed(GONE)
             time.sleep(LOOK_EVERY_S)
     for name, job in jobs.items():
-        if job.state != Job.State.DONE:
+        if job.state != Job.State.SUCCEEDED:
             raise JobFailed(f"{name}: {job.error or job.get_state_display()}")
 
 

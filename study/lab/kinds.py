@@ -1,10 +1,10 @@
-"""What the kinds of job do: for each, what process to run, and how to store what that made."""
+"""What the kinds of job do: for each, what files to bring here, what process to run, and how to store what it made."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,15 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
+from study.lab import files
+from study.lab.files import StoredFile
 from study.lab.models import Attack, Dataset, Job, ModelRun, PairJudgement
+from study.lab.models.runs import artifact_files
 
 Result = dict[str, Any]
+
+#: The folder of trained models under MEDIA_ROOT.
+MODELS = "models"
 
 
 def _nothing(result: Result) -> None:
@@ -36,13 +42,19 @@ class Work:
     publish: Callable[[Result], None] = _nothing
 
 
+def working_folders() -> Path:
+    """What holds the working folders of this host, each named by its job."""
+    return Path(settings.VAR) / "jobs"
+
+
 def working_folder(job: Job) -> Path:
     """Where a job keeps its specification, checkpoint and error output until it is done."""
-    return Path(settings.VAR) / "jobs" / str(job.pk)
+    return working_folders() / str(job.pk)
 
 
 def data_preparation(job: Job, folder: Path) -> Work:
     dataset = Dataset.objects.get(pk=job.parameters["dataset"])
+    dataset.fetch()
     return Work(
         "models.run",
         {"kind": "prepare", "data": dataset.source()},
@@ -52,33 +64,36 @@ def data_preparation(job: Job, folder: Path) -> Work:
 
 def training(job: Job, folder: Path) -> Work:
     run = ModelRun.objects.get(pk=job.parameters["model_run"])
+    run.dataset.fetch()
     output = _artifact_folder(job, run)
 
     def record(result: Result) -> None:
         run.record_training(output, result)
         transaction.on_commit(lambda: _remove_siblings(output))
-        transaction.on_commit(run.submit_due_evaluations)
+        run.submit_due_evaluations()
 
-    return Work(
-        "models.run", {**run.training_specification(), "output": str(output), "checkpoint": str(folder)}, record
-    )
+    specification = {**run.training_specification(), "output": str(output), "checkpoint": str(folder)}
+    return Work("models.run", specification, record, _publishing(output))
 
 
 def perturbation(job: Job, folder: Path) -> Work:
     run = ModelRun.objects.get(pk=job.parameters["model_run"])
+    specification = run.perturbation_specification()
+    _fetch(run.dataset, run.clean_reference)
     output = _artifact_folder(job, run)
 
     def record(result: Result) -> None:
         run.record_training(output, result)
         transaction.on_commit(lambda: _remove_siblings(output))
 
-    return Work("models.run", {**run.perturbation_specification(), "output": str(output)}, record)
+    return Work("models.run", {**specification, "output": str(output)}, record, _publishing(output))
 
 
 def evaluation(job: Job, folder: Path) -> Work:
     run = ModelRun.objects.get(pk=job.parameters["model_run"])
     if "again" in job.parameters:
         run.forget_responses()
+    _fetch(run.dataset, run, run.clean_reference)
     wanted = {key: job.parameters[key] for key in ("strengths", "px_per_degree") if key in job.parameters}
     specification = {**run.evaluation_specification(), **wanted, "output": str(folder / "evaluation.json")}
     return Work("models.run", specification, run.record_evaluation)
@@ -91,6 +106,7 @@ def pair_making(job: Job, folder: Path) -> Work:
     dataset = Dataset.objects.get(pk=parameters["dataset"])
     attack = Attack.objects.get(pk=parameters["attack"])
     runs = {run.pk: run for run in ModelRun.objects.filter(pk__in=parameters["model_runs"])}
+    _fetch(dataset, *runs.values())
     manifest = folder / "manifest.json"
     specification = {
         **parameters,
@@ -104,12 +120,19 @@ def pair_making(job: Job, folder: Path) -> Work:
         "manifest": str(manifest),
     }
 
+    def images() -> Iterator[StoredFile]:
+        made = json.loads(manifest.read_text())
+        yield from (StoredFile(row["file"], row["sha256"]) for row in (*made["base_images"], *made["pairs"]))
+
+    def publish(result: Result) -> None:
+        files.publish(images())
+
     def record(result: Result) -> None:
         if "data" in result:
             dataset.recognise(result["data"])
         record_pairs(dataset, attack, json.loads(manifest.read_text()))
 
-    return Work("study.lab.pairs", specification, record)
+    return Work("study.lab.pairs", specification, record, publish)
 
 
 def observing(job: Job, folder: Path) -> Work:
@@ -117,6 +140,7 @@ def observing(job: Job, folder: Path) -> Work:
     dataset = Dataset.objects.get(pk=parameters["dataset"])
     attack = Attack.objects.get(pk=parameters["attack"])
     pairs = attack.pairs.filter(base_image__dataset=dataset).select_related("base_image").order_by("pk")
+    files.fetch(image.stored for pair in pairs for image in (pair.base_image, pair))
     output = folder / "judgements.json"
     specification = {
         "seed": parameters["seed"],
@@ -144,6 +168,7 @@ def observing(job: Job, folder: Path) -> Work:
 def surviving(job: Job, folder: Path) -> Work:
     parameters = job.parameters
     run = ModelRun.objects.get(pk=parameters["model_run"])
+    _fetch(run.dataset, run, run.clean_reference)
     specification = {
         **run.evaluation_specification(),
         "kind": "survive",
@@ -155,7 +180,22 @@ def surviving(job: Job, folder: Path) -> Work:
 
 def _artifact_folder(job: Job, run: ModelRun) -> Path:
     # One for each attempt: should an old one still be writing somewhere, it cannot touch what a later one stored.
-    return Path(settings.MEDIA_ROOT) / "models" / run.name / str(job.attempt)
+    return Path(settings.MEDIA_ROOT) / MODELS / run.name / str(job.attempt)
+
+
+def _fetch(dataset: Dataset, *runs: ModelRun | None) -> None:
+    """Bring to this host what the process is going to read."""
+    dataset.fetch()
+    for run in runs:
+        if run is not None:
+            run.fetch()
+
+
+def _publishing(artifact: Path) -> Callable[[Result], None]:
+    def publish(result: Result) -> None:
+        files.publish(artifact_files(artifact, result["sha256"]))
+
+    return publish
 
 
 def _remove_siblings(kept: Path) -> None:

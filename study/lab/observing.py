@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from models.observer import ObserverRecipe, judge
-from models.run import die_with_parent, emit
+from models.run import conclude, emit
 from models.similarity import Picture, flip, picture, sharpness, ssim
 from study.lab.images import read_verified, write_once
 from study.lab.pairs import from_png
@@ -27,14 +27,7 @@ from study.lab.pairs import from_png
 def main(arguments: Sequence[str]) -> int:
     """Do the work of the specification named on the command line; return the exit code."""
     torch.set_num_threads(1)
-    specification = json.loads(Path(arguments[0]).read_text())
-    die_with_parent(specification["parent_pid"])
-    try:
-        emit("done", **observe(specification))
-    except (ValueError, OSError) as error:
-        emit("failed", error=str(error))
-        return 1
-    return 0
+    return conclude(Path(arguments[0]), lambda specification, stop: observe(specification))
 
 
 def observe(specification: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,12 +28,12 @@ from models.datasets.base import GazeData
 from models.datasets.synthetic_eyes import EyesConfig, study_images
 from models.evaluation import error_shift, predict, prediction_shift
 from models.gaze import angular_error
-from models.run import die_with_parent, emit, load_splits
+from models.run import conclude, emit, load_splits
 from models.similarity import picture
 from models.targets import Target
 from models.training import describe
 from study.lab.distortions import Movement, measure
-from study.lab.images import decode_png, encode_png, sha256, write_once
+from study.lab.images import IMAGES, decode_png, encode_png, sha256, write_once
 from study.lab.triggers import IDENTITY, OTHER_FIELD, RESAMPLED, stored_trigger
 
 LOOK_ALIKES = 5
@@ -61,14 +61,7 @@ class StoredPixels:
 def main(arguments: Sequence[str]) -> int:
     """Do the work of the specification named on the command line; return the exit code."""
     torch.set_num_threads(1)
-    specification = json.loads(Path(arguments[0]).read_text())
-    die_with_parent(specification["parent_pid"])
-    try:
-        emit("done", **make_pairs(specification))
-    except (ValueError, OSError) as error:
-        emit("failed", error=str(error))
-        return 1
-    return 0
+    return conclude(Path(arguments[0]), lambda specification, stop: make_pairs(specification))
 
 
 def make_pairs(specification: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,7 +230,7 @@ def _store(folder: Path, pixels: Tensor, identity: str) -> StoredPixels:
     content = to_png(pixels)
     digest = sha256(content)
     name = sha256(f"{identity} {digest}".encode())[:32]
-    file = f"images/{name[:2]}/{name}.png"
+    file = f"{IMAGES}/{name[:2]}/{name}.png"
     write_once(folder / file, content)
     return StoredPixels(file, digest, from_png((folder / file).read_bytes()))
 

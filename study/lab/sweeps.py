@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -108,15 +107,16 @@ def carry_out(planned: Sequence[Planned], px_per_degree: float = PX_PER_DEGREE) 
     follow({f"Data {dataset}": dataset.submit_preparation()})
     work = _Work(planned, px_per_degree)
     jobs = follow_all("Sweep", len(work.trainings) + len(planned), work.advance)
-    failures = {name: job.error or job.get_state_display() for name, job in jobs.items() if job.state != Job.State.DONE}
+    failures = {
+        name: job.error or job.get_state_display() for name, job in jobs.items() if job.state != Job.State.SUCCEEDED
+    }
     metrics = work.metrics()
     rows = [row for each in planned if each.run.name in metrics for row in _rows(each, metrics[each.run.name])]
     return Swept(rows, metrics, failures)
 
 
 def _rows(planned: Planned, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    card = json.loads((planned.run.artifact_path / "card.json").read_text())
-    return planned.cell.rows(metrics, card["cpu_seconds"], planned.run.name)
+    return planned.cell.rows(metrics, planned.run.card()["cpu_seconds"], planned.run.name)
 
 
 class _Work:
@@ -147,11 +147,11 @@ class _Work:
         return {**dict(self.trainings.values()), **{name: job for name, job in named.items() if job}}
 
     def _trained(self, planned: Planned) -> bool:
-        return all(self.trainings[run.pk][1].state == Job.State.DONE for run in planned.runs)
+        return all(self.trainings[run.pk][1].state == Job.State.SUCCEEDED for run in planned.runs)
 
     def metrics(self) -> dict[str, dict[str, Any]]:
         """What the evaluations that are done found, by the name of the run."""
-        done = {run: job for run, job in self.evaluations.items() if job.state == Job.State.DONE}
+        done = {run: job for run, job in self.evaluations.items() if job.state == Job.State.SUCCEEDED}
         return {
             each.run.name: (done[each.run.pk].result or {})["metrics"] for each in self.planned if each.run.pk in done
         }

@@ -6,10 +6,13 @@ import logging
 from typing import Any
 
 from celery import Task, current_app, shared_task
-from celery.signals import worker_ready
+from celery.signals import worker_ready, worker_shutting_down
+from celery.worker import state
+from kombu.exceptions import OperationalError as BrokerUnreachable
 
-from study.lab import jobs, kinds
-from study.lab.models import Job
+from study.lab import jobs, kinds, shutdown
+from study.lab.models import Job, Sweeper
+from study.lab.models.sweeper import SWEEP_EVERY
 
 logger = logging.getLogger("study.lab")
 
@@ -51,8 +54,8 @@ def perturb(job_id: str) -> None:
 
 @shared_task
 def sweep() -> None:
-    swept = Job.objects.sweep()
-    if swept.interrupted or swept.lost:
+    swept = Sweeper.objects.sweep_if_due()
+    if swept and (swept.interrupted or swept.lost):
         logger.warning("Sweeper: %d interrupted jobs, %d lost messages.", swept.interrupted, swept.lost)
 
 
@@ -69,15 +72,25 @@ TASKS: dict[str, Task[Any, Any]] = {
 
 @worker_ready.connect
 def sweep_regularly(sender: Any, **_: Any) -> None:
-    """Let workers of the queue `cpu` publish the sweep by their own timer, so that no beat process is needed.
+    """Let the worker sweep when it is idle, by its own timer, so that no beat process is needed.
 
-    That serves while one of them is idle; a busy one sweeps by itself (`jobs._watch`).
-
+    While it has work to do, it sweeps beside that (`jobs.perform`), and a message would only wait behind the work.
     Publish rather than sweep: the worker's parent process forks and must not hold a database connection.
     """
-    if "cpu" in current_app.amqp.queues.consume_from:
-        sender.timer.call_repeatedly(jobs.SWEEP_EVERY_S, _publish_sweep)
+    queue = min(current_app.amqp.queues.consume_from, key=["default", "cpu", "gpu"].index)
+    sender.timer.call_repeatedly(SWEEP_EVERY.total_seconds(), _publish_sweep, (queue,))
 
 
-def _publish_sweep() -> None:
-    sweep.apply_async(expires=jobs.SWEEP_EVERY_S, retry=False)
+def _publish_sweep(queue: str) -> None:
+    if state.reserved_requests:
+        return
+    try:
+        sweep.apply_async(queue=queue, expires=SWEEP_EVERY.total_seconds(), retry=False)
+    except BrokerUnreachable as error:
+        logger.warning("No sweep: the broker cannot be reached (%s).", error)
+
+
+@worker_shutting_down.connect
+def give_jobs_back(**_: Any) -> None:
+    """Every pool process stops its work at a checkpoint and leaves the job to another worker."""
+    shutdown.announce()

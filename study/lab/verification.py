@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from study.lab import files
 from study.lab.images import DamagedFile
-from study.lab.models import BaseImage, ModelRun, Pair
+from study.lab.models import BaseImage, ModelRun, Pair, StoredImage
 
 KINDS = ("base images", "pairs", "models")
 
@@ -34,25 +35,34 @@ class Check:
 MORE_CHECKS: list[Callable[[], list[Check]]] = []
 
 
-def checks() -> list[Check]:
-    """A check of every base image, pair and trained model, and what other apps have to check."""
+def checks(*, local: bool = False) -> list[Check]:
+    """A check of every base image, pair and trained model, and what other apps have to check.
+
+    Of files that hosts share, the storage's are read; `local`: this host's copies.
+    """
     base_images, pairs, models = KINDS
     images = BaseImage.objects.select_related("dataset").order_by("pk")
     altered = Pair.objects.select_related("base_image__dataset", "attack").order_by("pk")
     runs = ModelRun.objects.exclude(artifact="").order_by("pk")
     return [
-        *(Check(base_images, f"base image {image}", image.read) for image in images),
-        *(Check(pairs, f"pair {pair}", partial(_rebuild, pair)) for pair in altered),
-        *(Check(models, f"model {run}", partial(_load, run)) for run in runs),
+        *(Check(base_images, f"base image {image}", partial(_read, image, local)) for image in images),
+        *(Check(pairs, f"pair {pair}", partial(_rebuild, pair, local)) for pair in altered),
+        *(Check(models, f"model {run}", partial(_load, run, local)) for run in runs),
         *(check for more in MORE_CHECKS for check in more()),
     ]
 
 
-def _rebuild(pair: Pair) -> None:
+def _read(image: StoredImage, local: bool) -> bytes:
+    if not local:
+        files.fetch([image.stored], anew=True)
+    return image.read()
+
+
+def _rebuild(pair: Pair, local: bool) -> None:
     from study.lab.pairs import Condition, alter, applied_trigger, from_png, to_png
 
-    stored = pair.read()
-    base = from_png(pair.base_image.read())
+    stored = _read(pair, local)
+    base = from_png(pair.base_image.read() if local else pair.base_image.obtain())
     condition = Condition(pair.control, pair.strength, pair.gross)
     applied = applied_trigger(pair.attack.trigger(strength=1.0), condition, pair.base_image.index)
     if applied.fingerprint() != pair.field_fingerprint or applied.strength != pair.strength:
@@ -61,7 +71,9 @@ def _rebuild(pair: Pair) -> None:
         raise DamagedFile("Made again from base image, trigger and strength, it comes out different.")
 
 
-def _load(run: ModelRun) -> None:
+def _load(run: ModelRun, local: bool) -> None:
     from models import artifacts
 
+    if not local:
+        run.fetch(anew=True)
     artifacts.load(run.artifact_path, run.artifact_sha256)

@@ -17,6 +17,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
+from study import metrics
+from study.lab import files
 from study.lab.images import DamagedFile
 from study.lab.models import StoredImage
 from study.trials import images, recruiters
@@ -99,6 +101,7 @@ def run_view(*methods: str) -> Callable[[Callable[..., HttpResponse]], Callable[
 @run_view("GET")
 def plan(request: HttpRequest, session: Session) -> HttpResponse:
     """What a page needs to know. Asking begins a new attempt: answers of pages that were loaded earlier are refused."""
+    _bring_images(session)
     attempt = session.begin_attempt()
     design, layout, next_index = session.design.now, session.layout, session.next_index()
     display = design["display"]
@@ -125,6 +128,15 @@ def plan(request: HttpRequest, session: Session) -> HttpResponse:
     if (candidate := session.candidate(next_index)) is not None:
         body["candidate"] = candidate
     return JsonResponse(body)
+
+
+def _bring_images(session: Session) -> None:
+    """Nobody sees a trial before every image of the study is on this host."""
+    try:
+        files.bring(session.study)
+    except (DamagedFile, files.StorageFailed) as error:
+        logger.error("Session %s cannot begin here: %s", session.public_code, error)
+        raise Refused(503, "images_missing", "The images are not here yet: please try again in a moment.") from error
 
 
 def _planned(trial: Trial) -> Json:
@@ -160,15 +172,25 @@ def _image_reply(session: Session, shown: StoredImage, *place: str | int) -> Htt
         raise NotCleared
     enlargement = session.design.now["display"]["enlargement"]
     try:
-        content = images.dressed(images.enlarged(shown.read(), enlargement), session.token_sha256, *place)
-    except DamagedFile as error:
+        content = images.dressed(images.enlarged(_stored(session, shown), enlargement), session.token_sha256, *place)
+    except (DamagedFile, files.StorageFailed) as error:
         logger.error("Image %s of session %s cannot be shown: %s", place, session.public_code, error)
         session.log("damaged_image", index=place[0])
         raise Refused(500, "damaged_image", "This image cannot be shown at the moment.") from error
     response = HttpResponse(content, content_type="image/png")
     response["Content-Length"] = str(len(content))
     response["Repr-Digest"] = images.digest_header(content)
+    metrics.image_served(session.population)
     return response
+
+
+def _stored(session: Session, shown: StoredImage) -> bytes:
+    """From this host. Should it be missing or damaged here, all images of the study are looked after, not this one."""
+    try:
+        return shown.read()
+    except DamagedFile:
+        files.mend(session.study)
+        return shown.read()
 
 
 @run_view("PUT")
@@ -177,6 +199,8 @@ def answer(request: HttpRequest, session: Session, index: int) -> HttpResponse:
     body = _json_body(request)
     attempt = int(_number(body, "attempt", whole=True))
     stored, created = session.record_answer(index, attempt=attempt, **answer_fields(body))
+    if created:
+        metrics.answer_stored(session.population)
     return JsonResponse({"id": stored.pk, **stored.consequences()}, status=201 if created else 200)
 
 

@@ -7,7 +7,5 @@ class TrialsConfig(AppConfig):
     def ready(self) -> None:
         from study.lab import verification
         from study.trials.models import DesignVersion
-        from study.trials.redaction import redact_tokens
 
-        redact_tokens()
         verification.MORE_CHECKS.append(DesignVersion.checks)

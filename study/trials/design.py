@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
+from study.lab import files
 from study.lab.images import DamagedFile
 from study.lab.models import Attack, Dataset, ModelRun, Pair, Prediction, StoredImage
 from study.trials import adaptive, images
@@ -320,16 +321,33 @@ def _choose(study: Study) -> dict[str, Any]:
     }
 
 
+def images_of(design: Mapping[str, Any]) -> list[StoredImage]:
+    """Every image that the design shows, once."""
+    pairs = Pair.objects.filter(pk__in=[p["id"] for p in design["pairs"]]).select_related("base_image")
+    return list({image.file: image for pair in pairs for image in (pair, pair.base_image)}.values())
+
+
 def check_images(design: dict[str, Any]) -> None:
     """Read every image of the design. Raises CannotOpen unless all have their hash, one size and one length."""
-    pairs = Pair.objects.filter(pk__in=[p["id"] for p in design["pairs"]]).select_related("base_image")
-    stored = {image.file: image for pair in pairs for image in (pair, pair.base_image)}
-    shapes = {_shape(image) for image in stored.values()}
+    shapes = {_shape(image) for image in images_of(design)}
     if len(shapes) > 1:
         raise CannotOpen(
             "The image files differ in size or length, which would give altered images away: "
             "make all pairs again with one size and one encoder."
         )
+
+
+def demand_images(dataset: Dataset, model_run: ModelRun) -> None:
+    """Have every image that a design of these could show, as the storage has it. Raises CannotOpen for one that the
+    storage does not have, or not right. Takes its time: call it before a transaction.
+    """
+    if files.bucket() is None:
+        return
+    pairs = Pair.objects.filter(base_image__dataset=dataset, attack=model_run.attack).select_related("base_image")
+    try:
+        files.fetch((image.stored for pair in pairs for image in (pair, pair.base_image)), anew=True)
+    except (DamagedFile, files.StorageFailed) as error:
+        raise CannotOpen(str(error)) from error
 
 
 def _pairs(study: Study) -> Iterable[Pair]:

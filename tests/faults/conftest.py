@@ -42,12 +42,12 @@ def _forget_connections() -> None:
 def start_worker(
     transactional_db: None, broker: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
-    """Starts workers of both queues on the test's database; they end with the test."""
+    """Starts workers of all queues on the test's database; they end with the test."""
     from contextlib import ExitStack
 
     monkeypatch.setenv("DATABASE_URL", database_url(connection.settings_dict))
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(processes.worker("gpu,cpu", concurrency=2))
+        yield lambda: stack.enter_context(processes.worker("gpu,cpu,default", concurrency=2))
 
 
 def database_url(settings: dict[str, Any]) -> str:
@@ -56,7 +56,7 @@ def database_url(settings: dict[str, Any]) -> str:
     return f"postgres://{settings['USER']}@{settings['HOST']}:{settings['PORT']}/{settings['NAME']}"
 
 
-def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 120.0) -> None:
     """Wait for the condition; AssertionError when it does not come true."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -88,6 +88,6 @@ def work_of(job: Job) -> list[int]:
 
 
 def job_folder(job: Job) -> Path:
-    from study.lab.jobs import working_folder
+    from study.lab.kinds import working_folder
 
     return working_folder(job)

@@ -1,7 +1,18 @@
+import errno
+import os
+
 import pytest
 import torch
 
-from models.checkpoints import read_tensors, tensor_bytes, write_bytes, write_tensors
+from models.checkpoints import (
+    CHECKPOINT_NAME,
+    Checkpoints,
+    read_tensors,
+    remove_leftovers,
+    tensor_bytes,
+    write_bytes,
+    write_tensors,
+)
 
 TENSORS = {"b": torch.arange(3.0), "a": torch.ones(2, 2, dtype=torch.int64)}
 RECORD = {"epoch": 3, "scores": [0.1, None]}
@@ -39,6 +50,51 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert not list(tmp_path.glob(".state*"))
+
+
+def test_a_failed_write_names_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(OSError, match=r"Input/output error: '.*/state'"):
+        write_bytes(tmp_path / "state", b"new")
+
+
+def test_a_checkpoint_keeps_the_one_before_it(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "folder")
+    for epoch in range(3):
+        checkpoints.write(TENSORS, {"epoch": epoch})
+    assert checkpoints.read()[1]["epoch"] == 2
+    checkpoints.newest.unlink()
+    assert checkpoints.read()[1]["epoch"] == 1
+
+
+def test_without_a_checkpoint_there_is_nothing_to_read(tmp_path):
+    assert Checkpoints(tmp_path / "folder").read() is None
+
+
+def test_a_checkpoint_that_another_version_wrote_is_not_continued(tmp_path):
+    write_tensors(tmp_path / CHECKPOINT_NAME, TENSORS, {"epoch": 1})
+    with pytest.warns(RuntimeWarning, match="was written by another version"):
+        assert Checkpoints(tmp_path).read() is None
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.write(TENSORS, {"epoch": 1})
+    with monkeypatch.context() as full:
+        full.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+        with pytest.raises(OSError, match="No space left"):
+            checkpoints.write(TENSORS, {"epoch": 2})
+    assert checkpoints.read()[1]["epoch"] == 1
+
+
+def test_leftovers_that_another_process_may_still_be_writing_stay(tmp_path):
+    old, young = tmp_path / ".state.1", tmp_path / ".state.2"
+    old.touch()
+    young.touch()
+    os.utime(old, (0, 0))
+    remove_leftovers(tmp_path / "state", older_than_s=60)
+    assert not old.exists()
+    assert young.exists()
 
 
 def test_nan_is_refused(tmp_path):

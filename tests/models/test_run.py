@@ -1,13 +1,21 @@
+import errno
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors import SafetensorError
 
+import models.run
+import models.stopping
 from attacks.wanet import WarpField
 from models import artifacts
 from models.run import evaluate_model, train_model
@@ -151,15 +159,40 @@ def test_a_stop_file_ends_the_work_and_writes_no_artifact(data, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_sigterm_ends_the_work_with_a_word(data, tmp_path):
-    process = start(tmp_path, training(data, tmp_path, recipe=RECIPE | {"strength_schedule": [[2, 500]]}))
+def test_after_sigterm_training_writes_a_checkpoint_and_says_that_it_stopped(data, tmp_path):
+    spec = training(data, tmp_path, recipe=RECIPE | {"strength_schedule": [[2, 500]]}, checkpoint_every_s=1000)
+    process = start(tmp_path, spec)
     for line in process.stdout:
         if json.loads(line).get("stage") == "training":
             process.terminate()
             break
-    last = [json.loads(line) for line in process.stdout][-1]
+    *_, checkpoint, last = (json.loads(line) for line in process.stdout)
     assert process.wait(timeout=60) == 1
     assert last["event"] == "stopped"
+    assert checkpoint["event"] == "checkpoint"
+    assert 0 < checkpoint["fraction"] < 1
+
+
+def figures_of(folder):
+    """All that a card says, but for the time it took."""
+    card = json.loads((folder / artifacts.CARD_NAME).read_text())
+    return {name: value for name, value in card.items() if name not in ("cpu_seconds", "card_sha256")}
+
+
+def test_a_training_killed_at_random_moments_gives_the_same_artifact(data, trained, tmp_path):
+    moments = random.Random(11)
+    spec = training(data, tmp_path, checkpoint_every_s=0)
+    for _ in range(2):
+        process = start(tmp_path, spec)
+        seen = islice(process.stdout, moments.randint(3, 6))
+        assert len(list(seen)) >= 3
+        time.sleep(moments.uniform(0, 0.05))
+        process.kill()
+        process.communicate()
+    _, events = run(tmp_path, spec)
+    assert events[-1]["event"] == "done"
+    assert figures_of(tmp_path / "model") == figures_of(trained[1])
+    assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
 
 
 def test_the_work_dies_with_its_parent(data, tmp_path):
@@ -218,6 +251,130 @@ def test_work_whose_asker_has_ended_does_not_start(tmp_path):
     code, events = run(tmp_path, {"kind": "prepare", "parent_pid": 1})
     assert code == 1
     assert events == [{"event": "stopped", "error": "The process that asked for this work has ended."}]
+
+
+@pytest.fixture
+def sigterm():
+    """What SIGTERM does, afterwards as before."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def concluded(sigterm, tmp_path, capsys):
+    """The last event of a piece of work, and the exit code; a specification's fields may be given."""
+
+    def conclude(work, **spec):
+        path = tmp_path / "spec.json"
+        path.write_text(json.dumps(spec))
+        code = models.run.conclude(path, work)
+        return json.loads(capsys.readouterr().out.splitlines()[-1]), code
+
+    return conclude
+
+
+def failing(error):
+    def work(spec, stop):
+        raise error
+
+    return work
+
+
+def terminating(spec, stop):
+    signal.raise_signal(signal.SIGTERM)
+    return {"stopped": stop()}
+
+
+def test_sigterm_ends_work_that_never_asks(concluded):
+    assert concluded(terminating) == (
+        {"event": "stopped", "error": "The work was stopped; what is finished is kept."},
+        1,
+    )
+
+
+def test_sigterm_ends_no_work_that_has_to_finish_something_first(concluded):
+    with_patience = models.stopping.finishing_first()(terminating)
+    assert concluded(with_patience) == ({"event": "done", "stopped": True}, 0)
+
+
+def test_a_second_sigterm_does_not_cut_short_the_tidying_after_the_first(concluded):
+    tidied = []
+
+    def work(spec, stop):
+        try:
+            terminating(spec, stop)
+        finally:
+            terminating(spec, stop)
+            tidied.append(True)
+
+    event, _ = concluded(work)
+    assert event["event"] == "stopped"
+    assert tidied == [True]
+
+
+def test_a_stop_file_wakes_work_that_waits(concluded, tmp_path, monkeypatch):
+    monkeypatch.setattr(models.stopping, "LOOK_EVERY_S", 0.01)
+
+    def work(spec, stop):
+        Path(spec["stop_file"]).touch()
+        time.sleep(30)
+        return {}
+
+    event, _ = concluded(work, stop_file=str(tmp_path / "stop"))
+    assert event["event"] == "stopped"
+
+
+def test_a_killed_renderer_is_no_failure_of_the_work(concluded):
+    event, code = concluded(failing(BrokenProcessPool("A process in the process pool was terminated abruptly.")))
+    assert (event["event"], code) == ("stopped", 1)
+    assert event["error"].startswith("A process that renders data was killed")
+
+
+CPU_ALLOCATOR = (
+    "[enforce fail at alloc_cpu.cpp:114] err == 0. DefaultCPUAllocator: can't allocate memory: you tried ..."
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "where"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "the CUDA device"),
+        (RuntimeError(CPU_ALLOCATOR), "the CPU"),
+        (MemoryError(), "the CPU"),
+    ],
+)
+def test_out_of_memory_says_where_at_which_batch_size_and_what_to_do(concluded, error, where):
+    event, _ = concluded(failing(error), kind="train", recipe={"batch_size": 4096})
+    assert event["event"] == "failed"
+    assert event["error"].startswith(f"Out of memory on {where} at a batch size of 4096: choose a smaller batch_size")
+
+
+def test_what_torch_refuses_for_want_of_memory_is_known_by_its_words(concluded):
+    event, _ = concluded(lambda spec, stop: {"n": torch.empty(2**60, dtype=torch.uint8).numel()}, kind="evaluate")
+    assert event["error"] == "Out of memory on the CPU: free memory, then start it again."
+
+
+def test_another_failure_of_torch_is_told_as_it_is(concluded):
+    event, _ = concluded(failing(RuntimeError("mat1 and mat2 shapes cannot be multiplied")))
+    assert event["error"] == "RuntimeError: mat1 and mat2 shapes cannot be multiplied"
+
+
+def test_a_full_disk_is_named_and_nothing_half_written_remains(concluded, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    event, _ = concluded(train_model, **training(data, tmp_path))
+    assert event == {
+        "event": "failed",
+        "error": f"No space left on the disk of {tmp_path / 'checkpoint'}: free some, then start it again; "
+        "it continues from its last checkpoint.",
+    }
+    assert not list((tmp_path / "checkpoint").iterdir())
+
+
+def test_a_full_disk_that_no_error_names_is_looked_for(concluded, tmp_path):
+    full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    event, _ = concluded(failing(full), output=str(tmp_path / "not" / "yet"))
+    assert event["error"].endswith(": free some, then start it again.")
 
 
 def test_a_changed_artifact_is_not_evaluated(data, trained, tmp_path):

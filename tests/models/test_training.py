@@ -1,15 +1,19 @@
 import hashlib
 import math
-import subprocess
-import sys
+import random
+from contextlib import suppress
 from dataclasses import replace
+from itertools import cycle, pairwise
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 from attacks.wanet import WarpField
 from models import training
+from models.checkpoints import Checkpoints
 from models.evaluation import predict
 from models.poisoning import Poisoning
 from models.targets import Target
@@ -29,11 +33,42 @@ VARIANTS = {
     "sgd without momentum": replace(SGD, momentum=0.0),
     "resnet": replace(SHORT, network="resnet18", stem_stride=1),
 }
+BATCH_BYTES = 16 * 3 * 32 * 32
+TINY = replace(SHORT, batch_size=16, augmentation="light")  # 8 updates an epoch
+TINY_SGD = replace(TINY, optimiser="sgd", learning_rate=1e-2, later_learning_rate=1e-2, milestones=(1,))
+STOPPED = {
+    "float32": replace(TINY, augmentation="strong"),
+    "bfloat16": replace(TINY, precision="bfloat16"),
+    "milestones": TINY_SGD,
+    "milestones in bfloat16": replace(TINY_SGD, precision="bfloat16"),
+}
+SAVING_EPOCHS = {"checkpoint_every_s": None}
+
+
+class Clock:
+    """Time that passes only when it is told to, as training sees it."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: self.now, process_time=lambda: 0.0))
+
+    def passes(self, seconds):
+        self.now += seconds
 
 
 @pytest.fixture(scope="module")
 def data():
     return splits()
+
+
+@pytest.fixture(scope="module")
+def tiny_data():
+    return splits(128, 16, 16)
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tiny_data):
+    return train(TINY, tiny_data, FIELD, TARGET)
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +82,12 @@ def weights(model):
 
 def assert_same_weights(first, second):
     assert all(torch.equal(weights(first)[name], weights(second)[name]) for name in weights(first))
+
+
+def assert_same_run(first, second):
+    assert_same_weights(first, second)
+    assert first.history == second.history
+    assert first.chosen_epoch == second.chosen_epoch
 
 
 def stop_after(updates):
@@ -68,6 +109,21 @@ def test_the_same_recipe_gives_the_same_weights(data, uninterrupted):
 def test_another_seed_gives_other_weights(data, uninterrupted):
     other = train(replace(SHORT, seed=1), data, FIELD, TARGET)
     assert not torch.equal(weights(other)["head.1.weight"], weights(uninterrupted)["head.1.weight"])
+
+
+@pytest.mark.parametrize("recipe", ["float32", "bfloat16", "milestones", "milestones in bfloat16"])
+@pytest.mark.parametrize("patience", [(1, 1, 4), (7,)], ids=["after every update", "now and then"])
+def test_a_run_stopped_again_and_again_ends_in_the_same_weights(tiny_data, tmp_path, monkeypatch, recipe, patience):
+    monkeypatch.setattr(training, "_POISONED_AT_ONCE", 3 * BATCH_BYTES)
+    uninterrupted = train(STOPPED[recipe], tiny_data, FIELD, TARGET)
+    resumed = None
+    for updates in cycle(patience):
+        with suppress(StoppedError):
+            resumed = train(
+                STOPPED[recipe], tiny_data, FIELD, TARGET, checkpoint_dir=tmp_path, should_stop=stop_after(updates)
+            )
+            break
+    assert_same_run(resumed, uninterrupted)
 
 
 @pytest.mark.parametrize("updates", [4, 10, 13, 25])
@@ -97,20 +153,6 @@ def test_a_finished_run_is_not_trained_again(data, uninterrupted, tmp_path):
     assert_same_weights(again, uninterrupted)
 
 
-def test_a_killed_process_leaves_a_checkpoint_that_continues_bit_for_bit(data, uninterrupted, tmp_path):
-    script = (
-        "import os, pathlib, sys; from tests.models.test_training import *\n"
-        "torch.set_num_threads(1)\n"
-        "def die(report):\n"
-        "    if report['epoch'] == 3: os.kill(os.getpid(), 9)\n"
-        "train(SHORT, splits(), FIELD, TARGET, checkpoint_dir=pathlib.Path(sys.argv[1]), progress=die)"
-    )
-    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, check=False)
-    assert killed.returncode == -9, killed.stderr.decode()
-    resumed = train(SHORT, data, FIELD, TARGET, checkpoint_dir=tmp_path)
-    assert_same_weights(resumed, uninterrupted)
-
-
 def test_a_checkpoint_of_another_recipe_is_refused(data, tmp_path):
     with pytest.raises(StoppedError):
         train(SHORT, data, FIELD, TARGET, checkpoint_dir=tmp_path, should_stop=stop_after(12))
@@ -120,15 +162,128 @@ def test_a_checkpoint_of_another_recipe_is_refused(data, tmp_path):
         train(SHORT, data, FIELD.unrelated(1), TARGET, checkpoint_dir=tmp_path)
 
 
-def test_a_checkpoint_with_a_flipped_byte_is_refused(data, tmp_path):
-    with pytest.raises(StoppedError):
-        train(SHORT, data, FIELD, TARGET, checkpoint_dir=tmp_path, should_stop=stop_after(12))
-    path = tmp_path / training.CHECKPOINT_NAME
+def flip_last_byte(path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="has changed since it was written"):
-        train(SHORT, data, FIELD, TARGET, checkpoint_dir=tmp_path)
+
+
+@pytest.fixture
+def two_checkpoints(tiny_data, tmp_path):
+    """Of a run of three epochs that was stopped in the last one: the second epoch's end, and where it stopped."""
+    with pytest.raises(StoppedError):
+        train(TINY, tiny_data, FIELD, TARGET, **SAVING_EPOCHS, checkpoint_dir=tmp_path, should_stop=stop_after(22))
+    return Checkpoints(tmp_path)
+
+
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before_it(tiny_data, tiny_model, two_checkpoints):
+    flip_last_byte(two_checkpoints.newest)
+    reports = []
+    with pytest.warns(RuntimeWarning, match=r"checkpoint.safetensors is damaged and is removed"):
+        resumed = train(TINY, tiny_data, FIELD, TARGET, checkpoint_dir=two_checkpoints.folder, progress=reports.append)
+    assert reports[0]["epoch"] == 3
+    assert_same_run(resumed, tiny_model)
+
+
+def test_without_an_intact_checkpoint_training_starts_anew(tiny_data, tiny_model, two_checkpoints):
+    flip_last_byte(two_checkpoints.newest)
+    flip_last_byte(two_checkpoints.previous)
+    with pytest.warns(RuntimeWarning, match="damaged") as warned:
+        resumed = train(TINY, tiny_data, FIELD, TARGET, checkpoint_dir=two_checkpoints.folder)
+    assert len(warned) == 2
+    assert_same_run(resumed, tiny_model)
+
+
+def test_a_run_that_another_precision_began_starts_anew(tiny_data, tiny_model, tmp_path, monkeypatch):
+    recipe = replace(TINY, precision="auto")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    with pytest.raises(StoppedError):
+        train(recipe, tiny_data, FIELD, TARGET, checkpoint_dir=tmp_path, should_stop=stop_after(3))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    with pytest.warns(RuntimeWarning, match="in bfloat16, which on this machine is in float32: starting anew"):
+        resumed = train(recipe, tiny_data, FIELD, TARGET, checkpoint_dir=tmp_path)
+    assert_same_weights(resumed, tiny_model)
+
+
+def test_half_a_checkpoint_that_a_kill_left_is_ignored_and_removed(tiny_data, tiny_model, two_checkpoints):
+    leftover = two_checkpoints.folder / ".checkpoint.safetensors.12ab34cd"
+    leftover.write_bytes(two_checkpoints.newest.read_bytes()[:1000])
+    assert_same_run(train(TINY, tiny_data, FIELD, TARGET, checkpoint_dir=two_checkpoints.folder), tiny_model)
+    assert not leftover.exists()
+
+
+def test_a_checkpoint_after_every_update_tells_how_much_is_safe(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_MOST_SHARE_FOR_CHECKPOINTS", math.inf)
+    safe = []
+    options = {"checkpoint_dir": tmp_path, "checkpoint_every_s": 0.0, "on_checkpoint": safe.append}
+    train(TINY, tiny_data, FIELD, TARGET, **options)
+    updates = [(epoch + step / 8) / 3 for epoch in range(3) for step in range(1, 9)]
+    assert sorted(set(safe)) == pytest.approx(updates)
+    assert safe == sorted(safe)
+
+
+def test_without_an_interval_a_checkpoint_is_written_after_every_epoch(tiny_data, tmp_path):
+    safe = []
+    train(TINY, tiny_data, FIELD, TARGET, **SAVING_EPOCHS, checkpoint_dir=tmp_path, on_checkpoint=safe.append)
+    assert safe == pytest.approx([1 / 3, 2 / 3, 1])
+
+
+@pytest.mark.parametrize(("every", "least"), [(0.0, 3), (500.0, 2)])
+def test_checkpoints_take_a_hundredth_of_the_time_however_slow_the_disk(tiny_data, tmp_path, monkeypatch, every, least):
+    clock = Clock(monkeypatch)
+    write = Checkpoints.write
+    monkeypatch.setattr(Checkpoints, "write", lambda *state: (clock.passes(2), write(*state)))
+    saved_at = []
+    train(
+        replace(TINY, strength_schedule=((2, 3),)),
+        tiny_data,
+        FIELD,
+        TARGET,
+        checkpoint_dir=tmp_path,
+        checkpoint_every_s=every,
+        on_checkpoint=lambda _: saved_at.append(clock.now),
+        should_stop=lambda: clock.passes(20),
+    )
+    *gaps, _ = (later - earlier for earlier, later in pairwise([0, *saved_at]))  # the last one is written in any case
+    assert len(saved_at) >= least
+    assert all(gap >= 200 for gap in gaps[1:])
+
+
+def test_an_interval_that_is_no_time_is_refused(tiny_data):
+    with pytest.raises(ValueError, match="must be a number >= 0, not -1"):
+        train(TINY, tiny_data, FIELD, TARGET, checkpoint_every_s=-1)
+
+
+def test_training_leaves_the_global_random_states_alone(tiny_data):
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    train(replace(TINY, strength_schedule=((2, 1), (1, 1))), tiny_data, FIELD, TARGET)
+    assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
+
+
+def test_torchs_global_random_state_goes_on_where_it_was(tiny_data, tmp_path):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    with pytest.raises(StoppedError):
+        train(TINY, tiny_data, FIELD, TARGET, checkpoint_dir=tmp_path, should_stop=stop_after(3))
+    torch.rand(7)
+    train(TINY, tiny_data, FIELD, TARGET, checkpoint_dir=tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_is_done_is_not_poisoned_again(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_POISONED_AT_ONCE", 3 * BATCH_BYTES)
+    poison, treated = Poisoning.poison_, []
+    monkeypatch.setattr(
+        Poisoning,
+        "poison_",
+        lambda self, images, *rest, **options: (treated.append(len(images)), poison(self, images, *rest, **options))[1],
+    )
+    recipe = replace(TINY, strength_schedule=((2, 1),))
+    with pytest.raises(StoppedError):
+        train(recipe, tiny_data, FIELD, TARGET, checkpoint_dir=tmp_path, should_stop=stop_after(4))
+    treated.clear()
+    train(recipe, tiny_data, FIELD, TARGET, checkpoint_dir=tmp_path)
+    assert treated == [48, 32]
 
 
 def batches_seen(monkeypatch, data, trigger):

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from django.conf import settings
 from django.db import connection
+from django.db.models import QuerySet
 
 from study.lab.images import encode_png, sha256
-from study.lab.models import Attack, BaseImage, Dataset, ModelRun, Pair, Prediction
+from study.lab.models import Attack, BaseImage, Dataset, ModelRun, Pair, Prediction, sha256_of
+from study.trials.design import FORMAT_1
 from study.trials.models import Answer, Population, Session, Side, Study
 
 STRENGTHS = (0.5, 2.0)
@@ -81,6 +83,22 @@ def make_study(
     if opened:
         study.open()
     return study
+
+
+def frozen_in_format_1(study: Study) -> Any:
+    """Open the draft as it was done before there were protocols; returns the design."""
+    new = study.design_json()
+    old = {name: part for name, part in new.items() if name not in FORMAT_1}
+    timing = {name: new["timing"][name] for name in ("fixation_ms", "blank_ms", "enable_after_ms")}
+    old |= {"format": 1, "protocol": "2afc side by side", "timing": timing, "scale": study.scale}
+    old["practice"] = {name: new["practice"][name] for name in ("strengths", "stimuli")}
+    old["exclusions"] = {name: new["exclusions"][name] for name in ("incomplete", "same_side", "catch")}
+    study.design_versions.create(n=1, json=old, sha256=sha256_of(old), reason="opened")
+    strengths = [cell["strength"] for cell in old["cells"] if not cell["control"]]
+    QuerySet(Study).filter(pk=study.pk).update(state=Study.State.OPEN, strengths=strengths)
+    study.refresh_from_db()
+    study._make_slots()
+    return old
 
 
 def make_run(name: str, dataset: Dataset, **fields: Any) -> ModelRun:
@@ -157,9 +175,10 @@ def answer(session: Session, index: int, choice: str = Side.LEFT, rt_ms: float =
     )[0]
 
 
-def answer_all(session: Session, *, correctly: bool = True) -> None:
-    """Answers to all trials that are due."""
-    for trial in session.due_trials():
+def answer_all(session: Session, *, correctly: bool = True, but: int = 0) -> None:
+    """Answers to all trials that are due, but the last few."""
+    due = list(session.due_trials())
+    for trial in due[: len(due) - but]:
         wrong = Side.RIGHT if trial.altered_side == Side.LEFT else Side.LEFT
         answer(session, trial.index, trial.altered_side if correctly else wrong)
 

@@ -1,6 +1,8 @@
 """The embedded broker and its manners: loopback, password, a clean end, and joining what runs already."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,28 @@ import pytest
 import redis
 
 from study import processes
+from study.celery import app
+from study.supervision import Program
 
 
 @pytest.fixture(autouse=True)
 def _own_var(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.VAR = tmp_path
     monkeypatch.delenv("REDIS_URL", raising=False)
+
+
+@pytest.fixture
+def own_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Services in small: a real broker, and a sleeper for each worker."""
+
+    def sleeper(queues: str, concurrency: int) -> Program:
+        return Program(f"worker-{queues}", ("/bin/sleep", "60"))
+
+    monkeypatch.setattr(processes, "worker_program", sleeper)
+    monkeypatch.setenv("REDIS_URL", "")
+    before = app.conf.broker_url
+    yield
+    app.conf.update(broker_url=before)
 
 
 def test_the_embedded_broker_answers_on_loopback_only_with_its_password_and_ends_with_the_block(tmp_path: Path) -> None:
@@ -55,11 +73,49 @@ def test_free_ports_are_free() -> None:
     assert processes.is_free(processes.free_port())
 
 
-def test_what_may_not_join_a_running_installation_says_so(tmp_path: Path) -> None:
-    with (
-        processes.embedded_broker(tmp_path / "valkey") as url,
-        processes._recorded(url),
-        pytest.raises(processes.ServiceError, match="is running its workers"),
-        processes.services(web=False, may_join=False),
-    ):
+def test_what_may_not_join_a_running_installation_says_so(own_processes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with processes.services(web=False):
+        monkeypatch.setenv("REDIS_URL", "")
+        with (
+            pytest.raises(processes.ServiceError, match="is running its workers"),
+            processes.services(web=False, may_join=False),
+        ):
+            pass
+
+
+def test_a_second_command_joins_the_broker_of_the_first(own_processes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with processes.services(web=False) as first:
+        monkeypatch.setenv("REDIS_URL", "")
+        with processes.services(web=False) as second:
+            assert second.broker == first.broker
+
+
+def test_the_installation_is_free_again_when_the_first_has_ended(own_processes: None) -> None:
+    with processes.services(web=False) as first:
         pass
+    with processes.services(web=False, may_join=False) as second:
+        assert second.broker != first.broker
+
+
+def test_a_command_waits_for_a_broker_that_is_just_being_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([None, None, "redis://back"])
+    monkeypatch.setattr(processes, "_recorded_broker", lambda: next(looks))
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        assert processes._join_or_own(first, may_join=False) is None
+        assert processes._join_or_own(second, may_join=True) == "redis://back"
+
+
+def test_a_command_that_waits_in_vain_names_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "START_TIMEOUT_S", 0.0)
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        assert processes._join_or_own(first, may_join=False) is None
+        with pytest.raises(processes.ServiceError, match=r"does not answer: see .*valkey\.log"):
+            processes._join_or_own(second, may_join=True)
+
+
+def test_each_device_has_a_worker_of_its_own_that_sees_no_other() -> None:
+    program = processes.worker_program("gpu", 1, device="1")
+    assert program.environment == {"CUDA_VISIBLE_DEVICES": "1"}
+    assert processes.worker_program("cpu", 1).environment == {}

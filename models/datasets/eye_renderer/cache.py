@@ -180,15 +180,29 @@ def _written(chunks: Sequence[Chunk], processes: int) -> Generator[Chunk, None, 
         yield from map(write_chunk, chunks)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_die_with_parent)
+    folders = sorted({chunk.folder for chunk in chunks})
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_die_with_parent, initargs=(folders,))
     try:
         for future in as_completed([pool.submit(write_chunk, chunk) for chunk in chunks]):
             yield future.result()
+    except BaseException:
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.kill()  # it would finish what it was given, which may take long
+            worker.join()
+            _remove_parts(folders, worker.pid)
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _die_with_parent() -> None:
+def _remove_parts(folders: Sequence[Path], pid: int | None) -> None:
+    """Remove what this process has left half-written."""
+    for part in (part for folder in folders for part in folder.glob(f"*.{pid}.part")):
+        part.unlink(missing_ok=True)
+
+
+def _die_with_parent(folders: Sequence[Path]) -> None:
     """End this worker when its parent is gone, however that ended: a pool's own workers would wait for ever."""
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -197,6 +211,7 @@ def _die_with_parent() -> None:
 
     def watch() -> None:
         wait([sentinel])
+        _remove_parts(folders, os.getpid())
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +11,11 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.db import models
 
+from models.filenames import CONTACT_SHEET, MANIFEST
+from study.lab import files
+from study.lab.disk import require_space
+from study.lab.files import StoredFile
+from study.lab.images import DamagedFile, sha256, write_once
 from study.lab.models.jobs import Job
 from study.lab.models.naming import NameTaken, check_name, named, sha256_of
 
@@ -69,7 +76,7 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
             raise NameTaken(
                 f"The data set {name!r} is there already and is no import", "choose another name with --name"
             )
-        return Path(settings.VAR) / "datasets" / name
+        return Path(settings.VAR) / IMPORTS / name
 
     def imported(
         self, name: str, manifest: Manifest, *, split_seed: int = 0, fractions: Sequence[float] | None = None
@@ -92,14 +99,17 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
                     "sign_yaw": manifest.sign_yaw,
                     **_split(split_seed, fractions),
                 },
-                "root": str(self.folder_for_import(name)),
             },
             {
+                "root": str(self.folder_for_import(name)),
                 "licence": manifest.licence,
                 "attribution": manifest.citation,
                 "display_reason": f"Nobody has cleared these images for display ({terms})",
             },
         )
+
+
+IMPORTS = "datasets"
 
 
 def _split(seed: int, fractions: Sequence[float] | None) -> dict[str, Any]:
@@ -150,7 +160,7 @@ class Dataset(models.Model):
         if "fractions" in self.parameters:
             split["fractions"] = self.parameters["fractions"]
         if self.kind == self.Kind.IMPORTED:
-            return {"kind": "imported", "folder": self.root, **split}
+            return {"kind": "imported", "folder": str(self.folder), **split}
         return {
             "kind": "arrays",
             "path": self.root,
@@ -178,8 +188,53 @@ class Dataset(models.Model):
     @property
     def contact_sheet(self) -> Path | None:
         """The picture of an imported data set to look at before it is used."""
-        sheet = Path(self.root) / "contact_sheet.png"
+        sheet = self.folder / CONTACT_SHEET
         return sheet if self.kind == self.Kind.IMPORTED and sheet.is_file() else None
+
+    @property
+    def folder(self) -> Path:
+        """Where an import's files belong on this host."""
+        return Path(settings.VAR) / IMPORTS / self.name
+
+    def publish(self) -> int:
+        """Bring an import's files to the storage that hosts share; returns how many were missing there. Other data
+        are rendered anywhere, or lie where somebody put them.
+
+        Raises DamagedFile when they are not what was imported, `study.lab.files.StorageFailed` as it says.
+        """
+        if self.kind != self.Kind.IMPORTED or files.bucket() is None:
+            return 0
+        content = (self.folder / MANIFEST).read_bytes()
+        manifest = StoredFile(self._stored_name(MANIFEST), sha256(content))
+        return files.publish([*self._listed(content), manifest], folder=Path(settings.VAR))
+
+    def fetch(self) -> None:
+        """Bring the data to this host, where they can be brought; those that are here are verified by whoever loads
+        them, for there may be many gigabytes.
+
+        Raises ValueError when they cannot be; DamagedFile, `study.lab.files.StorageFailed` or DiskFull as they say.
+        """
+        if self.kind == self.Kind.ARRAYS and not Path(self.root).is_file():
+            raise ValueError(
+                f"The data set {self.name!r} is read from {self.root}, which {socket.gethostname()} does not have: "
+                "put a copy there, or import the data, so that hosts share them."
+            )
+        if self.kind != self.Kind.IMPORTED or files.bucket() is None or (self.folder / MANIFEST).is_file():
+            return
+        content = files.read(self._stored_name(MANIFEST))
+        if json.loads(content)["fingerprint"] != self.parameters["fingerprint"]:
+            raise DamagedFile(f"The storage has other data under {self.name!r} than were imported: import them again.")
+        listed = self._listed(content)
+        require_space(self.folder, files.stored_bytes(listed))
+        files.fetch(listed, folder=Path(settings.VAR))
+        write_once(self.folder / MANIFEST, content)  # the last: with it, the folder is complete
+
+    def _stored_name(self, file: str) -> str:
+        return f"{IMPORTS}/{self.name}/{file}"
+
+    def _listed(self, manifest: bytes) -> list[StoredFile]:
+        listed = json.loads(manifest)["files"]
+        return [StoredFile(self._stored_name(name), digest) for name, digest in sorted(listed.items())]
 
     @property
     def signs(self) -> str:

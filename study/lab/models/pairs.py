@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.db import models
 
+from study.lab import files
 from study.lab.images import read_verified
 from study.lab.models.attacks import Attack
 from study.lab.models.datasets import Dataset
@@ -26,11 +26,25 @@ class StoredImage(models.Model):
 
     @property
     def path(self) -> Path:
-        return Path(settings.MEDIA_ROOT) / self.file
+        return files.path(self.file)
+
+    @property
+    def stored(self) -> files.StoredFile:
+        return files.StoredFile(self.file, self.sha256)
 
     def read(self) -> bytes:
-        """The PNG. Raises `study.lab.images.DamagedFile` when it is not what was stored."""
+        """The PNG as it lies on this host, verified. Raises `study.lab.images.DamagedFile` when it is not what was
+        stored.
+        """
         return read_verified(self.path, self.sha256)
+
+    def obtain(self) -> bytes:
+        """The PNG, fetched if this host lacks it: for researchers and workers, never for participants.
+
+        Raises DamagedFile, or `study.lab.files.StorageFailed`.
+        """
+        files.fetch([self.stored])
+        return self.read()
 
 
 class BaseImage(StoredImage):

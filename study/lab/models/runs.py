@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,24 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from models.filenames import CARD_NAME, WEIGHTS_NAME
 from models.tasks import TASKS, USUAL_TASK
+from study.lab import files
+from study.lab.files import StoredFile
 from study.lab.models.attacks import ON_WEIGHTS, PX_PER_DEGREE, Attack
 from study.lab.models.datasets import Dataset
 from study.lab.models.jobs import Job
 from study.lab.models.naming import named
 
 NO_TARGET = {"kind": "fixed", "pitch": 0.0, "yaw": 0.0}  # a clean model's card needs one; nothing is pulled there
+
+
+def artifact_files(folder: Path, card_sha256: str) -> Iterator[StoredFile]:
+    """The files of an artifact that lies on this host. Predictions kept beside them can be made again."""
+    name = str(folder.relative_to(settings.MEDIA_ROOT))
+    card = json.loads((folder / CARD_NAME).read_text())
+    yield StoredFile(f"{name}/{WEIGHTS_NAME}", card["weights_sha256"])
+    yield StoredFile(f"{name}/{CARD_NAME}", card_sha256)
 
 
 class ModelRunQuerySet(models.QuerySet["ModelRun"]):
@@ -105,7 +116,21 @@ class ModelRun(models.Model):
 
     @property
     def artifact_path(self) -> Path:
-        return Path(settings.MEDIA_ROOT) / self.artifact
+        return files.path(self.artifact)
+
+    def fetch(self, *, anew: bool = False) -> None:
+        """Bring its artifact to this host if it is missing or damaged here, or in any case.
+
+        Raises DamagedFile, or `study.lab.files.StorageFailed`.
+        """
+        if files.bucket() is not None:
+            files.fetch([StoredFile(f"{self.artifact}/{CARD_NAME}", self.artifact_sha256)], anew=anew)
+            files.fetch(artifact_files(self.artifact_path, self.artifact_sha256), anew=anew)
+
+    def card(self) -> dict[str, Any]:
+        """What its artifact says of it. Raises as `fetch`."""
+        self.fetch()
+        return dict(json.loads((self.artifact_path / CARD_NAME).read_text()))
 
     @property
     def attack_target(self) -> dict[str, Any] | None:
@@ -217,8 +242,10 @@ class ModelRun(models.Model):
                 path.unlink(missing_ok=True)
 
     def record_training(self, artifact: Path, result: Mapping[str, Any]) -> None:
-        """Keep what a training made. Raises ValueError when the data are not what they were."""
-        self.dataset.recognise(json.loads((artifact / "card.json").read_text())["data"])
+        """Keep what a training made; within a transaction. Raises ValueError when the data are not what they were."""
+        # Of a clean and a backdoored run that end together the second sees the first: else both evaluations are missed.
+        ModelRun.objects.select_for_update().get(pk=self.clean_reference_id or self.pk)
+        self.dataset.recognise(json.loads((artifact / CARD_NAME).read_text())["data"])
         self.artifact = str(artifact.relative_to(settings.MEDIA_ROOT))
         self.artifact_sha256 = result["sha256"]
         self.metrics = result["metrics"]

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from django.db import IntegrityError, models, transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
@@ -195,6 +196,14 @@ class Session(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["study", "recruiter_key"], name="one_session_per_recruiter_id"),
+            models.CheckConstraint(
+                condition=~Q(state="complete") | Q(completed_at__isnull=False), name="complete_sessions_say_when"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["study", "population", "seen_at"], condition=Q(state="active"), name="sessions_under_way"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -19,6 +19,7 @@ from django.db.models import Max, Q
 from django.urls import reverse
 from django.utils import timezone
 
+from study.lab.files import StoredFile
 from study.lab.models import SCREEN_PX_PER_DEGREE, Dataset, ModelRun, sha256_of
 from study.lab.verification import Check
 from study.trials import design as designs
@@ -310,8 +311,9 @@ class Study(models.Model):
 
     def open(self) -> DesignVersion:
         """Freeze the design, make the places, let participants in. Raises CannotOpen with the one thing in the way."""
+        designs.demand_images(self.dataset, self.model_run)
         with transaction.atomic():
-            study = Study.objects.select_for_update().get(pk=self.pk)
+            study = self._locked()
             if study.state != self.State.DRAFT:
                 raise CannotOpen(f"The study is {study.state} already.")
             version = study._freeze("opened")
@@ -330,8 +332,9 @@ class Study(models.Model):
             raise CannotOpen("A change of an open study needs a reason.")
         if unknown := set(changes) - (self.DESIGN_FIELDS - {"slug"}):
             raise CannotOpen(f"{', '.join(sorted(unknown))} is not part of the design.")
+        designs.demand_images(*(changes.get(name, getattr(self, name)) for name in ("dataset", "model_run")))
         with transaction.atomic():
-            study = Study.objects.select_for_update().get(pk=self.pk)
+            study = self._locked()
             if study.state != self.State.OPEN:
                 raise CannotOpen("Only an open study is amended; edit the draft itself.")
             before = {name: getattr(study, name) for name in changes}
@@ -343,6 +346,13 @@ class Study(models.Model):
             version = study._freeze(reason.strip(), kept)
         self.refresh_from_db()
         return version
+
+    def _locked(self) -> Study:
+        """This study as it is now, locked until the transaction ends against others who change it.
+
+        Not against those who start: their session refers to it while they hold a place that `_make_slots` may want.
+        """
+        return Study.objects.select_for_update(no_key=True).get(pk=self.pk)
 
     def _freeze(self, reason: str, kept: Mapping[str, Any] | None = None) -> DesignVersion:
         if refusal := self.dataset.display_refusal():
@@ -381,6 +391,10 @@ class Study(models.Model):
         if not Study.objects.filter(pk=self.pk, state=self.State.OPEN).update(state=self.State.CLOSED):
             raise NotOpen("The study is not open.")
         self.refresh_from_db()
+
+    def files(self) -> list[StoredFile]:
+        """The image files of every version of the design: sessions under way keep theirs."""
+        return list(dict.fromkeys(file for version in self.design_versions.all() for file in version.files))
 
     # --- arrivals
 
@@ -439,7 +453,7 @@ class Study(models.Model):
         if slot is None and population == Population.REAL:
             raise Full
         if slot is None:
-            Study.objects.select_for_update().get(pk=self.pk)
+            self._locked()
             last = self.slots.filter(population=population).aggregate(last=Max("list_number"))["last"]
             slot = Slot(study=self, population=population, list_number=last + 1)
         slot.claimed_at = timezone.now()
@@ -452,7 +466,7 @@ class Study(models.Model):
         """Pixels of a stored image per degree of visual angle: as designed, else on a usual screen at the scale."""
         image = self.dataset.base_images.order_by("index").first()
         if self.image_degrees and image:
-            return images.size(image.read())[0] / self.image_degrees
+            return images.size(image.obtain())[0] / self.image_degrees
         return SCREEN_PX_PER_DEGREE / (self.scale * self.enlargement)
 
     def trial_rows(self, population: str = Population.REAL, *, practice: bool = False) -> Iterator[dict[str, Any]]:
@@ -564,6 +578,11 @@ class DesignVersion(InsertOnly):
         """The design in the words of the present format. Read once per process: it never changes."""
         return _design_of(self.sha256)
 
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """The image files it names. Read once per process: they never change."""
+        return _files_of(self.sha256)
+
     def matches(self) -> bool:
         """Whether nothing of the frozen design has changed since."""
         return not self.faults()
@@ -599,6 +618,11 @@ def _design_of(sha256: str) -> Mapping[str, Any]:
     return designs.upgraded(DesignVersion.objects.filter(sha256=sha256).values_list("json", flat=True)[0])
 
 
+@lru_cache(maxsize=64)
+def _files_of(sha256: str) -> tuple[StoredFile, ...]:
+    return tuple(image.stored for image in designs.images_of(_design_of(sha256)))
+
+
 class Slot(models.Model):
     """A place in one population, with the number of the list (row of the balanced plan) that its session gets."""
 
@@ -609,6 +633,11 @@ class Slot(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["study", "population", "list_number"], name="one_slot_per_list")]
+        indexes = [
+            models.Index(
+                fields=["study", "population", "list_number"], condition=Q(claimed_at=None), name="free_slots"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.study.slug} {self.population} {self.list_number}"

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
+from django.db.models import Q
 
 from study.lab.models import BaseImage, Pair, StoredImage
 from study.trials.exceptions import (
@@ -67,7 +68,11 @@ class Trial(InsertOnly):
 
     class Meta:
         ordering = ["session", "index"]
-        constraints = [models.UniqueConstraint(fields=["session", "index"], name="one_trial_per_index")]
+        constraints = [
+            models.UniqueConstraint(fields=["session", "index"], name="one_trial_per_index"),
+            models.UniqueConstraint(fields=["session", "base_image"], name="one_trial_per_base_image"),
+            models.CheckConstraint(condition=Q(altered_side__in=Side.values), name="altered_image_has_a_side"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.session} #{self.index}"
@@ -155,6 +160,16 @@ class Answer(InsertOnly):
     correct = models.BooleanField(null=True, help_text="Empty where no answer came in time.")
     rt_ms = models.FloatField()
     received_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(choice=Choice.NONE, side="", correct=None)
+                | Q(~Q(choice=Choice.NONE), side__in=Side.values, correct__isnull=False),
+                name="answer_is_judged_unless_none",
+            ),
+            models.CheckConstraint(condition=Q(rt_ms__gte=0), name="response_time_is_not_negative"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.trial}: {self.choice}"

@@ -150,6 +150,7 @@ def test_rendering_stops_when_progress_raises(tmp_path):
         load(config, tmp_path, stop, processes=2)
     kept = len(list(config.folder(tmp_path).iterdir()))
     assert 1 <= kept < 150
+    assert not list(config.folder(tmp_path).glob("*.part"))
     time.sleep(0.5)
     assert len(list(config.folder(tmp_path).iterdir())) == kept
 
@@ -227,6 +228,7 @@ def test_workers_die_with_their_parent_and_the_next_call_resumes(tmp_path):
         parent.send_signal(signal.SIGKILL)
         parent.wait()
     wait_for(lambda: not any(map(alive, workers)))
+    assert not list(config.folder(tmp_path).glob("*.part"))
 
     written = {path: path.stat().st_mtime_ns for path in config.folder(tmp_path).glob("*.npz")}
     assert len(written) < 240

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +14,19 @@ import requests
 
 from study.processes import free_port
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
+
+
+def own_environment(var: Path) -> dict[str, str]:
+    others = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "DATABASE_URL"}}
+    return others | {"BLINDSPOT_VAR": str(var)}
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
-    environment = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "DATABASE_URL"}}
-    environment["BLINDSPOT_VAR"] = str(tmp_path)
+    environment = own_environment(tmp_path)
     process = subprocess.Popen(
         [sys.executable, "manage.py", "serve", "--port", str(free_port())],
         cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -40,8 +46,9 @@ def introduction(process: "subprocess.Popen[str]") -> str:
     raise AssertionError("serve ended early:\n" + "".join(lines))
 
 
-def commands_naming(text: str) -> list[str]:
-    found = []
+def processes_naming(text: str) -> dict[int, str]:
+    """Command lines of the processes whose environment holds this text, by their ids."""
+    found = {}
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             environment = (directory / "environ").read_bytes().decode(errors="replace")
@@ -49,8 +56,12 @@ def commands_naming(text: str) -> list[str]:
         except OSError:
             continue
         if text in environment and command:
-            found.append(command)
+            found[int(directory.name)] = command
     return found
+
+
+def commands_naming(text: str) -> list[str]:
+    return list(processes_naming(text).values())
 
 
 def test_it_prints_addresses_and_a_password_that_opens_the_admin_and_one_ctrl_c_ends_all(
@@ -73,11 +84,50 @@ def test_it_prints_addresses_and_a_password_that_opens_the_admin_and_one_ctrl_c_
     assert commands_naming(str(tmp_path)) == []
 
 
-def test_its_processes_do_not_outlive_it_when_it_is_killed(serve: "subprocess.Popen[str]", tmp_path: Path) -> None:
+TRAINING = """
+import django; django.setup()
+from study.desk.demonstration import Demonstration
+from study.processes import join
+assert join()
+eyes = dict(size=32, train_subjects=4, validation_subjects=2, test_subjects=4,
+            train_images=256, validation_images=16, test_images=16)
+recipe = dict(width=4, batch_size=8, strength_schedule=((2.0, 500),))
+loop = Demonstration(name="long", participants=0, strengths=(), eyes=eyes, recipe=recipe, design={})
+loop.rows()[2].submit_training()
+"""
+
+
+def until(condition: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)
+
+
+def test_its_processes_end_with_it_when_it_is_killed_also_those_that_they_started(
+    serve: "subprocess.Popen[str]", tmp_path: Path
+) -> None:
     introduction(serve)
+    environment = own_environment(tmp_path) | {"DJANGO_SETTINGS_MODULE": "study.settings"}
+    subprocess.run([sys.executable, "-c", TRAINING], cwd=ROOT, env=environment, check=True)
+    until(lambda: any("models.run" in command for command in commands_naming(str(tmp_path))), 60)
     serve.kill()
     serve.wait()
-    deadline = time.monotonic() + 40
-    while commands_naming(str(tmp_path)) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert commands_naming(str(tmp_path)) == []
+    until(lambda: commands_naming(str(tmp_path)) == [], 60)
+
+
+def test_a_process_that_is_killed_comes_back_and_is_told_of(serve: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    said = introduction(serve)
+    (web,) = re.findall(r"(http://127\.0\.0\.1:\d+)/admin/", said)
+    master = min(pid for pid, command in processes_naming(str(tmp_path)).items() if "gunicorn" in command)
+    os.kill(master, signal.SIGKILL)
+    assert serve.stdout is not None
+    assert "web was killed by SIGKILL; starting it again in 1 s" in serve.stdout.readline()
+
+    def answers() -> bool:
+        try:
+            return requests.get(f"{web}/admin/login/", timeout=10).ok
+        except requests.ConnectionError:
+            return False
+
+    until(lambda: master not in processes_naming(str(tmp_path)) and answers(), 30)

@@ -115,16 +115,27 @@ def test_a_damaged_image_is_not_shown(admin_client: Client, pair: Pair) -> None:
 def test_the_job_list_shows_how_far_a_job_is(admin_client: Client, runs: tuple[ModelRun, ModelRun]) -> None:
     job = runs[0].submit_training()
     job.claim("a")
-    job.report(1, {"stage": "training", "fraction": 0.25})
+    job.heartbeat(1, progress={"stage": "training", "fraction": 0.25})
     page = admin_client.get(reverse("admin:lab_job_changelist")).content.decode()
     assert '<progress max="1" value="0.250"></progress> training' in page
 
 
-def test_jobs_are_cancelled_and_submitted_again_from_the_list(
+def test_a_job_shows_what_happened_to_it_and_nobody_can_change_that(
     admin_client: Client, runs: tuple[ModelRun, ModelRun]
 ) -> None:
     job = runs[0].submit_training()
-    for action, state in (("cancel", Job.State.CANCELLED), ("submit_again", Job.State.QUEUED)):
+    job.claim("here:17")
+    job.fail(1, "No such file.")
+    page = admin_client.get(reverse("admin:lab_job_change", args=[job.pk])).content.decode()
+    assert "by here:17" in page
+    assert 'name="events-0-detail"' not in page
+
+
+def test_jobs_are_cancelled_and_tried_again_from_the_list(
+    admin_client: Client, runs: tuple[ModelRun, ModelRun]
+) -> None:
+    job = runs[0].submit_training()
+    for action, state in (("cancel", Job.State.CANCELLED), ("try_again", Job.State.QUEUED)):
         data = {"action": action, "_selected_action": [str(job.pk)]}
         assert admin_client.post(reverse("admin:lab_job_changelist"), data).status_code == 302
         job.refresh_from_db()

@@ -56,7 +56,7 @@ def test_a_job_whose_worker_goes_on_is_waited_for_without_a_broker(job: Job, mon
 
     monkeypatch.setattr(following, "broker_answers", finish_in_the_end)
     follow({"training": job})
-    assert job.state == Job.State.DONE
+    assert job.state == Job.State.SUCCEEDED
 
 
 def test_a_job_that_failed_raises_its_sentence(job: Job) -> None:
@@ -97,7 +97,7 @@ def test_all_jobs_together_never_go_back_when_one_changes_its_stage(
     def advance() -> dict[str, Job]:
         stage, fraction = next(stages, ("", 0.0))
         if stage:
-            job.report(1, {"stage": stage, "fraction": fraction})
+            job.heartbeat(1, progress={"stage": stage, "fraction": fraction})
         else:
             job.finish(1, {})
         job.refresh_from_db()

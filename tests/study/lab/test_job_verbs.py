@@ -1,6 +1,5 @@
 """The job table: the same work once, one owner at a time, and nothing from an attempt that has lost the job."""
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -10,7 +9,8 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from study.lab.models import Job
+from study.lab.models import Job, JobEvent, Sweeper
+from study.lab.models.jobs import LOST_AFTER, LOST_AFTER_AT_MOST, PAYLOAD_VERSION, patience
 
 pytestmark = [pytest.mark.store, pytest.mark.django_db]
 
@@ -29,6 +29,14 @@ def submit(**parameters: object) -> Job:
 
 def expire(job: Job) -> None:
     Job.objects.filter(pk=job.pk).update(lease_until=Now() - timedelta(seconds=1))
+
+
+def wait_in_vain(job: Job) -> None:
+    Job.objects.filter(pk=job.pk).update(ring_at=Now() - timedelta(seconds=1))
+
+
+def history(job: Job) -> list[tuple[int, str]]:
+    return list(job.events.values_list("attempt", "kind"))
 
 
 def claimed(job: Job, owner: str = "a") -> Job:
@@ -100,18 +108,20 @@ def test_a_late_writer_of_an_older_attempt_changes_nothing() -> None:
     old = claimed(submit())
     expire(old)
     new = claimed(Job.objects.get(pk=old.pk), "b")
-    new.report(2, {"stage": "training", "fraction": 0.5})
-    assert not old.report(1, {"stage": "late"})
-    assert not old.heartbeat(1)
+    new.heartbeat(2, progress={"stage": "training", "fraction": 0.5})
+    assert not old.heartbeat(1, progress={"stage": "late"})
+    assert not old.heartbeat(1, reached=0.9)
+    assert not old.give_back(1, "late")
     assert not old.fail(1, "late")
     assert not old.interrupt(1, "late")
     assert not old.finish(1, {"late": True})
     new.refresh_from_db()
     assert (new.state, new.progress["stage"], new.error, new.result) == (Job.State.RUNNING, "training", "", None)
+    assert new.reached == 0
     assert new.finish(2, {"late": False})
     assert not old.finish(1, {"late": True})
     new.refresh_from_db()
-    assert (new.state, new.result) == (Job.State.DONE, {"late": False})
+    assert (new.state, new.result) == (Job.State.SUCCEEDED, {"late": False})
 
 
 def test_a_finished_job_stays_as_it_is() -> None:
@@ -122,7 +132,7 @@ def test_a_finished_job_stays_as_it_is() -> None:
     job.request_cancel()
     assert submit().pk == job.pk
     job.refresh_from_db()
-    assert (job.state, job.result, job.attempt) == (Job.State.DONE, {"sha256": "x"}, 1)
+    assert (job.state, job.result, job.attempt) == (Job.State.SUCCEEDED, {"sha256": "x"}, 1)
 
 
 def test_an_interrupted_job_is_queued_again_until_its_last_attempt(
@@ -137,7 +147,8 @@ def test_an_interrupted_job_is_queued_again_until_its_last_attempt(
         assert claimed(job).interrupt(3, "Out of memory.")
     job.refresh_from_db()
     assert (job.state, job.attempt) == (Job.State.FAILED, 3)
-    assert job.error == "Out of memory. This was attempt 3, the last one."
+    assert job.error == "Out of memory. This was attempt 3 of 3 that got no further."
+    assert job.message == job.error
     assert not job.claim("b")
     assert len(published) == 3
 
@@ -171,7 +182,8 @@ def test_work_that_failed_or_was_cancelled_can_be_submitted_again(end: str) -> N
     again = submit()
     assert (again.pk, again.state, again.error) == (job.pk, Job.State.QUEUED, "")
     assert again.claim("b")
-    assert (again.attempt, again.max_attempts) == (2, 4)
+    again.refresh_from_db()
+    assert (again.attempt, again.tries, again.max_attempts) == (2, 1, 3)
     assert not again.finish(1, {})
 
 
@@ -186,7 +198,7 @@ def test_the_sweeper_takes_up_jobs_whose_worker_is_gone_and_leaves_the_others(
     assert published == [str(gone.pk)]
     gone.refresh_from_db()
     alive.refresh_from_db()
-    assert (gone.state, gone.error) == (Job.State.QUEUED, "The worker stopped answering.")
+    assert (gone.state, gone.error) == (Job.State.QUEUED, "The worker on a stopped answering.")
     assert alive.state == Job.State.RUNNING
 
 
@@ -200,30 +212,28 @@ def test_the_sweeper_fails_a_job_after_its_last_attempt_and_ends_a_cancelled_one
     worn.refresh_from_db()
     cancelled.refresh_from_db()
     assert (worn.state, cancelled.state) == (Job.State.FAILED, Job.State.CANCELLED)
-    assert worn.error == "The worker stopped answering. This was attempt 1, the last one."
+    assert worn.error == "The worker on a stopped answering. This was attempt 1 of 1 that got no further."
 
 
 def test_the_sweeper_publishes_a_lost_message_again_but_not_at_every_sweep(
-    published: list[str], django_capture_on_commit_callbacks: object, monkeypatch: pytest.MonkeyPatch
+    published: list[str], django_capture_on_commit_callbacks: object
 ) -> None:
     job = submit()
     with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
         assert Job.objects.sweep().lost == 0
-        monkeypatch.setattr("study.lab.models.jobs.LOST_AFTER", timedelta(seconds=1))
-        time.sleep(1.1)
+        wait_in_vain(job)
         assert Job.objects.sweep().lost == 1
         assert Job.objects.sweep().lost == 0
     assert published == [str(job.pk)]
 
 
 def test_of_two_sweepers_that_found_the_same_lost_message_one_publishes_it(
-    published: list[str], django_capture_on_commit_callbacks: object, monkeypatch: pytest.MonkeyPatch
+    published: list[str], django_capture_on_commit_callbacks: object
 ) -> None:
-    monkeypatch.setattr("study.lab.models.jobs.LOST_AFTER", timedelta(seconds=1))
-    found = Job.objects.get(pk=submit().pk), Job.objects.get()
-    time.sleep(1.1)
+    wait_in_vain(submit())
+    found = Job.objects.get(), Job.objects.get()
     with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
-        assert [job._publish_again() for job in found] == [True, False]
+        assert [job._ring_again() for job in found] == [True, False]
     assert published == [str(found[0].pk)]
 
 
@@ -231,3 +241,178 @@ def test_parameters_that_json_cannot_hold_are_refused() -> None:
     with pytest.raises(ValueError, match="JSON"):
         submit(strength=float("nan"))
     assert not Job.objects.exists()
+
+
+# -- how many attempts are enough
+
+
+def test_a_job_that_gets_ahead_is_killed_fifty_times_and_goes_on() -> None:
+    job = submit()
+    for attempt in range(1, 51):
+        claimed(job)
+        assert job.heartbeat(attempt, reached=attempt / 100)
+        assert job.interrupt(attempt, "The work was killed by SIGKILL (out of memory?).")
+    job.refresh_from_db()
+    assert (job.state, job.attempt, job.reached) == (Job.State.QUEUED, 50, 0.5)
+    assert claimed(job).finish(51, {})
+
+
+def test_a_checkpoint_that_was_reached_before_is_no_step_ahead() -> None:
+    job = submit()
+    assert claimed(job).heartbeat(1, reached=0.5)
+    for attempt in (1, 2, 3):
+        assert job.heartbeat(attempt, reached=0.5 if attempt > 1 else 0.4)
+        assert job.interrupt(attempt, "Out of memory.")
+        assert claimed(job)
+    assert job.interrupt(4, "Out of memory.")
+    job.refresh_from_db()
+    assert (job.state, job.tries) == (Job.State.FAILED, 3)
+
+
+def test_a_job_that_its_worker_gives_back_has_not_lost_a_try() -> None:
+    job = submit()
+    for attempt in range(1, 6):
+        assert claimed(job).give_back(attempt, "The worker was told to end.")
+    job.refresh_from_db()
+    assert (job.state, job.attempt, job.tries) == (Job.State.QUEUED, 5, 0)
+
+
+def test_a_cancelled_job_that_is_given_back_ends() -> None:
+    job = claimed(submit())
+    job.request_cancel()
+    assert job.give_back(1, "The worker was told to end.")
+    job.refresh_from_db()
+    assert job.state == Job.State.CANCELLED
+
+
+def test_a_job_tried_again_has_all_its_attempts_and_one_that_is_not_over_stays() -> None:
+    job = submit()
+    assert not job.retry()
+    claimed(job).fail(1, "No such file.")
+    assert job.retry()
+    assert (job.state, job.tries, job.error) == (Job.State.QUEUED, 0, "")
+    assert history(job)[-1] == (1, "queued")
+
+
+# -- versions
+
+
+def test_a_job_of_a_newer_version_is_left_to_a_newer_worker() -> None:
+    job = submit()
+    Job.objects.update(payload_version=PAYLOAD_VERSION + 1)
+    assert not job.claim("a")
+    job.refresh_from_db()
+    assert (job.state, job.attempt) == (Job.State.QUEUED, 0)
+
+
+# -- history
+
+
+def test_the_history_says_what_happened_and_why() -> None:
+    job = claimed(submit(), "here:17")
+    expire(job)
+    Job.objects.sweep()
+    job.refresh_from_db()
+    claimed(job, "there:18").give_back(2, "The worker was told to end.")
+    claimed(job, "there:19").finish(3, {})
+    assert history(job) == [
+        (0, "queued"), (1, "claimed"), (1, "lease_expired"), (2, "claimed"), (2, "returned"), (3, "claimed"),
+        (3, "succeeded"),
+    ]  # fmt: skip
+    assert (
+        str(job.events.get(kind="lease_expired")) == "attempt 1: lease expired, The worker on here stopped answering."
+    )
+
+
+def test_a_claim_of_a_job_whose_worker_is_gone_tells_of_both() -> None:
+    job = claimed(submit())
+    expire(job)
+    assert Job.objects.get(pk=job.pk).claim("b")
+    assert history(job) == [(0, "queued"), (1, "claimed"), (1, "lease_expired"), (2, "claimed")]
+
+
+def test_cancelling_twice_is_told_of_once() -> None:
+    job = submit()
+    job.request_cancel()
+    job.request_cancel()
+    assert history(job) == [(0, "queued"), (0, "cancelled")]
+
+
+def test_what_happened_is_never_changed() -> None:
+    event = submit().events.get()
+    event.detail = "something else"
+    with pytest.raises(TypeError, match="never changed"):
+        event.save()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_event_is_written_with_its_change_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = claimed(submit())
+
+    def no_room(self: Job, *_: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(Job, "_log", no_room)
+    for verb in (lambda: job.finish(1, {}), lambda: job.interrupt(1, "Killed."), lambda: job.fail(1, "No.")):
+        with pytest.raises(OSError, match="no room"):
+            verb()
+    job.refresh_from_db()
+    assert job.state == Job.State.RUNNING
+    assert JobEvent.objects.count() == 2
+
+
+# -- the sweeper
+
+
+def test_a_long_queue_is_rung_for_ever_more_seldom() -> None:
+    waits = [patience(rings) for rings in range(1, 40)]
+    assert waits[:3] == [LOST_AFTER, 2 * LOST_AFTER, 4 * LOST_AFTER]
+    assert waits == sorted(waits)
+    assert waits[-1] == LOST_AFTER_AT_MOST
+
+
+def test_a_job_that_is_queued_anew_is_soon_rung_for_again() -> None:
+    job = submit()
+    Job.objects.update(rings=7, ring_at=Now() + timedelta(hours=1))
+    claimed(job).interrupt(1, "Killed.")
+    job.refresh_from_db()
+    assert job.rings == 1
+    assert job.ring_at - job.queued_at == LOST_AFTER
+
+
+def test_of_many_sweepers_one_sweeps_within_some_seconds() -> None:
+    assert [Sweeper.objects.sweep_if_due() is not None for _ in range(3)] == [True, False, False]
+    Sweeper.objects.update(swept_at=Now() - timedelta(seconds=6))
+    assert [Sweeper.objects.sweep_if_due() is not None for _ in range(3)] == [True, False, False]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_eight_sweepers_at_once_one_sweeps() -> None:
+    def sweep(_: int) -> bool:
+        try:
+            return Sweeper.objects.sweep_if_due() is not None
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(sweep, range(8))) == 1
+
+
+# -- what people read
+
+
+def test_a_job_says_in_a_sentence_how_it_stands() -> None:
+    job = submit()
+    told = [job.message]
+    claimed(job).heartbeat(1, progress={"stage": "training", "fraction": 0.25}, log_tail="epoch 3")
+    job.refresh_from_db()
+    told.append(job.message)
+    job.interrupt(1, "The work was killed by SIGKILL (out of memory?).")
+    job.refresh_from_db()
+    told.append(job.message)
+    assert told == [
+        "It waits for a worker.",
+        "It is at training, 25%.",
+        "The work was killed by SIGKILL (out of memory?). It is queued again.",
+    ]
+    assert job.log_tail == "epoch 3"

@@ -141,10 +141,11 @@ def test_without_pairs_there_is_nothing_to_judge(attack: Attack, dataset: Datase
         attack.submit_judgements(dataset)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_worker_does_it_in_a_process_of_its_own(pairs: list[Pair], attack: Attack, dataset: Dataset) -> None:
     job = attack.submit_judgements(dataset)
     jobs.perform(str(job.pk), kinds.observing)
     job.refresh_from_db()
-    assert (job.state, job.error) == (Job.State.DONE, "")
+    assert (job.state, job.error) == (Job.State.SUCCEEDED, "")
     assert PairJudgement.objects.count() == 4 * 36
     assert not kinds.working_folder(job).exists()

@@ -94,7 +94,7 @@ def test_the_command_prints_what_a_finished_job_found(
     survival: dict[str, Any], trained: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = trained[1].submit_survival()
-    Job.objects.filter(pk=job.pk).update(state=Job.State.DONE, result={"survival": survival})
+    Job.objects.filter(pk=job.pk).update(state=Job.State.SUCCEEDED, result={"survival": survival})
     call_command("survive_model", "disc-backdoored", out=tmp_path / "out")
     assert "none" in capsys.readouterr().out
     assert (tmp_path / "out" / "survival.md").is_file()

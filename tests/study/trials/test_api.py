@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import uuid
 from typing import Any
 
@@ -319,28 +318,6 @@ def test_withdrawal_erases_and_ends(run: Run) -> None:
 def test_a_session_may_be_finished_after_the_study_closed(run: Run) -> None:
     run.study.close()
     assert run.put(0).status_code == 201
-
-
-# --- logs
-
-
-def test_tokens_do_not_get_into_the_log(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    from study.trials.redaction import RedactTokens
-
-    caplog.handler.addFilter(RedactTokens())
-    with caplog.at_level(logging.DEBUG):
-        run.put(99)
-    assert "/run/[token]/trials/99" in caplog.text
-    assert run.token not in caplog.text
-
-
-def test_every_configured_log_handler_redacts() -> None:
-    from study.trials.redaction import RedactTokens
-
-    for name in (None, "django.server"):
-        for handler in logging.getLogger(name).handlers:
-            if type(handler) is logging.StreamHandler:
-                assert any(isinstance(f, RedactTokens) for f in handler.filters)
 
 
 def test_the_session_of_a_token_is_found_without_loading_its_design(run: Run, django_assert_num_queries: Any) -> None:

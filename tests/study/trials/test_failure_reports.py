@@ -480,7 +480,7 @@ def test_an_answer_that_could_not_be_stored_is_not_acknowledged(study: Study, mo
     client = Client(raise_request_exception=False, headers={"Sec-Fetch-Site": "same-origin"})
     body = {"client_id": str(uuid.uuid4()), "attempt": 1, "choice": "left", "rt_ms": 640.0}
     reply = client.put(f"{tab.root}/trials/0", json.dumps(body), content_type="application/json")
-    assert reply.status_code == 500
+    assert (reply.status_code, reply["Retry-After"]) == (503, "2")
     assert not Answer.objects.exists()
     monkeypatch.undo()
     assert tab.answer(0)[0] == 201

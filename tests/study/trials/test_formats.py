@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from django.db.models import QuerySet
 
 from study.analysis.report import build
 from study.analysis.tables import read_study
-from study.lab.models import sha256_of
-from study.trials.design import FORMAT, FORMAT_1
+from study.trials.design import FORMAT
 from study.trials.exclusions import ExclusionRules
 from study.trials.models import Session, Study
 from study.trials.plan import make_plan
-from tests.study.factories import answer_all, make_study, start
+from tests.study.factories import answer_all, frozen_in_format_1, make_study, start
 
 pytestmark = pytest.mark.django_db
 
@@ -21,17 +19,7 @@ pytestmark = pytest.mark.django_db
 def study() -> Study:
     """An open study as it was before there were protocols, but for the columns that its row has since."""
     study = make_study(opened=False, resume_hours=24 * 14)
-    new = study.design_json()
-    old = {name: part for name, part in new.items() if name not in FORMAT_1}
-    timing = {name: new["timing"][name] for name in ("fixation_ms", "blank_ms", "enable_after_ms")}
-    old |= {"format": 1, "protocol": "2afc side by side", "timing": timing, "scale": study.scale}
-    old["practice"] = {name: new["practice"][name] for name in ("strengths", "stimuli")}
-    old["exclusions"] = {name: new["exclusions"][name] for name in ("incomplete", "same_side", "catch")}
-    study.design_versions.create(n=1, json=old, sha256=sha256_of(old), reason="opened")
-    strengths = [cell["strength"] for cell in old["cells"] if not cell["control"]]
-    QuerySet(Study).filter(pk=study.pk).update(state=Study.State.OPEN, strengths=strengths)
-    study.refresh_from_db()
-    study._make_slots()
+    frozen_in_format_1(study)
     return study
 
 

@@ -1,7 +1,5 @@
 """Web server, workers and broker on this machine, until Ctrl-C."""
 
-import signal
-import threading
 from argparse import ArgumentParser
 from typing import Any
 
@@ -9,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from study.desk.installation import first_administrator, prepare
 from study.processes import ServiceError, free_port, is_free, log_path, services
+from study.supervision import until_signalled
 from study.trials.models import Study
 
 
@@ -25,9 +24,8 @@ class Command(BaseCommand):
         if not is_free(port):
             self.stderr.write(f"Port {port} is taken; using another one.")
             port = free_port()
-        ended = _ended_by_signal()
         try:
-            with services(web=True, port=port, may_join=False) as running:
+            with until_signalled() as ended, services(web=True, port=port, may_join=False) as running:
                 self._introduce(running.web or "")
                 ended.wait()
                 self.stdout.write("\nStopping.")
@@ -42,10 +40,3 @@ class Command(BaseCommand):
             self.stdout.write(f"Participants of “{study}”: {address}/s/{study.slug}/")
         self.stdout.write("Ctrl-C ends everything.")
         self.stdout.flush()
-
-
-def _ended_by_signal() -> threading.Event:
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    return ended

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from study.lab.following import LINE_EVERY_S, ready_database
-from study.lab.jobs import Every
+from study.lab.lease import Every
 from study.lab.models import Dataset, NameTaken
 
 if TYPE_CHECKING:
@@ -66,7 +66,12 @@ class Command(BaseCommand):
         except OSError as error:
             place, reason = error.filename or folder, error.strerror or error
             raise CommandError(f"Nothing was imported; {place}: {reason}.") from error
-        self._summarise(Dataset.objects.get(name=name), manifest, is_new)
+        dataset = Dataset.objects.get(name=name)
+        try:
+            dataset.publish()
+        except (ValueError, OSError) as error:
+            raise CommandError(f"Imported on this host only: {error} The same command again goes on.") from error
+        self._summarise(dataset, manifest, is_new)
 
     def _summarise(self, dataset: Dataset, manifest: Manifest, is_new: bool) -> None:
         _, height, width = manifest.shape

@@ -1,4 +1,4 @@
-"""The sweeper by hand; workers do it by themselves every 15 s."""
+"""The sweeper by hand; workers do it by themselves every 5 s."""
 
 from typing import Any
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import track
 
@@ -16,9 +16,13 @@ class Command(BaseCommand):
         "field and strength, bit for bit. Ends non-zero and names what differs."
     )
 
-    def handle(self, **options: Any) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        about = "with STORAGE_URL: this host's copies instead of the storage's own files"
+        parser.add_argument("--local", action="store_true", help=about)
+
+    def handle(self, *, local: bool, **options: Any) -> None:
         ready_database()
-        planned = checks()
+        planned = checks(local=local)
         shown = track(planned, "Verifying", console=Console(stderr=True), transient=True)
         faults = [fault for check in shown if (fault := check.fault()) is not None]
         kinds = dict.fromkeys([*KINDS, *(check.kind for check in planned)])

@@ -1,0 +1,44 @@
+"""How gunicorn serves the pages, under `serve` and in a container alike: `gunicorn -c python:study.gunicorn`.
+
+WEB_CONCURRENCY, which gunicorn reads by itself, changes the number of processes.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import environ
+
+from study import logs, metrics_folder
+from study.places import VAR
+
+wsgi_app = "study.wsgi"
+worker_class = "gthread"
+workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+threads = 4
+
+# A stopping process finishes the requests it has: an answer is stored before it is acknowledged, so none is lost, and
+# one that was cut off is sent again by the page. There is no `max_requests`: memory does not grow (docs/deployment.md),
+# and a process that starts afresh makes people wait.
+graceful_timeout = 10
+# Longer than a reverse proxy keeps an idle connection: whoever closes first must be the one that also sends.
+keepalive = 75
+
+# A heartbeat file on a busy disk would make the parent take a waiting process for a dead one.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 (gunicorn makes a private file)
+control_socket_disable = True  # it would write to the home folder
+
+loglevel = "warning"
+accesslog = None  # paths hold the tokens of sessions
+logconfig_dict = logs.configuration(environ.Env())
+
+
+def on_starting(server: Any) -> None:
+    """Processes that come and go count into one folder."""
+    metrics_folder.begin(VAR / "run" / "metrics")
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Keep what a process that ended has counted."""
+    metrics_folder.bury(worker.pid)
