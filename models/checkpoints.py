@@ -5,6 +5,7 @@ A checkpoint is such a file, and the one before it is kept: should the newer be 
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import json
@@ -46,7 +47,8 @@ class Checkpoints:
         """Make this the newest state; once this returns, it survives a loss of power. A crash leaves the one before."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content = tensor_bytes(tensors, {**record, "format": _CHECKPOINT_FORMAT})
-        if self.newest.exists():
+        # No look beforehand: an attempt that has lost its job and has not heard of it yet may write here as well.
+        with contextlib.suppress(FileNotFoundError):
             os.replace(self.newest, self.previous)
         write_bytes(self.newest, content)
 
@@ -64,13 +66,13 @@ class Checkpoints:
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    if not path.exists():
-        return None
     try:
         tensors, record = read_tensors(path)
         if record.get("format") == _CHECKPOINT_FORMAT:
             return tensors, record
         fault = "was written by another version"
+    except FileNotFoundError:
+        return None
     except ValueError:
         fault = "is damaged"
     warnings.warn(
@@ -78,7 +80,7 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | N
         RuntimeWarning,
         stacklevel=3,
     )
-    path.unlink()
+    path.unlink(missing_ok=True)
     return None
 
 

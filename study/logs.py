@@ -20,7 +20,7 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-# A path's slash may be percent-encoded, as in the address that a login form leads back to. Whatever stands before "run":
+# A slash may be percent-encoded, as in the address that a login form leads back to. Whatever stands before "run":
 # a path too many is better than a token. The query is searched for only where there is one: every record pays for this.
 _TOKEN = re.compile(r"(run(?:/|%+(?:25)*2[fF])+)[^/\s\"'\\?#<>]+")
 _QUERY = re.compile(r"((?:\b|(?<=2[fF]))(?:s|run)(?:/|%+(?:25)*2[fF])[^\s\"'\\?]*?)(?:\?|%+(?:25)*3[fF])[^\s\"'\\]+")

@@ -38,10 +38,11 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @never_stored
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Whether participants can be sent here; 503 when not, with the check that failed."""
+    """Whether participants can be sent here; 503 when not, with the check that failed. Degraded: not all of them."""
     checks = health.readiness()
     body = {
         "ready": all(check.ok for check in checks),
+        "degraded": any(check.ok and check.detail for check in checks),
         "checks": {check.name: {"ok": check.ok, "ms": check.ms, "detail": check.detail} for check in checks},
     }
     return JsonResponse(body, status=200 if body["ready"] else 503)

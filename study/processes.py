@@ -25,7 +25,7 @@ from study.supervision import START_TIMEOUT_S, Program, ServiceError, Supervisor
 
 __all__ = [
     "Running", "ServiceError", "broker_answers", "embedded_broker", "free_port", "is_free", "join", "log_path",
-    "services", "use_broker", "web_server", "worker",
+    "ours_alone", "services", "use_broker", "web_server", "worker",
 ]  # fmt: skip
 
 
@@ -196,13 +196,27 @@ def _training_slots() -> int:
 
 # -- one installation, one set of workers
 
+TAKEN = "Another command of this installation is running its workers: wait for it, or end it."
+
+
+@contextlib.contextmanager
+def ours_alone() -> Iterator[None]:
+    """Neither `serve` nor a command with workers of its own runs this installation while the block lasts.
+
+    Raises ServiceError when one does.
+    """
+    with contextlib.ExitStack() as stack:
+        if not _is_ours(stack):
+            raise ServiceError(TAKEN)
+        yield
+
 
 def _join_or_own(stack: contextlib.ExitStack, may_join: bool) -> str | None:
     """The address of the broker that another command of this installation keeps; None: the installation is ours."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _is_ours(stack):
         if not may_join:
-            raise ServiceError("Another command of this installation is running its workers: wait for it, or end it.")
+            raise ServiceError(TAKEN)
         if broker := _recorded_broker():
             return broker
         if time.monotonic() > deadline:

@@ -6,21 +6,23 @@ keep it as safe as the installation itself.
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
-from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from models.filenames import MANIFEST
+from models.filenames import CARD_NAME, MANIFEST
+from study import health, processes
 from study.desk import archive, snapshots
 from study.desk.archive import Contents
 from study.lab import disk, files
@@ -55,11 +57,15 @@ def default_name() -> Path:
 # -- making one
 
 
-def make(out: Path, *, imports: bool = False, announce: Announce = _silent) -> Contents:
+def make(
+    out: Path, *, imports: bool = False, leave_out_damaged: bool = False, announce: Announce = _silent
+) -> Contents:
     """Write a backup to `out` while participants answer and workers work.
 
-    imports: with the imported data sets, which may be large and can be imported again. Raises ArchiveError,
-    SnapshotError, DamagedFile or StorageFailed, or OSError; then there is no file.
+    imports: with the imported data sets, which may be large and can be imported again. leave_out_damaged: without the
+    images, models and data sets that are missing or damaged, which the manifest then names: answers are not kept
+    waiting for a model. Raises ArchiveError, SnapshotError, DamagedFile or StorageFailed, or OSError; then there is no
+    file.
     """
     with archive.writing(out) as (writer, folder):
         database = folder / DATABASE
@@ -73,32 +79,87 @@ def make(out: Path, *, imports: bool = False, announce: Announce = _silent) -> C
                 "migrations": sorted(MigrationRecorder(connection).applied_migrations()),
                 "rows": snapshots.row_counts(),
             }
-            named = _images()
-            runs = list(ModelRun.objects.exclude(artifact="").order_by("pk"))
-            datasets = list(Dataset.objects.filter(kind=Dataset.Kind.IMPORTED)) if imports else []
-        named += [file for run in runs for file in _artifact(run)]
-        kept = list(itertools.chain.from_iterable(_import_files(dataset) for dataset in datasets))
-        disk.require_space(out.parent, database.stat().st_size + _size(named, files.path) + _size(kept, _in_var))
-        advance = announce("Files", len(named) + len(kept))
+            pieces = _pieces(imports=imports)
+        kept, left_out = _found(pieces, leave_out_damaged, announce("Finding", len(pieces)))
+        disk.require_space(out.parent, database.stat().st_size + _size(kept))
+        advance = announce("Files", len(kept))
         writer.add(DATABASE, database)
-        for batch in _batches(named):
-            files.fetch(batch)
-            for file in batch:
-                _add(writer, f"{FILES}/{file.name}", files.path(file.name), file.sha256)
-                advance()
         for file in kept:
-            _add(writer, file.name, _in_var(file.name), file.sha256)
+            _add(writer, file)
             advance()
         if _has_own_key():
             writer.add(KEY, Path(settings.VAR) / KEY)
-        return writer.finish(about)
+        return writer.finish({**about, "left_out": left_out})
 
 
-def _add(writer: archive.Writer, name: str, path: Path, digest: str) -> None:
+def left_out(contents: Contents) -> Mapping[str, str]:
+    """The images, models and data sets that the rows name and the backup has not: why, by name."""
+    return dict(contents.about.get("left_out", {}))
+
+
+@dataclass(frozen=True)
+class _File:
+    """A member, where it is on this host, and the SHA-256 in hex that it must have."""
+
+    member: str
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What is of use as a whole alone: an image, a model, an imported data set.
+
+    name: of its member, or of the folder of its members. find: brings it to this host; raises DamagedFile or
+    StorageFailed.
+    """
+
+    name: str
+    find: Callable[[], list[_File]]
+
+
+def _pieces(*, imports: bool) -> list[_Piece]:
+    """All that the rows name."""
+    images = _images()
+    runs = ModelRun.objects.exclude(artifact="").order_by("pk")
+    datasets = Dataset.objects.filter(kind=Dataset.Kind.IMPORTED).order_by("pk") if imports else Dataset.objects.none()
+    return [
+        *(_Piece(f"{FILES}/{image.name}", partial(_image, image)) for image in images),
+        *(_Piece(f"{FILES}/{run.artifact}", partial(_artifact, run)) for run in runs),
+        *(_Piece(f"{IMPORTS}/{dataset.name}", partial(_import, dataset)) for dataset in datasets),
+    ]
+
+
+def _found(pieces: Sequence[_Piece], leave_out_damaged: bool, advance: Advance) -> tuple[list[_File], dict[str, str]]:
+    """The files of the pieces, brought to this host, and why some pieces are left out, by name."""
+    _bring_images()
+    found: list[_File] = []
+    left_out = {}
+    for piece in pieces:
+        try:
+            of_piece = piece.find()
+            if leave_out_damaged:  # else it is told of as it is copied
+                _require_right(of_piece)
+            found += of_piece
+        except DamagedFile as fault:
+            if not leave_out_damaged:
+                raise
+            left_out[piece.name] = str(fault)
+        advance()
+    return found, left_out
+
+
+def _require_right(found: Iterable[_File]) -> None:
+    for file in found:
+        if not files.is_right(file.path, file.sha256):
+            raise DamagedFile(f"{file.path} is missing or is not what was stored.")
+
+
+def _add(writer: archive.Writer, file: _File) -> None:
     try:
-        writer.add(name, path, digest)
+        writer.add(file.member, file.path, file.sha256)
     except FileNotFoundError:
-        raise DamagedFile(f"{path} is missing: `manage.py verify` names everything that is.") from None
+        raise DamagedFile(f"{file.path} is missing: `manage.py verify` names everything that is.") from None
 
 
 def _images() -> list[StoredFile]:
@@ -111,30 +172,47 @@ def _images() -> list[StoredFile]:
     return sorted(found.values(), key=lambda file: file.name)
 
 
-def _artifact(run: ModelRun) -> list[StoredFile]:
-    try:
-        run.fetch()
-        return list(artifact_files(run.artifact_path, run.artifact_sha256))
-    except FileNotFoundError:
-        raise DamagedFile(f"The model {run} is missing from {run.artifact_path}: train it again first.") from None
+def _bring_images() -> None:
+    """Many at once, where hosts share them. What is damaged is told of when it is its turn."""
+    for batch in _batches(_images()) if files.bucket() else ():
+        with contextlib.suppress(DamagedFile):
+            files.fetch(batch)
 
 
-def _import_files(dataset: Dataset) -> Iterator[StoredFile]:
-    """Of an imported data set, relative to VAR."""
+def _image(image: StoredFile) -> list[_File]:
+    files.fetch([image])
+    return [_media(image)]
+
+
+def _artifact(run: ModelRun) -> list[_File]:
+    run.fetch()
+    if not files.is_right(run.artifact_path / CARD_NAME, run.artifact_sha256):
+        raise DamagedFile(
+            f"The model {run} in {run.artifact_path} is missing or damaged: restore its files from an older backup."
+        )
+    return [_media(file) for file in artifact_files(run.artifact_path, run.artifact_sha256)]
+
+
+def _import(dataset: Dataset) -> list[_File]:
     dataset.fetch()
-    content = (dataset.folder / MANIFEST).read_bytes()
+    try:
+        content = (dataset.folder / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        raise DamagedFile(f"The data set {dataset} is not in {dataset.folder}: import it again.") from None
     listed = {**json.loads(content)["files"], MANIFEST: sha256(content)}
-    for name, digest in sorted(listed.items()):
-        yield StoredFile(f"{IMPORTS}/{dataset.name}/{name}", digest)
+    return [
+        _File(f"{IMPORTS}/{dataset.name}/{name}", dataset.folder / name, digest)
+        for name, digest in sorted(listed.items())
+    ]
 
 
-def _in_var(name: str) -> Path:
-    return Path(settings.VAR) / name
+def _media(file: StoredFile) -> _File:
+    return _File(f"{FILES}/{file.name}", files.path(file.name), file.sha256)
 
 
-def _size(named: Iterable[StoredFile], path: Callable[[str], Path]) -> int:
+def _size(found: Iterable[_File]) -> int:
     """Bytes of those that are here; one that is missing is told of when it is its turn."""
-    return sum(here.stat().st_size for file in named if (here := path(file.name)).is_file())
+    return sum(file.path.stat().st_size for file in found if file.path.is_file())
 
 
 def _batches(named: Sequence[StoredFile]) -> Iterator[Sequence[StoredFile]]:
@@ -160,9 +238,17 @@ def restore(path: Path, *, replace: bool = False, announce: Announce = _silent) 
     """
     contents = read(path, announce=announce)
     _require_known(contents)
-    _require_place(replace=replace)
+    with processes.ours_alone():
+        _require_place(replace=replace)
+        _put_in_place(path, contents, announce)
+        _require_rows(contents)
+        call_command("migrate", interactive=False, verbosity=0)
+        _verify_files(contents, announce)
+    return contents
+
+
+def _put_in_place(path: Path, contents: Contents, announce: Announce) -> None:
     var = Path(settings.VAR)
-    var.mkdir(parents=True, exist_ok=True)
     disk.require_space(var, contents.size)
     with tempfile.TemporaryDirectory(dir=var, prefix=".restoring.") as folder:
         staged = Path(folder)
@@ -170,14 +256,11 @@ def restore(path: Path, *, replace: bool = False, announce: Announce = _silent) 
         (staged / FILES).mkdir(exist_ok=True)  # also where there were none: what lies there now goes
         if (staged / KEY).exists():
             (staged / KEY).chmod(archive.OWNER_ONLY)
+        snapshots.require_loadable(staged / DATABASE)  # as long as what is there is there
         snapshots.clear()
         for name, place in ((FILES, Path(settings.MEDIA_ROOT)), (IMPORTS, var / IMPORTS), (KEY, var / KEY)):
             _put(staged / name, place, aside=staged / f"replaced {name}")
         snapshots.load(staged / DATABASE)
-    _require_rows(contents)
-    call_command("migrate", interactive=False, verbosity=0)
-    _verify_files(announce)
-    return contents
 
 
 def read(path: Path, *, announce: Announce = _silent) -> Contents:
@@ -192,7 +275,7 @@ def _require_known(contents: Contents) -> None:
     made_with, here = contents.about["database"], connection.vendor
     if made_with != here:
         raise CannotRestore(f"The backup is of a {made_with} database, and DATABASE_URL names one of {here}.")
-    known = MigrationLoader(None).disk_migrations or {}
+    known = health.migrations_of_this_code()
     unknown = [" ".join(name) for name in contents.about["migrations"] if tuple(name) not in known]
     if unknown:
         raise CannotRestore(
@@ -229,13 +312,18 @@ def _require_rows(contents: Contents) -> None:
             raise CannotRestore(f"{table} came back with {found.get(table)} rows instead of {rows}: restore again.")
 
 
-def _verify_files(announce: Announce) -> None:
-    """Every file that a row names is here with its SHA-256, and in the storage that hosts share."""
-    named = [*_images(), *(file for run in ModelRun.objects.exclude(artifact="") for file in _artifact(run))]
-    advance = announce("Files", len(named))
-    for batch in _batches(named):
-        for file in batch:
-            if not files.is_right(files.path(file.name), file.sha256):
-                raise DamagedFile(f"{files.path(file.name)} is not what was stored: restore again.")
-            advance()
-        files.publish(batch)
+def _verify_files(contents: Contents, announce: Announce) -> None:
+    """Every file that a row names is here with its SHA-256, and in the storage that hosts share, if the backup has it.
+
+    Data sets that it has were verified as they were unpacked.
+    """
+    pieces = [piece for piece in _pieces(imports=False) if piece.name not in left_out(contents)]
+    advance = announce("Files", len(pieces))
+    for piece in pieces:
+        _require_right(piece.find())
+        advance()
+    names = [name.removeprefix(f"{FILES}/") for name in contents.members if name.startswith(f"{FILES}/")]
+    files.publish(StoredFile(name, contents.members[f"{FILES}/{name}"].sha256) for name in names)
+    for dataset in Dataset.objects.filter(kind=Dataset.Kind.IMPORTED):
+        if f"{IMPORTS}/{dataset.name}/{MANIFEST}" in contents.members:
+            dataset.publish()

@@ -13,10 +13,9 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.db import OperationalError, connection
-from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from study.health import missing_migrations
+from study.health import migrations_of_this_code, missing_migrations
 from study.lab import disk
 from study.processes import broker_answers
 
@@ -50,7 +49,7 @@ def _database() -> str | None:
     except OperationalError as error:
         return f"The database cannot be reached (DATABASE_URL): {_one_line(error)}."
     ours = {app.label for app in apps.get_app_configs()}
-    known = MigrationLoader(None).disk_migrations
+    known = migrations_of_this_code()
     if unknown := sorted(key for key in applied if key not in known and key[0] in ours):
         return (
             f"The database is ahead of this host's code, which does not know {'.'.join(unknown[-1])}: "

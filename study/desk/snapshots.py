@@ -55,6 +55,12 @@ def dump(path: Path) -> None:
         connection.connection.backup(target)
 
 
+def require_loadable(path: Path) -> None:
+    """Whether the programs that `load` needs are here and can read the dump. Raises SnapshotError."""
+    if connection.vendor == "postgresql":
+        _run(_program("pg_restore"), "--list", str(path))
+
+
 def load(path: Path) -> None:
     """Make the database what was dumped, all of it or nothing; it must be empty. Raises SnapshotError."""
     if connection.vendor == "postgresql":

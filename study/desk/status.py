@@ -158,6 +158,11 @@ def alarms(status: Status) -> list[str]:
     """What somebody should look after, one sentence each, the gravest first."""
     return [
         *(f"This host cannot serve participants: {check.detail}" for check in status.readiness if not check.ok),
+        *(
+            f"Some participants are not served: {check.detail}"
+            for check in status.readiness
+            if check.ok and check.detail
+        ),
         *(f"The disk of {disk.folder} has {disk.free // MB} MB left." for disk in status.disks if _is_short(disk)),
         *_alarms_about_workers(status),
     ]

@@ -8,7 +8,7 @@ import queue
 import subprocess
 import threading
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 logger = logging.getLogger("study.lab")
 
@@ -16,13 +16,15 @@ Event = dict[str, Any]
 
 
 def events_of(process: subprocess.Popen[str]) -> Iterator[Event | None]:
-    """The process's events as they come, None several times a second while there are none, until its output ends."""
+    """The process's events as they come, None several times a second while there are none, until it has ended."""
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    threading.Thread(target=_forward, args=(process.stdout, lines), daemon=True).start()
+    threading.Thread(target=_forward, args=(process, lines), daemon=True).start()
     while True:
         try:
             line = lines.get(timeout=0.2)
         except queue.Empty:
+            if process.poll() is not None:  # a process that it has left behind holds its output open
+                return
             yield None
             continue
         if line is None:
@@ -42,7 +44,8 @@ def _event(line: str) -> Event | None:
     return None
 
 
-def _forward(stream: IO[str] | None, lines: queue.SimpleQueue[str | None]) -> None:
-    for line in stream or ():
+def _forward(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) -> None:
+    for line in process.stdout or ():
         lines.put(line)
+    process.wait()  # it may have closed its output and live on
     lines.put(None)

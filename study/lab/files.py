@@ -34,6 +34,9 @@ Found = TypeVar("Found")
 AT_ONCE = 8
 LOOK_EVERY_S = 30.0
 READ_ONLY = 0o444
+#: s: how long a request waits for another that fetches. While the storage is away, each would take half a minute, one
+#: after the other, and no thread would be left to store an answer.
+PATIENCE_S = 2.0
 
 
 class StorageFailed(OSError):  # noqa: N818 (a fact about the storage)
@@ -231,8 +234,13 @@ def bring(study: HasFiles) -> int:
 def mend(study: HasFiles) -> int:
     """Compare every file of a study on this host with its SHA-256 and fetch what is missing or damaged, all at once:
     never one image because it was asked for. Returns how many were fetched; 0 where there is no storage to ask.
+    Raises as `fetch`, and StorageFailed where others of this process have been fetching for PATIENCE_S.
     """
     if bucket() is None:
         return 0
-    with _fetching:
+    if not _fetching.acquire(timeout=PATIENCE_S):
+        raise StorageFailed("Images are being fetched from the storage already.")
+    try:
         return fetch(study.files())
+    finally:
+        _fetching.release()

@@ -100,15 +100,14 @@ def _attempt(job: Job, prepare: Callable[[Job, Path], Work], folder: Path, lease
             raise WorkFailed(f"It was submitted by a version ({job.payload_version}) that is too old: submit it anew.")
         for needed in (folder, Path(settings.MEDIA_ROOT)):
             disk.require_space(needed)
-        work = patiently(lambda: prepare(job, folder), OUTAGES, lambda: _stop_if_unwanted(lease))
-        if shutdown.is_requested():
-            raise Returned(ENDING)
+        work = patiently(lambda: prepare(job, folder), OUTAGES, lambda: _stop_if_unwanted_or_ending(lease))
+        _stop_if_unwanted_or_ending(lease)
         try:
             result = _run(job, work, folder, lease)
         finally:
             _write_down(lease)
         _stop_if_unwanted(lease)
-        patiently(lambda: work.publish(result), OUTAGES, lambda: _stop_if_unwanted(lease))
+        patiently(lambda: work.publish(result), OUTAGES, lambda: _stop_if_unwanted_or_ending(lease))
         _stop_if_unwanted(lease)
         patiently(lambda: _store(job, attempt, work, result))
     except Superseded:
@@ -125,6 +124,11 @@ def _attempt(job: Job, prepare: Callable[[Job, Path], Work], folder: Path, lease
     except (ObjectDoesNotExist, WorkFailed, ValueError, OSError) as error:
         sentence = _sentence(error, folder)
         logger.warning("%s failed: %s", job, sentence)
+        patiently(lambda: job.fail(attempt, sentence))
+    except Exception as error:
+        # A fault of this program: another attempt would meet it too, and nobody would learn of it.
+        logger.exception("%s: this should not have happened.", job)
+        sentence = f"A fault of this program, told of in the worker's log: {type(error).__name__}: {error}"
         patiently(lambda: job.fail(attempt, sentence))
     else:
         shutil.rmtree(folder, ignore_errors=True)
@@ -167,7 +171,7 @@ def _sentence(error: Exception, folder: Path) -> str:
 def _run(job: Job, work: Work, folder: Path, lease: Lease) -> Result:
     """Run the work and return the fields of its `done` event, keeping progress, cancellation, shutdown on the way."""
     folder.mkdir(parents=True, exist_ok=True)
-    specification = folder / "specification.json"
+    specification = folder / f"specification-{job.attempt}.json"  # an older attempt may be about to write its own
     specification.write_text(canonical_json({**work.specification, "parent_pid": os.getpid()}))
     with (
         lease.log.open("w") as stderr,
@@ -200,6 +204,7 @@ def _process(command: list[str], stderr: IO[str]) -> Iterator[subprocess.Popen[s
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
+        errors="replace",  # a library may print anything
         # Before Python starts: importing torch takes seconds, in which nobody could tell it that the worker is gone.
         preexec_fn=lambda: end_with(worker, signal.SIGKILL),  # noqa: PLW1509
     )
@@ -241,6 +246,12 @@ def _stop_if_unwanted(lease: Lease) -> None:
         raise Superseded
     if lease.cancelled:
         raise Interrupted("Cancelled.")
+
+
+def _stop_if_unwanted_or_ending(lease: Lease) -> None:
+    _stop_if_unwanted(lease)
+    if shutdown.is_requested():
+        raise Returned(ENDING)
 
 
 def _pass_on(event: Event, lease: Lease) -> None:

@@ -67,6 +67,11 @@ def remove(found: Iterable[Orphan]) -> list[Orphan]:
     return removed
 
 
+def anything_is_named() -> bool:
+    """Whether any row names a file. A database that names none is new, or not the one that these files belong to."""
+    return any(rows.exists() for rows in (BaseImage.objects, Pair.objects, ModelRun.objects.exclude(artifact="")))
+
+
 def _storages() -> dict[str, Any]:
     """Where files are: on this host, and in the storage that hosts share, if they do."""
     shared = files.bucket()

@@ -161,7 +161,17 @@ def test_the_proxy_neither_logs_nor_compresses_nor_shows_what_is_for_insiders() 
     directives = {line[0] for line in lines if line}
     assert not {"log", "encode"} & directives
     (inside,) = (line for line in lines if line[:1] == ["@inside"])
-    assert {"/metrics", "/statusz"} <= set(inside)
+    assert inside[1:] == ["path", "/metrics", "/readyz"]
+
+
+def test_the_folder_of_a_container_alone_can_be_written_by_its_user() -> None:
+    """Else it has the owner and the mode of the folder that it covers in the volume: made by Docker, for root alone."""
+    user, var = re.search(r"useradd .*--uid (\d+)", DOCKERFILE), re.search(r"BLINDSPOT_VAR=(\S+)", DOCKERFILE)
+    assert user is not None
+    assert var is not None
+    for service in OURS.values():
+        (folder,) = (entry for entry in service["tmpfs"] if entry.startswith(var[1]))
+        assert folder.split(":")[1].split(",") == [f"uid={user[1]}", "mode=0700"]
 
 
 def test_only_the_proxy_is_open_to_the_world() -> None:

@@ -122,7 +122,7 @@ def tables(report: Report) -> str:
         "answers stored or acknowledged twice": report.duplicated,
         "sessions stuck": len(report.stuck),
         "jobs that ended exactly once": f"{report.jobs_ended_once} of {report.jobs}",
-        "… of which a researcher tried again after a failure": report.jobs_tried_again,
+        "times that a failed job was tried again, as a researcher would": report.jobs_tried_again,
         "trainings with the weights of the undisturbed one": f"{report.trainings}, {_yes(report.weights_equal)}",
         "stored files that are not what they were": len(report.damaged_files),
         "processes left over": report.orphans,

@@ -136,6 +136,31 @@ def test_a_killed_training_is_continued_and_ends_in_the_same_weights(
 
 
 @pytest.mark.slow
+def test_a_worker_that_stood_still_and_goes_on_leaves_its_training_to_the_attempt_that_took_over(
+    start_worker: StartWorker, dataset: Dataset
+) -> None:
+    undisturbed, stopped = long_run(dataset, "undisturbed"), long_run(dataset, "stopped")
+    start_worker()
+    job = stopped.submit_training()
+    until(lambda: is_training(job))
+    first = pool_process(job)
+    os.kill(first, signal.SIGSTOP)
+    expire_lease_and_sweep(job)
+    until(lambda: is_training(job) and job.attempt == 2 and len(work_of(job)) == 2)
+    os.kill(first, signal.SIGCONT)
+    until(lambda: ended(job))
+    assert history(job) == ["queued", "claimed", "lease_expired", "claimed", "succeeded"]
+    until(lambda: not work_of(job), seconds=5)
+
+    reference = undisturbed.submit_training()
+    until(lambda: ended(reference))
+    for run in (undisturbed, stopped):
+        run.refresh_from_db()
+    weights = [(run.artifact_path / "weights.safetensors").read_bytes() for run in (undisturbed, stopped)]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
 def test_when_a_worker_is_killed_its_training_ends_and_the_next_worker_continues_it_until_it_is_cancelled(
     start_worker: StartWorker, dataset: Dataset
 ) -> None:

@@ -67,6 +67,21 @@ def test_a_checkpoint_keeps_the_one_before_it(tmp_path):
     assert checkpoints.read()[1]["epoch"] == 1
 
 
+def test_a_checkpoint_is_written_even_if_a_late_attempt_moves_the_one_before_away_meanwhile(tmp_path, monkeypatch):
+    checkpoints, replace = Checkpoints(tmp_path), os.replace
+    checkpoints.write(TENSORS, {"epoch": 1})
+
+    def second(source, destination):
+        if destination == checkpoints.previous:
+            replace(source, destination)
+        replace(source, destination)
+
+    monkeypatch.setattr("os.replace", second)
+    checkpoints.write(TENSORS, {"epoch": 2})
+    assert checkpoints.read()[1]["epoch"] == 2
+    assert read_tensors(checkpoints.previous)[1]["epoch"] == 1
+
+
 def test_without_a_checkpoint_there_is_nothing_to_read(tmp_path):
     assert Checkpoints(tmp_path / "folder").read() is None
 

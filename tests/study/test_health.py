@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.storage import storages
 from django.db import connections
 from django.test import Client
 
 from study import health, processes
+from study.bounded import TookTooLong
+from study.lab import files
 from study.lab.models import Pair
 from tests.study.factories import make_study
 
@@ -145,26 +148,72 @@ def test_a_database_that_cannot_be_opened_makes_the_host_unready(monkeypatch: py
 def test_code_that_is_ahead_of_the_database_is_not_ready_and_code_that_is_behind_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    known = health._migrations_of_this_code()
-    monkeypatch.setattr(health, "_migrations_of_this_code", lambda: known | {("lab", "9999_future")})
+    known = health.migrations_of_this_code()
+    monkeypatch.setattr(health, "migrations_of_this_code", lambda: known | {("lab", "9999_future")})
     ahead = Client().get("/readyz")
-    monkeypatch.setattr(health, "_migrations_of_this_code", lambda: known - {max(known)})
+    monkeypatch.setattr(health, "migrations_of_this_code", lambda: known - {max(known)})
     health._examine.forget()
     behind = Client().get("/readyz")
     assert (ahead.status_code, behind.status_code) == (503, 200)
     assert ahead.json()["checks"]["migrations"]["detail"] == "Migrations not applied: 1; run manage.py migrate."
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_host_without_the_images_of_an_open_study_is_not_ready(settings: Any) -> None:
-    study = make_study()
+def lose_an_image(settings: Any) -> None:
     (Path(settings.MEDIA_ROOT) / Pair.objects.filter(control="").first().file).unlink()  # type: ignore[union-attr]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_image_that_is_lost_is_told_of_and_takes_no_other_study_down(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = make_study()
+    lose_an_image(settings)
     reply = Client().get("/readyz")
-    assert reply.status_code == 503
-    assert reply.json()["checks"]["files"]["detail"] == "Files of open studies that are not on this host: 1."
+    assert reply.status_code == 200
+    assert (reply.json()["ready"], reply.json()["degraded"]) == (True, True)
+    lost = "Files of open studies that are lost: 1; `manage.py verify` names them."
+    assert reply.json()["checks"]["files"]["detail"] == lost
+    health._examine.forget()
+    Client().get("/readyz")
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert told == [f"Ready, but not whole: files. {lost}"]
     study.close()
     health._examine.forget()
-    assert Client().get("/readyz").status_code == 200
+    assert Client().get("/readyz").json()["degraded"] is False
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("shared_in_memory")
+def test_a_host_whose_images_may_still_come_from_the_storage_is_not_ready(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study(opened=False)
+    files.publish(image.stored for image in (*study.dataset.base_images.all(), *Pair.objects.all()))
+    study.open()
+    lose_an_image(settings)
+    storage = storages["default"]
+
+    def away(*_: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(storage), "_open", away)
+        reply = Client().get("/readyz")
+    assert reply.status_code == 503
+    assert reply.json()["checks"]["files"]["detail"] == "Files of open studies are still in the storage alone."
+    health._examine.forget()
+    assert Client().get("/readyz").json()["degraded"] is False
+
+
+def test_what_ends_just_after_the_limit_is_no_fault_of_the_probe(checks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late() -> None:
+        raise TookTooLong
+
+    checks(passing)
+    with monkeypatch.context() as patched:
+        patched.setattr(health, "_examine", late)
+        patched.setattr(health, "_found", [health.Check("passing", True, 2000.0)])
+        assert [check.ok for check in health.readiness()] == [True]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -228,8 +228,8 @@ class Job(models.Model):
                 error="",
             )
             if claimed:
-                self.attempt += 1
-                self._log(JobEvent.Kind.CLAIMED, f"by {owner}")
+                self._log(JobEvent.Kind.CLAIMED, f"by {owner}", self.attempt + 1)
+        self.attempt += claimed  # not before the commit, which may fail: the claim is then tried again
         return bool(claimed)
 
     def heartbeat(self, attempt: int, *, reached: float | None = None, **told: Any) -> bool:
@@ -284,12 +284,13 @@ class Job(models.Model):
     def request_cancel(self) -> None:
         """A queued job is cancelled at once, a running one as soon as its worker looks; one that is over stays so."""
         with transaction.atomic():
-            queued = Job.objects.filter(pk=self.pk, state=self.State.QUEUED)
-            if queued.update(state=self.State.CANCELLED, cancel_requested_at=Now(), finished_at=Now()):
-                self._log(JobEvent.Kind.CANCELLED, "before a worker took it")
-            else:
-                running = Job.objects.filter(pk=self.pk, state=self.State.RUNNING, cancel_requested_at=None)
-                running.update(cancel_requested_at=Now())
+            rows = Job.objects.filter(pk=self.pk)
+            job = rows.select_for_update().get()  # its state must not change between the look and the write
+            if job.state == self.State.QUEUED:
+                rows.update(state=self.State.CANCELLED, cancel_requested_at=Now(), finished_at=Now())
+                job._log(JobEvent.Kind.CANCELLED, "before a worker took it")
+            elif job.state == self.State.RUNNING and job.cancel_requested_at is None:
+                rows.update(cancel_requested_at=Now())
         self.refresh_from_db()
 
     def retry(self) -> bool:

@@ -25,7 +25,9 @@ class SweeperQuerySet(models.QuerySet["Sweeper"]):
         return self._due().exists() and bool(self._due().update(swept_at=Now()))
 
     def _due(self) -> QuerySet[Sweeper]:
-        return self.filter(Q(swept_at=None) | Q(swept_at__lt=from_now(-SWEEP_EVERY)), pk=1)
+        # Swept in the future: the database's clock was put back, and nobody would sweep until it had caught up.
+        long_ago, ahead = Q(swept_at__lt=from_now(-SWEEP_EVERY)), Q(swept_at__gt=from_now(SWEEP_EVERY))
+        return self.filter(Q(swept_at=None) | long_ago | ahead, pk=1)
 
 
 class Sweeper(models.Model):

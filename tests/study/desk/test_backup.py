@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import re
+import shutil
 import stat
 import subprocess
 import tarfile
@@ -23,8 +26,10 @@ from models.filenames import CARD_NAME, WEIGHTS_NAME
 from study.desk import backup, snapshots
 from study.lab import files
 from study.lab.images import sha256
-from study.lab.models import BaseImage, ModelRun
+from study.lab.models import BaseImage, Dataset, ModelRun, Pair
+from study.storage_url import LOCAL, storage_of
 from study.trials.models import Answer, Session, Study
+from tests.study.conftest import storage_url
 from tests.study.factories import answer, answer_all, make_study, start
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.store]
@@ -223,6 +228,103 @@ def test_a_damaged_image_stops_a_backup_and_leaves_no_file(tmp_path: Path) -> No
     with pytest.raises(CommandError, match=f"{image.file} is missing"):
         call_command("backup", out=tmp_path / "backup.tar")
     assert not [path for path in tmp_path.iterdir() if "backup" in path.name]
+
+
+def lacking(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What the terminal said was left out."""
+    return re.findall(r"^Not in it: (\S+)\. ", capsys.readouterr().err, re.MULTILINE)
+
+
+def test_what_is_damaged_is_left_out_when_told_to_and_named_wherever_the_backup_is_met(
+    tmp_path: Path, elsewhere: Callable[[], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = a_study()
+    finished, _ = start(study)
+    answer_all(finished)
+    image = BaseImage.objects.all()[3]
+    image.path.unlink()
+    weights, card = ModelRun.objects.order_by("pk")[:2]
+    (weights.artifact_path / WEIGHTS_NAME).write_bytes(b"damaged")
+    (card.artifact_path / CARD_NAME).write_bytes(b"damaged")
+    out = tmp_path / "backup.tar"
+    with pytest.raises(CommandError, match="missing or damaged"):
+        call_command("backup", out=out)
+    call_command("backup", out=out, leave_out_damaged=True)
+    names = [f"files/{image.file}", f"files/{weights.artifact}", f"files/{card.artifact}"]
+    told = [lacking(capsys)]
+    call_command("backup", verify=out)
+    told.append(lacking(capsys))
+    elsewhere()
+    call_command("restore", out)
+    told.append(lacking(capsys))
+    assert told == [names] * 3
+    with tarfile.open(out) as tar:
+        assert not any(member.startswith(tuple(names)) for member in tar.getnames())
+    assert Answer.objects.filter(trial__session=finished).count() == finished.trials.count()
+    assert not image.path.exists()
+    assert BaseImage.objects.all()[4].read()
+
+
+def an_import() -> Dataset:
+    """A data set whose files came from elsewhere."""
+    dataset = Dataset.objects.create(name="faces", kind=Dataset.Kind.IMPORTED, parameters={"fingerprint": "f"})
+    dataset.folder.mkdir(parents=True)
+    (dataset.folder / "images.bin").write_bytes(b"faces")
+    manifest = {"fingerprint": "f", "files": {"images.bin": sha256(b"faces")}}
+    (dataset.folder / "manifest.json").write_text(json.dumps(manifest))
+    return dataset
+
+
+def share(settings: Any, storage: dict[str, Any]) -> None:
+    settings.STORAGES = {**settings.STORAGES, "default": storage}
+
+
+@pytest.mark.parametrize("before", ["local", "shared"])
+def test_a_backup_moves_files_and_imports_between_one_host_and_a_bucket(
+    before: str, elsewhere: Callable[[], None], settings: Any, bucket_server: str, tmp_path: Path
+) -> None:
+    bucket = storage_of(storage_url(bucket_server, uuid.uuid4().hex))
+    make_study(opened=False, base_images=2, size=4)
+    ModelRun.objects.update(artifact="")
+    dataset, images = an_import(), [image.stored for image in (*BaseImage.objects.all(), *Pair.objects.all())]
+    if before == "shared":
+        share(settings, bucket)
+        files.publish(images)
+        dataset.publish()
+        shutil.rmtree(settings.MEDIA_ROOT)
+        shutil.rmtree(dataset.folder)
+    backup.make(tmp_path / "backup.tar", imports=True)
+    elsewhere()
+    share(settings, dict(LOCAL) if before == "shared" else bucket)
+    backup.restore(tmp_path / "backup.tar")
+    if before == "local":
+        shutil.rmtree(settings.VAR)  # a cache of the bucket
+        dataset.fetch()
+        assert files.fetch(images) == len(set(images))
+    assert (dataset.folder / "images.bin").read_bytes() == b"faces"
+    assert all(image.read() for image in BaseImage.objects.all())
+
+
+def test_a_running_installation_is_not_replaced(made: Path, elsewhere: Callable[[], None], settings: Any) -> None:
+    elsewhere()
+    held = settings.VAR / "run" / "lock"
+    held.parent.mkdir(parents=True)
+    with held.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(CommandError, match="is running its workers"):
+            call_command("restore", made)
+    call_command("restore", made)
+
+
+def test_what_cannot_be_loaded_here_costs_nothing_of_what_is_there(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if connection.vendor != "postgresql":
+        return  # SQLite needs no program
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CommandError, match="pg_restore is missing"):
+        call_command("restore", made, replace=True)
+    assert all(image.read() for image in BaseImage.objects.all())
 
 
 def test_the_key_in_var_goes_along_unless_it_comes_from_the_environment(settings: Any, tmp_path: Path) -> None:

@@ -360,6 +360,16 @@ def test_nobody_begins_where_the_images_cannot_be_had(
     assert session.attempt == before
 
 
+def test_while_one_request_waits_for_the_storage_others_are_refused(
+    open_study: Study, move_to_host: MoveToHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move_to_host("b")
+    monkeypatch.setattr(files, "PATIENCE_S", 0.01)
+    with files._fetching, pytest.raises(StorageFailed, match="being fetched"):
+        files.bring(open_study)
+    assert files.bring(open_study) > 0
+
+
 def test_once_all_images_are_here_they_are_looked_for_rarely(
     open_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:

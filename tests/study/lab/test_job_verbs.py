@@ -1,12 +1,14 @@
 """The job table: the same work once, one owner at a time, and nothing from an attempt that has lost the job."""
 
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
 from study.lab.models import Job, JobEvent, Sweeper
@@ -96,6 +98,16 @@ def test_a_job_whose_lease_ran_out_can_be_claimed_by_another_worker() -> None:
     assert other.attempt == 2
 
 
+def test_a_claim_that_was_not_committed_can_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    job, log = submit(), Job._log
+    monkeypatch.setattr(Job, "_log", Mock(side_effect=OperationalError("the server closed the connection")))
+    with pytest.raises(OperationalError):
+        job.claim("a")
+    monkeypatch.setattr(Job, "_log", log)
+    assert claimed(job).attempt == 1
+    assert history(job) == [(0, "queued"), (1, "claimed")]
+
+
 def test_a_heartbeat_renews_the_lease_of_the_attempt_that_holds_it_only() -> None:
     job = claimed(submit())
     expire(job)
@@ -169,6 +181,29 @@ def test_a_running_job_is_cancelled_when_its_worker_looks() -> None:
     assert job.interrupt(1, "Cancelled.")
     job.refresh_from_db()
     assert job.state == Job.State.CANCELLED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_is_queued_again_while_it_is_being_cancelled_is_cancelled() -> None:
+    job = claimed(submit())
+    interrupted = threading.Event()
+
+    def interrupt() -> None:
+        try:
+            with transaction.atomic():
+                job.interrupt(1, "Out of memory.")
+                interrupted.set()
+                time.sleep(0.3)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        ending = pool.submit(interrupt)
+        assert interrupted.wait(10)
+        job.request_cancel()
+        ending.result()
+    assert job.state == Job.State.CANCELLED
+    assert history(job)[-2:] == [(1, "interrupted"), (1, "cancelled")]
 
 
 @pytest.mark.parametrize("end", ["failed", "cancelled"])
@@ -384,6 +419,12 @@ def test_of_many_sweepers_one_sweeps_within_some_seconds() -> None:
     assert [Sweeper.objects.sweep_if_due() is not None for _ in range(3)] == [True, False, False]
     Sweeper.objects.update(swept_at=Now() - timedelta(seconds=6))
     assert [Sweeper.objects.sweep_if_due() is not None for _ in range(3)] == [True, False, False]
+
+
+def test_sweeping_goes_on_when_the_databases_clock_was_put_back() -> None:
+    assert Sweeper.objects.sweep_if_due() is not None
+    Sweeper.objects.update(swept_at=Now() + timedelta(hours=1))
+    assert [Sweeper.objects.sweep_if_due() is not None for _ in range(2)] == [True, False]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -243,6 +243,17 @@ def test_work_that_does_not_listen_is_killed_and_given_back(
     assert kinds_of(job)[-1] == "returned"
 
 
+def test_a_worker_that_waits_for_a_storage_that_is_away_gives_its_job_back_when_told_to_end(
+    job: Job, quick_lease: None, asked: threading.Event
+) -> None:
+    def away(job: Job) -> None:
+        asked.set()
+        raise StorageFailed("The storage failed at data.npz: no route to host")
+
+    perform(job, Told(meanwhile=away))
+    assert kinds_of(job)[-1] == "returned"
+
+
 def test_work_that_hears_of_the_end_before_its_worker_is_given_back(
     job: Job, asked: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -408,10 +419,24 @@ def test_out_of_memory_told_by_the_work_fails_the_job_and_the_worker_does_the_ne
     assert perform(Job.objects.submit(Job.Kind.TRAIN, {"model_run": 2}), Told()).state == Job.State.SUCCEEDED
 
 
-def test_what_the_work_prints_besides_events_is_left_out(job: Job, caplog: pytest.LogCaptureFixture) -> None:
-    perform(job, Told(prints="Downloading..."))
+@pytest.mark.parametrize("printed", ["Downloading...", "[1, 2]", "no UTF-8: \xff"])
+def test_what_the_work_prints_besides_events_is_left_out(
+    job: Job, printed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    perform(job, Told(prints=printed))
     assert job.state == Job.State.SUCCEEDED
-    assert "is no event: Downloading..." in caplog.text
+    assert f"is no event: {printed[:8]}" in caplog.text
+
+
+def test_a_fault_of_the_program_fails_the_job_and_says_so(job: Job, caplog: pytest.LogCaptureFixture) -> None:
+    def record(result: dict[str, Any]) -> None:
+        raise KeyError("no")
+
+    jobs.perform(str(job.pk), lambda *_: kinds.Work("tests.study.lab.scripted_work", {"done": {}}, record))
+    job.refresh_from_db()
+    assert (job.state, job.result) == (Job.State.FAILED, None)
+    assert job.error == "A fault of this program, told of in the worker's log: KeyError: 'no'"
+    assert "Traceback" in caplog.text
 
 
 def test_records_of_a_job_carry_its_id(job: Job) -> None:

@@ -152,7 +152,19 @@ def test_a_bucket_is_swept(shared: str) -> None:
     assert not storage.exists("models/disc/1/card.json")
 
 
-def test_the_command_lists_and_deletes_only_when_told(capsys: pytest.CaptureFixture[str]) -> None:
+def name_a_file(dataset: Any) -> None:
+    BaseImage.objects.create(dataset=dataset, index=0, subject=0, pitch=0, yaw=0, file="images/aa/n.png", sha256="")
+
+
+def test_a_database_that_names_no_file_is_taken_for_the_wrong_one() -> None:
+    path = leave(files.path("images/aa/a.png"))
+    with pytest.raises(CommandError, match=r"names no file at all.*DATABASE_URL"):
+        call_command("sweep_files", "--delete")
+    assert path.exists()
+
+
+def test_the_command_lists_and_deletes_only_when_told(dataset: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    name_a_file(dataset)
     path = leave(files.path("images/aa/a.png"))
     call_command("sweep_files")
     assert path.exists()

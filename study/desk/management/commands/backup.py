@@ -11,8 +11,9 @@ from study.desk.archive import Contents
 from study.desk.progress import steps
 from study.desk.snapshots import SnapshotError
 from study.lab.following import ready_database
+from study.processes import ServiceError
 
-FAULTS = (ValueError, OSError, SnapshotError)
+FAULTS = (ValueError, OSError, SnapshotError, ServiceError)
 
 
 class Command(BaseCommand):
@@ -24,6 +25,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--out", type=Path, metavar="FILE.tar", help="Default: var/backups/, by date and time.")
         parser.add_argument("--data-sets", action="store_true", help="Take imported data sets along.")
+        about = "Make a backup without images, models and data sets that are missing or damaged, and name them."
+        parser.add_argument("--leave-out-damaged", action="store_true", help=about)
         parser.add_argument("--verify", type=Path, metavar="FILE", help="Only read this backup and compare every hash.")
 
     def handle(self, **options: Any) -> None:
@@ -31,16 +34,23 @@ class Command(BaseCommand):
             if options["verify"]:
                 found = backup.read(options["verify"])
                 self.stdout.write(f"{options['verify']} is whole: {summary(found)}.")
+                self.stderr.writelines(lacking(found))
                 return
             ready_database()
             out = options["out"] or backup.default_name()
             with steps() as announce:
-                made = backup.make(out, imports=options["data_sets"], announce=announce)
+                made = backup.make(
+                    out,
+                    imports=options["data_sets"],
+                    leave_out_damaged=options["leave_out_damaged"],
+                    announce=announce,
+                )
         except FAULTS as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"{out}: {summary(made)}. It holds personal data and keys: keep it safe, on another machine.")
         if backup.KEY not in made.members:
             self.stdout.write("SECRET_KEY comes from the environment and is not in it: keep that too.")
+        self.stderr.writelines(lacking(made))
 
 
 def summary(contents: Contents) -> str:
@@ -52,3 +62,8 @@ def summary(contents: Contents) -> str:
         f"{rows.get('trials_answer', 0)} answers, {files} files, {contents.size / 1e6:.1f} MB, "
         f"made at {contents.about['made_at']}"
     )
+
+
+def lacking(contents: Contents) -> list[str]:
+    """What a backup was made without, a line each."""
+    return [f"Not in it: {name}. {why}\n" for name, why in backup.left_out(contents).items()]

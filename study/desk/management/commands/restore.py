@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from study.desk import backup
-from study.desk.management.commands.backup import FAULTS, summary
+from study.desk.management.commands.backup import FAULTS, lacking, summary
 from study.desk.progress import steps
 
 
@@ -37,6 +37,7 @@ class Command(BaseCommand):
         except FAULTS as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"Restored and verified: {summary(restored)}.")
+        self.stderr.writelines(lacking(restored))
 
     def _restore_elsewhere(self, file: Path, var: Path, *, replace: bool) -> None:
         """Settings are read once, from the environment: another folder is another process."""

@@ -12,7 +12,7 @@ from django.template.defaultfilters import filesizeformat, pluralize
 
 from study.lab.files import StorageFailed
 from study.lab.following import ready_database
-from study.lab.orphans import HERE, JOBS, STORAGE, Orphan, orphans, remove
+from study.lab.orphans import HERE, JOBS, STORAGE, Orphan, anything_is_named, orphans, remove
 
 WHERE = {STORAGE: "in the storage", HERE: "on this host", JOBS: "of jobs that are over"}
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -41,6 +41,11 @@ class Command(BaseCommand):
         ready_database()
         try:
             found = orphans(older_than)
+            if delete and found and not anything_is_named():
+                raise CommandError(
+                    "The database names no file at all, so that everything would be deleted: is it the right one "
+                    "(DATABASE_URL)? Without --delete, the files are only listed."
+                )
             swept = remove(found) if delete else found
         except StorageFailed as error:
             raise CommandError(str(error)) from error
