@@ -33,7 +33,8 @@ WORKER = Process("worker", statement_ms=600_000, lock_ms=60_000, idle_ms=120_000
 #: A migration or a backup takes as long as it takes; but one that waits for a lock has everybody wait behind it.
 COMMAND = Process("command", statement_ms=0, lock_ms=10_000, idle_ms=0)
 
-#: Of a web process: the threads of gunicorn's default here. A pool smaller than the threads makes some of them wait.
+#: Of a web process: its connections, and its threads (study/gunicorn.py). A pool smaller than the threads makes some
+#: of them wait.
 USUAL_POOL = 4
 #: s: how long a request waits for a connection. While the server is away, all of a process's threads would be waiting,
 #: and none left to say that the process lives.

@@ -10,13 +10,13 @@ from typing import Any
 
 import environ
 
-from study import logs, metrics_folder
+from study import database, logs, metrics_folder
 from study.places import VAR
 
 wsgi_app = "study.wsgi"
 worker_class = "gthread"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
-threads = 4
+threads = database.USUAL_POOL  # a connection for each
 
 # A stopping process finishes the requests it has: an answer is stored before it is acknowledged, so none is lost, and
 # one that was cut off is sent again by the page. There is no `max_requests`: memory does not grow (docs/deployment.md),

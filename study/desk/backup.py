@@ -80,7 +80,7 @@ def make(
                 "rows": snapshots.row_counts(),
             }
             pieces = _pieces(imports=imports)
-        kept, left_out = _found(pieces, leave_out_damaged, announce("Finding", len(pieces)))
+        kept, lacking = _found(pieces, leave_out_damaged, announce("Finding", len(pieces)))
         disk.require_space(out.parent, database.stat().st_size + _size(kept))
         advance = announce("Files", len(kept))
         writer.add(DATABASE, database)
@@ -89,7 +89,7 @@ def make(
             advance()
         if _has_own_key():
             writer.add(KEY, Path(settings.VAR) / KEY)
-        return writer.finish({**about, "left_out": left_out})
+        return writer.finish({**about, "left_out": lacking})
 
 
 def left_out(contents: Contents) -> Mapping[str, str]:
@@ -134,7 +134,7 @@ def _found(pieces: Sequence[_Piece], leave_out_damaged: bool, advance: Advance) 
     """The files of the pieces, brought to this host, and why some pieces are left out, by name."""
     _bring_images()
     found: list[_File] = []
-    left_out = {}
+    lacking = {}
     for piece in pieces:
         try:
             of_piece = piece.find()
@@ -144,9 +144,9 @@ def _found(pieces: Sequence[_Piece], leave_out_damaged: bool, advance: Advance) 
         except DamagedFile as fault:
             if not leave_out_damaged:
                 raise
-            left_out[piece.name] = str(fault)
+            lacking[piece.name] = str(fault)
         advance()
-    return found, left_out
+    return found, lacking
 
 
 def _require_right(found: Iterable[_File]) -> None:
@@ -317,7 +317,8 @@ def _verify_files(contents: Contents, announce: Announce) -> None:
 
     Data sets that it has were verified as they were unpacked.
     """
-    pieces = [piece for piece in _pieces(imports=False) if piece.name not in left_out(contents)]
+    lacking = left_out(contents)
+    pieces = [piece for piece in _pieces(imports=False) if piece.name not in lacking]
     advance = announce("Files", len(pieces))
     for piece in pieces:
         _require_right(piece.find())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from study.desk.sweep_files import write
+from study.desk.sweep_table import write
 from study.lab import sweeps
 from study.lab.models import Attack, ModelRun
 

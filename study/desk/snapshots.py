@@ -70,7 +70,10 @@ def load(path: Path) -> None:
         )  # fmt: skip
         return
     connection.close()
-    os.replace(path, connection.settings_dict["NAME"])
+    place = Path(connection.settings_dict["NAME"])
+    beside = place.with_name(f".{place.name}.restoring")
+    shutil.move(path, beside)  # which may be another disk
+    os.replace(beside, place)
 
 
 def clear() -> None:

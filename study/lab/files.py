@@ -86,14 +86,16 @@ def fetch(files: Iterable[StoredFile], *, anew: bool = False, folder: Path | Non
     """Bring files to this host: those that are missing or damaged here, or, `anew`, all of them. Returns how many.
 
     folder: what the names are relative to, by default MEDIA_ROOT. Every file is compared with its SHA-256 before it
-    gets its name. Raises DamagedFile for one that the storage does not have or has with other content, StorageFailed
-    when the storage cannot be reached.
+    gets its name. Raises DamagedFile for the first that the storage does not have or has with other content, once all
+    others are here; StorageFailed when the storage cannot be reached.
     """
     storage, root = bucket(), folder or Path(settings.MEDIA_ROOT)
     if storage is None:
         return 0
     wanted = [file for file in dict.fromkeys(files) if anew or not is_right(root / file.name, file.sha256)]
-    _all_at_once(lambda file: _download(storage, file, root / file.name), wanted)
+    faults = _all_at_once(lambda file: _fault(storage, file, root / file.name), wanted)
+    if fault := next(filter(None, faults), None):
+        raise fault
     return len(wanted)
 
 
@@ -130,6 +132,15 @@ def stored_bytes(files: Iterable[StoredFile]) -> int:
 def _all_at_once(act: Callable[[StoredFile], Found], files: Iterable[StoredFile]) -> list[Found]:
     with ThreadPoolExecutor(AT_ONCE) as threads:
         return list(threads.map(act, files))
+
+
+def _fault(storage: Bucket, file: StoredFile, here: Path) -> DamagedFile | None:
+    """What was wrong with the file that should be here now."""
+    try:
+        _download(storage, file, here)
+    except DamagedFile as fault:
+        return fault
+    return None
 
 
 def _download(storage: Bucket, file: StoredFile, here: Path) -> None:

@@ -195,6 +195,7 @@ def test_nothing_is_amiss_while_jobs_are_done_one_after_the_other() -> None:
         ({"broker": None}, "The broker does not answer. Participants are not affected"),
         ({"leases_expired": 2, "swept_s": 300.0}, "The workers of 2 jobs are silent, and nobody sweeps"),
         ({"readiness": [Check("files", False, 1.0, "Gone.")]}, "This host cannot serve participants: Gone."),
+        ({"readiness": [Check("files", True, 1.0, "Lost: 1.")]}, "Some participants are not served: Lost: 1."),
         ({"disks": [vitals.Disk("var", "/var", 100 * GB, GB // 2)]}, "The disk of /var has 500 MB left."),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import re
@@ -204,6 +205,21 @@ def test_a_restore_that_fails_half_way_leaves_an_empty_database(
     assert not snapshots.holds_anything()
     call_command("restore", made, replace=True)
     assert snapshots.holds_anything()
+
+
+def test_a_database_on_another_disk_than_the_files_comes_back(
+    made: Path, elsewhere: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rename(source: Any, target: Any) -> None:
+        if Path(source).parent != Path(target).parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        shutil.copyfile(source, target)
+
+    elsewhere()
+    monkeypatch.setattr(snapshots.os, "rename", rename)
+    monkeypatch.setattr(snapshots.os, "replace", rename)
+    call_command("restore", made)
+    assert all(image.read() for image in BaseImage.objects.all())
 
 
 def test_a_backup_of_a_newer_version_is_refused(tmp_path: Path, elsewhere: Callable[[], None]) -> None:

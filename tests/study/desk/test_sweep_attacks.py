@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.core.management.base import OutputWrapper
 
 from study.desk.management.commands.sweep_attacks import attacks, recipes, report
-from study.desk.sweep_files import write
+from study.desk.sweep_table import write
 from study.lab.models import ModelRun
 from study.lab.sweeps import Swept
 from tests.models.test_sweeps import evaluated, grid

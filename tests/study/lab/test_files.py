@@ -134,6 +134,17 @@ def test_what_is_damaged_in_the_storage_takes_the_place_of_nothing() -> None:
     assert [path.name for path in files.path("images").iterdir()] == ["a.png"]
 
 
+@pytest.mark.usefixtures("shared_in_memory")
+def test_what_is_damaged_in_the_storage_keeps_no_other_file_from_coming(move_to_host: MoveToHost) -> None:
+    wanted = [make(f"images/{name}.png", name.encode()) for name in "abc"]
+    files.publish(wanted[1:])
+    put("images/a.png", b"damaged")
+    move_to_host("b")
+    with pytest.raises(DamagedFile, match=r"images/a\.png in the storage"):
+        files.fetch(wanted)
+    assert [files.path(file.name).is_file() for file in wanted] == [False, True, True]
+
+
 @pytest.mark.usefixtures("shared")
 def test_what_is_damaged_in_the_storage_is_mended_by_a_host_that_has_it() -> None:
     file = make("images/a.png")

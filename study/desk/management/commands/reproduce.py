@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study.desk.management.commands.sweep_attacks import add_data, name_failures, recipes, report
-from study.desk.sweep_files import write
+from study.desk.sweep_table import write
 from study.lab import sweeps
 from study.lab.following import JobFailed, ready_database, workers
 from study.lab.management.commands.train_model import SYNTHETIC, dataset_of

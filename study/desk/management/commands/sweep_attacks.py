@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
-from study.desk.sweep_files import write
+from study.desk.sweep_table import write
 from study.lab import sweeps
 from study.lab.following import JobFailed, ready_database, workers
 from study.lab.management.commands.train_model import SYNTHETIC, dataset_of, recipe_of
