@@ -14,16 +14,21 @@ logger = logging.getLogger("study.lab")
 
 Event = dict[str, Any]
 
+LOOK_EVERY_S = 0.2
+#: What a process wrote last may be read after it has ended; who holds its output open after that is not waited for.
+LAST_WORDS_S = 2.0
+
 
 def events_of(process: subprocess.Popen[str]) -> Iterator[Event | None]:
     """The process's events as they come, None several times a second while there are none, until it has ended."""
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     threading.Thread(target=_forward, args=(process, lines), daemon=True).start()
     while True:
+        ended = process.poll() is not None
         try:
-            line = lines.get(timeout=0.2)
+            line = lines.get(timeout=LAST_WORDS_S if ended else LOOK_EVERY_S)
         except queue.Empty:
-            if process.poll() is not None:  # a process that it has left behind holds its output open
+            if ended:
                 return
             yield None
             continue

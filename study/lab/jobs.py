@@ -187,7 +187,7 @@ def _run(job: Job, work: Work, folder: Path, lease: Lease) -> Result:
     if event == "stopped" or code < 0:
         if _shutdown_follows():
             raise Returned(ENDING)
-        raise Interrupted(_ending(code))
+        raise Interrupted(last["error"] if event == "stopped" else _ending(code))
     sentence = f"The work ended with code {code}. {_last_line(lease.log)}".strip()
     full = disk.tells_of_want_of_room(sentence) or disk.is_full(_fullest(folder))
     raise WorkFailed(_with_remedy(sentence, folder, full))
@@ -270,8 +270,6 @@ def _shutdown_follows() -> bool:
 
 
 def _ending(code: int) -> str:
-    if code >= 0:
-        return "The work was stopped from outside."
     name = signal.Signals(-code).name
     hint = " (out of memory?)" if name == "SIGKILL" else ""
     return f"The work was killed by {name}{hint}."

@@ -29,8 +29,9 @@ LEASE = timedelta(seconds=15)
 #: merely waiting its turn, is not published over and over.
 LOST_AFTER = timedelta(seconds=20)
 LOST_AFTER_AT_MOST = timedelta(minutes=5)
-#: How many lost messages one sweep publishes.
-RINGS_A_SWEEP = 100
+#: Of how many jobs of a kind workers are told again: of those whose turn is next. For every one of a long queue there
+#: would be more messages than workers can drop, at about half a second each.
+NEXT_OF_A_KIND = 10
 #: For whoever submits a job that no broker can tell the workers of.
 WAY_OUT = (
     "It is taken up once there are workers: start `manage.py serve`, or a broker such as `redis-server` with REDIS_URL "
@@ -97,8 +98,12 @@ class JobQuerySet(models.QuerySet["Job"]):
     def sweep(self) -> Swept:
         """Take up what was dropped: requeue or fail jobs whose lease ran out, and publish lost messages again."""
         interrupted = [job.expire() for job in self.expired()]
-        lost = [job._ring_again() for job in self.unheard().order_by("ring_at")[:RINGS_A_SWEEP]]
+        lost = [job._ring_again() for kind in Job.Kind for job in self.unheard().filter(pk__in=self._next(kind))]
         return Swept(sum(interrupted), sum(lost))
+
+    def _next(self, kind: str) -> JobQuerySet:
+        queued = self.filter(state=Job.State.QUEUED, kind=kind)
+        return queued.order_by("queued_at")[:NEXT_OF_A_KIND]
 
 
 class Job(models.Model):

@@ -12,7 +12,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
 from study.lab.models import Job, JobEvent, Sweeper
-from study.lab.models.jobs import LOST_AFTER, LOST_AFTER_AT_MOST, PAYLOAD_VERSION, patience
+from study.lab.models.jobs import LOST_AFTER, LOST_AFTER_AT_MOST, NEXT_OF_A_KIND, PAYLOAD_VERSION, patience
 
 pytestmark = [pytest.mark.store, pytest.mark.django_db]
 
@@ -260,6 +260,24 @@ def test_the_sweeper_publishes_a_lost_message_again_but_not_at_every_sweep(
         assert Job.objects.sweep().lost == 1
         assert Job.objects.sweep().lost == 0
     assert published == [str(job.pk)]
+
+
+def test_of_a_long_queue_the_sweeper_rings_only_for_those_whose_turn_is_next(
+    published: list[str], django_capture_on_commit_callbacks: object
+) -> None:
+    queue = [submit(model_run=number) for number in range(NEXT_OF_A_KIND + 2)]
+    of_another_kind = Job.objects.submit(Job.Kind.PREPARE, {"dataset": 1})
+    for number, job in enumerate([*queue, of_another_kind]):
+        wait = timedelta(seconds=100 - number)
+        Job.objects.filter(pk=job.pk).update(queued_at=Now() - wait, ring_at=Now() - timedelta(seconds=1))
+    with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
+        assert Job.objects.sweep().lost == NEXT_OF_A_KIND + 1
+        assert Job.objects.sweep().lost == 0
+        claimed(queue[0])
+        assert Job.objects.sweep().lost == 1
+    rung = [str(job.pk) for job in (*queue[:NEXT_OF_A_KIND], of_another_kind)]
+    assert sorted(published[:-1]) == sorted(rung)
+    assert published[-1] == str(queue[NEXT_OF_A_KIND].pk)
 
 
 def test_of_two_sweepers_that_found_the_same_lost_message_one_publishes_it(

@@ -265,7 +265,7 @@ def test_work_that_hears_of_the_end_before_its_worker_is_given_back(
 
 def test_work_that_somebody_stopped_is_interrupted(job: Job) -> None:
     perform(job, Told(stops_itself=True))
-    assert (job.state, job.tries, job.error) == (Job.State.QUEUED, 1, "The work was stopped from outside.")
+    assert (job.state, job.tries, job.error) == (Job.State.QUEUED, 1, "The work was stopped.")
     assert kinds_of(job)[-1] == "interrupted"
 
 
