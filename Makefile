@@ -51,9 +51,10 @@ calibrate: dev  ## do tests and intervals keep their promise? simulated studies 
 faults: dev packages  ## 200 random kills and other faults while people answer and models train: about half an hour
 	@$(BIN)/python -m tests.faults.storm $(FAULTS)
 
-bench: dev  ## the measured bars: renderer, workers, speed and training recipes (an hour or two; finished runs are kept)
+bench: dev  ## the measured bars: renderer, workers, a second host, speed and training recipes (an hour or two; finished runs are kept)
 	$(BIN)/python -m benchmarks.bench_eyes
 	$(BIN)/python -m benchmarks.bench_workers
+	$(BIN)/python -m benchmarks.bench_hosts
 	$(BIN)/python -m benchmarks.bench_speed
 	$(BIN)/python -m benchmarks.bench_recipe $(BENCH)
 
