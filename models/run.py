@@ -196,7 +196,8 @@ def _full_folder(error: Exception, spec: Mapping[str, Any]) -> Path:
     """The one that the error names, else that which has the least space of those the work writes to."""
     if isinstance(error, OSError) and error.filename is not None:
         return Path(error.filename).parent
-    named = [(spec.get("data") or {}).get("cache"), spec.get("checkpoint"), spec.get("output"), tempfile.gettempdir()]
+    written = (spec.get(name) for name in ("checkpoint", "output", "folder", "manifest"))
+    named = [(spec.get("data") or {}).get("cache"), *written, tempfile.gettempdir()]
     folders = [next(place for place in (Path(name), *Path(name).parents) if place.is_dir()) for name in named if name]
     return min(folders, key=lambda folder: shutil.disk_usage(folder).free)
 

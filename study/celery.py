@@ -3,12 +3,13 @@
 `gpu` has what may use an accelerator, `cpu` the rest of the work, `default` the housekeeping.
 """
 
+import logging
 import os
 import sys
 from pathlib import Path
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import celeryd_init, setup_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "study.settings")
 
@@ -22,12 +23,25 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 QUEUES = {
     "gpu": ("train", "evaluate", "survive", "perturb"),
     "cpu": ("prepare", "make_pairs", "observe_pairs"),
-    "default": ("sweep",),
+    "default": ("sweep", "take_up"),
 }
 app.conf.task_routes = {
     f"study.lab.tasks.{name}": {"queue": queue} for queue, names in QUEUES.items() for name in names
 }
 app.autodiscover_tasks()
+
+
+@celeryd_init.connect
+def _keep_private(**_: object) -> None:
+    from study import places
+
+    places.keep_private()
+
+
+@celeryd_init.connect
+def _log_warnings_as_well(**_: object) -> None:
+    """Celery does so only after its own warning of running as root, which would stand between lines of JSON."""
+    logging.captureWarnings(True)
 
 
 @setup_logging.connect

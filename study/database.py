@@ -7,9 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
 
 SQLITE = "django.db.backends.sqlite3"
 POSTGRESQL = "django.db.backends.postgresql"
+ENGINES = {"postgres": POSTGRESQL, "postgresql": POSTGRESQL, "sqlite": SQLITE}
+FORM = "postgres://USER:PASSWORD@HOST/NAME or sqlite:///PATH"
 
 
 @dataclass(frozen=True)
@@ -48,10 +54,36 @@ def this_process() -> Process:
     return WORKER if "celery" in Path(sys.argv[0]).parts[-2:] else COMMAND
 
 
+def named_by(url: str) -> dict[str, Any] | None:
+    """What DATABASE_URL says, as Django's settings; None when it is empty.
+
+    Raises ImproperlyConfigured with one sentence, which never repeats the address: a password is in it.
+    """
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ENGINES:
+            raise _wrong("it begins with neither")
+        if parts.scheme == "sqlite" and parts.netloc:
+            raise _wrong("it has something between the second and the third slash")
+        database = dict(environ.Env.db_url_config(url))
+    except ValueError:
+        raise _wrong("it cannot be read as an address (is the password percent-encoded?)") from None
+    named = database["NAME"] or "service" in database.get("OPTIONS", {})
+    if not named or database["NAME"] == ":memory:":  # where each process would have a database of its own
+        raise _wrong("it names no database")
+    return database
+
+
+def _wrong(reason: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(f"DATABASE_URL must look like {FORM}, but {reason}.")
+
+
 def configured(url: Mapping[str, Any] | None, process: Process, *, var: Path, pool: int = USUAL_POOL) -> dict[str, Any]:
     """Django's settings of the database.
 
-    url: DATABASE_URL as `environ.Env.db_url` reads it; None: SQLite in `var`. pool: the most connections that a web
+    url: DATABASE_URL as `named_by` reads it; None: SQLite in `var`. pool: the most connections that a web
     process keeps open, 0 for one of each thread.
     """
     database = {"ENGINE": SQLITE, "NAME": str(var / "blindspot.sqlite3"), **(url or {})}

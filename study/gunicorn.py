@@ -11,7 +11,7 @@ from typing import Any
 import environ
 
 from study import database, logs, metrics_folder
-from study.places import VAR
+from study.places import VAR, keep_private
 
 wsgi_app = "study.wsgi"
 worker_class = "gthread"
@@ -35,7 +35,8 @@ logconfig_dict = logs.configuration(environ.Env())
 
 
 def on_starting(server: Any) -> None:
-    """Processes that come and go count into one folder."""
+    """What the processes write is for their user alone; those that come and go count into one folder."""
+    keep_private()
     metrics_folder.begin(VAR / "run" / "metrics")
 
 

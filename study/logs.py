@@ -110,12 +110,14 @@ def configuration(env: environ.Env) -> dict[str, Any]:
     """For `logging.config.dictConfig`: every record of every library goes through the one handler.
 
     LOG_FORMAT is one of FORMATS; LOG_LEVEL is of all loggers, by default INFO of ours and WARNING of the rest. Raises
-    ImproperlyConfigured for a format that there is not.
+    ImproperlyConfigured for a format or a level that there is not.
     """
     style = env.str("LOG_FORMAT", default="json" if env.bool("PRODUCTION", default=False) else "line")
     if style not in FORMATS:
         raise ImproperlyConfigured(f"LOG_FORMAT is {style!r}: it must be one of {', '.join(FORMATS)}.")
-    level = env.str("LOG_LEVEL", default=None)
+    level = env.str("LOG_LEVEL", default="")
+    if level and level not in logging.getLevelNamesMapping():
+        raise ImproperlyConfigured(f"LOG_LEVEL is {level!r}: it must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL.")
     ours = {"level": level or "INFO"}
     # Handlers that a library brings along go: they know nothing of redaction.
     through_root: dict[str, Any] = {"handlers": [], "propagate": True}
@@ -132,6 +134,7 @@ def configuration(env: environ.Env) -> dict[str, Any]:
             "celery.app.trace": {"level": level or "WARNING"},
             "celery.worker.strategy": {"level": level or "WARNING"},
             "django": through_root,
+            "django.request": {"level": "ERROR"},  # `study.requests` tells of every request, refused ones too
             "django.server": through_root,
             "gunicorn.error": {"handlers": ["console"], "propagate": False},  # its level is gunicorn's own affair
             "gunicorn.access": {"handlers": [], "propagate": False},

@@ -14,9 +14,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import redis
 from django.conf import settings
@@ -24,8 +25,8 @@ from django.conf import settings
 from study.supervision import START_TIMEOUT_S, Program, ServiceError, Supervisor, log_path, started
 
 __all__ = [
-    "Running", "ServiceError", "broker_answers", "embedded_broker", "free_port", "is_free", "join", "log_path",
-    "ours_alone", "services", "use_broker", "web_server", "worker",
+    "Running", "ServiceError", "broker_answers", "embedded_broker", "free_port", "is_free", "join", "listener",
+    "log_path", "ours_alone", "services", "use_broker", "web_server", "worker",
 ]  # fmt: skip
 
 
@@ -38,32 +39,33 @@ class Running:
 
 
 @contextlib.contextmanager
-def services(*, web: bool, port: int | None = None, may_join: bool = True) -> Iterator[Running]:
+def services(*, web: bool, port: Callable[[], int] | None = None, may_join: bool = True) -> Iterator[Running]:
     """Broker and workers, and a web server if `web`, kept running for as long as the block lasts.
 
-    REDIS_URL names a broker of one's own: then workers are somebody else's affair too, and none are started here.
-    An installation that is running already is joined, not doubled, unless it must not be: it may end first.
+    port: chooses the web server's, once the installation is known to be ours; None: any that is free. REDIS_URL names
+    a broker of one's own: then workers are somebody else's affair too, and none are started here. An installation that
+    is running already is joined, not doubled, unless it must not be: it may end first.
 
     Raises ServiceError when a process does not come up, or may not join.
     """
     with contextlib.ExitStack() as stack:
         broker = os.environ.get("REDIS_URL") or _join_or_own(stack, may_join)
         stack.callback(use_broker, os.environ.get("REDIS_URL", ""))
+        address = f"http://127.0.0.1:{(port or free_port)()}" if web else None
         supervisor = stack.enter_context(Supervisor())
         if broker is None:
             port_of_broker, password = free_port(), secrets.token_urlsafe(24)
             broker = _broker_url(port_of_broker, password)
             supervisor.keep(broker_program(settings.VAR / "valkey", port_of_broker, password))
-            stack.enter_context(_recorded(broker))
+            stack.enter_context(_recorded(broker, address))
             use_broker(broker)
             supervisor.keep(
                 worker_program("gpu", concurrency=_training_slots()), worker_program("cpu,default", concurrency=1)
             )
         use_broker(broker)
-        if web:
-            port = port or free_port()
-            supervisor.keep(web_program(port))
-        yield Running(broker, f"http://127.0.0.1:{port}" if web else None)
+        if address:
+            supervisor.keep(web_program(int(address.rpartition(":")[2])))
+        yield Running(broker, address)
 
 
 def join() -> bool:
@@ -110,18 +112,23 @@ def worker_command(queues: str, concurrency: int, name: str) -> tuple[str, ...]:
     Each task gets a fresh pool process, which hands all memory back, the device's included; none is fetched ahead.
     """
     return (
-        sys.executable, "-m", "celery", "-A", "study", "worker", "-Q", queues, "-n", f"{name}@%h",
+        sys.executable, "-m", "celery", "--quiet", "-A", "study", "worker", "-Q", queues, "-n", f"{name}@%h",
         "--pool", "prefork", "-c", str(concurrency), "--prefetch-multiplier", "1", "--max-tasks-per-child", "1",
         "--loglevel", "INFO", "--without-gossip", "--without-mingle",
     )  # fmt: skip
 
 
-def worker_program(queues: str, concurrency: int, *, name: str = "", device: str | None = None) -> Program:
-    """A worker to be kept running. device: the only one it shall see, as CUDA_VISIBLE_DEVICES names it."""
+def worker_program(
+    queues: str, concurrency: int, *, name: str = "", device: str | None = None, command: str = "worker"
+) -> Program:
+    """A worker to be kept running. device: the only one it shall see, as CUDA_VISIBLE_DEVICES names it.
+
+    command: what the name of its log begins with, which no other command beside this one may use.
+    """
     name = name or queues.replace(",", "-")
     environment = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
-    command = worker_command(queues, concurrency, f"{name}-{os.getpid()}")
-    return Program(f"worker-{name}", command, environment=environment)
+    line = worker_command(queues, concurrency, f"{name}-{os.getpid()}")
+    return Program(f"{command}-{name}", line, environment=environment)
 
 
 def web_program(port: int, application: str = "study.wsgi") -> Program:
@@ -158,6 +165,8 @@ def web_server(port: int | None = None, application: str = "study.wsgi") -> Iter
 
 # -- ports
 
+LISTENING = "0A"  # in /proc/net/tcp
+
 
 def free_port() -> int:
     """A loopback port that nobody listens on now."""
@@ -169,6 +178,22 @@ def free_port() -> int:
 def is_free(port: int) -> bool:
     """Whether nobody listens on this loopback port."""
     return not _listens(port)
+
+
+def listener(port: int) -> str:
+    """Who listens on this IPv4 port, as "process 17, python manage.py"; empty where the system does not tell us."""
+    try:
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    except OSError:
+        return ""
+    suffix = f":{port:04X}"
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[3] == LISTENING and row[1].endswith(suffix)}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is another account's
+            if any(os.readlink(descriptor) in sockets for descriptor in (folder / "fd").iterdir()):
+                command = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                return f"process {folder.name}, {' '.join(command[:2]).strip()}"
+    return ""
 
 
 def _listens(port: int) -> bool:
@@ -196,8 +221,6 @@ def _training_slots() -> int:
 
 # -- one installation, one set of workers
 
-TAKEN = "Another command of this installation is running its workers: wait for it, or end it."
-
 
 @contextlib.contextmanager
 def ours_alone() -> Iterator[None]:
@@ -207,7 +230,7 @@ def ours_alone() -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         if not _is_ours(stack):
-            raise ServiceError(TAKEN)
+            raise ServiceError(_taken())
         yield
 
 
@@ -216,7 +239,7 @@ def _join_or_own(stack: contextlib.ExitStack, may_join: bool) -> str | None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _is_ours(stack):
         if not may_join:
-            raise ServiceError(TAKEN)
+            raise ServiceError(_taken())
         if broker := _recorded_broker():
             return broker
         if time.monotonic() > deadline:
@@ -225,6 +248,17 @@ def _join_or_own(stack: contextlib.ExitStack, may_join: bool) -> str | None:
             )
         time.sleep(0.1)
     return None
+
+
+def _taken() -> str:
+    """Who runs the installation, where the record of it tells."""
+    record = _record()
+    process = f" (process {record['pid']})" if "pid" in record else ""
+    pages = f", with its pages at {record['web']}/admin/" if record.get("web") else ""
+    return (
+        f"Another command of this installation{process} is running its workers{pages}: "
+        "use that one, wait for it, or end it."
+    )
 
 
 def _is_ours(stack: contextlib.ExitStack) -> bool:
@@ -246,23 +280,28 @@ def _record_path() -> Path:
 
 
 @contextlib.contextmanager
-def _recorded(url: str) -> Iterator[None]:
-    """Tell other commands of this installation where the broker is. The file holds its password: owner only."""
+def _recorded(url: str, web: str | None = None) -> Iterator[None]:
+    """Tell other commands of this installation where broker and pages are. The file holds its password: owner only."""
     path = _record_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
-    path.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    path.write_text(json.dumps({"url": url, "pid": os.getpid(), "web": web}))
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
 
 
-def _recorded_broker() -> str | None:
-    """The broker that a running `serve` or `demo` recorded, if it still answers."""
+def _record() -> dict[str, Any]:
+    """What a running `serve` or `demo` recorded; empty without one, and while it is being written."""
     try:
-        url = json.loads(_record_path().read_text())["url"]
-    except (FileNotFoundError, ValueError, KeyError):
-        return None
-    return url if _answers(url) else None
+        return dict(json.loads(_record_path().read_text()))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _recorded_broker() -> str | None:
+    """The broker that is recorded, if it still answers."""
+    url = _record().get("url")
+    return url if url and _answers(url) else None

@@ -5,6 +5,7 @@ from typing import Any
 import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.functional import SimpleLazyObject
 
 from study import database, logs, places, storage_url
 
@@ -21,6 +22,13 @@ def _required_in_production(name: str, default: str) -> str:
     return str(env.str(name, default=default))
 
 
+def _number(name: str, default: int) -> int:
+    given = str(env.str(name, default="")) or str(default)
+    if not (given.isascii() and given.isdecimal()):
+        raise ImproperlyConfigured(f"{name} must be a whole number of at least 0, not {given!r} (docs/operations.md).")
+    return int(given)
+
+
 def _local_secret_key() -> str:
     """A key of this installation's own, made at first use: sessions survive a restart and no default key exists."""
     import os
@@ -28,7 +36,7 @@ def _local_secret_key() -> str:
 
     path = VAR / "secret_key"
     if not path.exists():
-        VAR.mkdir(parents=True, exist_ok=True)
+        places.make(VAR)
         temporary = path.with_name(f"secret_key.{os.getpid()}")
         temporary.touch(mode=0o600)
         temporary.write_text(secrets.token_urlsafe(48))
@@ -41,7 +49,7 @@ def _local_secret_key() -> str:
     return path.read_text()
 
 
-SECRET_KEY = _required_in_production("SECRET_KEY", "") or _local_secret_key()
+SECRET_KEY = _required_in_production("SECRET_KEY", "") or SimpleLazyObject(_local_secret_key)
 ALLOWED_HOSTS = _required_in_production("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").replace(" ", "").split(",")
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -102,10 +110,10 @@ TEMPLATES = [
 # --- database: SQLite in var/ unless DATABASE_URL says otherwise
 DATABASES: dict[str, dict[str, Any]] = {
     "default": database.configured(
-        env.db_url("DATABASE_URL") if env.str("DATABASE_URL", default="") else None,
+        database.named_by(env.str("DATABASE_URL", default="")),
         database.this_process(),
         var=VAR,
-        pool=env.int("DATABASE_POOL", default=database.USUAL_POOL),
+        pool=_number("DATABASE_POOL", database.USUAL_POOL),
     )
 }
 _required_in_production("DATABASE_URL", "")
@@ -142,7 +150,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_keepalive": True,
     "health_check_interval": 15,
 }
-MINIMUM_FREE_MB = env.int("MINIMUM_FREE_MB", default=500)  # on the disks that a job writes to, before it starts
+MINIMUM_FREE_MB = _number("MINIMUM_FREE_MB", 500)  # on the disks that a job writes to, before it starts
 
 # --- language and time
 LANGUAGE_CODE = "en"

@@ -28,6 +28,8 @@ LOOK_EVERY_S = 0.1
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 HEALTHY_AFTER_S = 60.0
+# Of a program that cannot be asked whether it works.
+SETTLED_AFTER_S = 5.0
 PR_SET_PDEATHSIG = 1
 
 
@@ -65,7 +67,8 @@ class Supervisor:
     """Keeps programs running for as long as its block lasts, and ends them in the reverse order of their start.
 
     One that dies is started again after 1 s, and after twice as long each time it dies again, up to 30 s; a minute of
-    health brings the pause back to 1 s. Each death is told in one line, at the terminal and in the log `supervisor`.
+    health brings the pause back to 1 s. Each death and each return is told in one line, at the terminal and in the log
+    `supervisor`.
     """
 
     def __init__(self) -> None:
@@ -123,12 +126,16 @@ class _Kept:
         self.since = time.monotonic()
         self.pause = FIRST_PAUSE_S
         self.start_at: float | None = None
+        self.is_returning = False
 
     def look(self) -> None:
-        """Notice a death, or start again what has been dead for long enough."""
+        """Notice a death or a return, or start again what has been dead for long enough."""
         if self.start_at is None:
             if self.process.poll() is not None:
                 self._mourn()
+            elif self.is_returning and self._works():
+                self.is_returning = False
+                _tell(f"{self.program.name} is back.")
         elif time.monotonic() >= self.start_at:
             self._start_again()
 
@@ -144,7 +151,11 @@ class _Kept:
         except OSError as error:
             self._wait_and_tell(f"could not be started: {error}")
         else:
-            self.since, self.start_at = time.monotonic(), None
+            self.since, self.start_at, self.is_returning = time.monotonic(), None, True
+
+    def _works(self) -> bool:
+        ready = self.program.ready
+        return ready() if ready else time.monotonic() - self.since >= SETTLED_AFTER_S
 
     def _wait_and_tell(self, what: str) -> None:
         if self.start_at is None and time.monotonic() - self.since >= HEALTHY_AFTER_S:

@@ -10,7 +10,7 @@ admin.site.site_url = None  # participants come by a study's link: there is no p
 
 urlpatterns = [
     path("admin/", admin.site.urls),
-    path("statusz", admin.site.admin_view(views.statusz), name="statusz"),
+    path("statusz", views.statusz, name="statusz"),
     path("", include("study.trials.urls")),
 ]
 handler404 = "study.trials.views.not_found"

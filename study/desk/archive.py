@@ -80,8 +80,12 @@ def writing(out: Path) -> Iterator[tuple[Writer, Path]]:
     """
     if out.exists():
         raise ArchiveError(f"{out} is there already: choose another name, or remove it first.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside = tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.")
+    except OSError as error:
+        raise ArchiveError(f"{out.parent} cannot be written ({error.strerror}): choose another folder.") from error
+    with beside as folder:
         temporary = Path(folder) / "archive"
         temporary.touch(mode=OWNER_ONLY)
         with temporary.open("wb") as file:
@@ -144,6 +148,8 @@ def _reading(path: Path) -> Iterator[Iterator[tuple[tarfile.TarInfo, IO[bytes]]]
     try:
         with tarfile.open(path, "r:") as tar:
             yield ((entry, _source(path, tar, entry)) for entry in tar)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise ArchiveError(f"{path} cannot be read ({error.strerror}): name the file that a backup wrote.") from error
     except tarfile.TarError as error:
         raise ArchiveError(f"{path} is not a whole backup: {error}.") from error
 

@@ -222,8 +222,8 @@ def _batches(named: Sequence[StoredFile]) -> Iterator[Sequence[StoredFile]]:
 
 def _has_own_key() -> bool:
     """Whether the key is kept in var/, and not in the environment."""
-    path = Path(settings.VAR) / KEY
-    return path.is_file() and path.read_text() == settings.SECRET_KEY
+    key, path = str(settings.SECRET_KEY), Path(settings.VAR) / KEY  # the key is made now, if nothing needed it before
+    return path.is_file() and path.read_text() == key
 
 
 # -- restoring one

@@ -47,7 +47,7 @@ def _database() -> str | None:
         lacking = sorted(missing_migrations())
         applied = MigrationRecorder(connection).applied_migrations()
     except OperationalError as error:
-        return f"The database cannot be reached (DATABASE_URL): {_one_line(error)}."
+        return f"The database cannot be reached (DATABASE_URL): {_sentence(error)}"
     ours = {app.label for app in apps.get_app_configs()}
     known = migrations_of_this_code()
     if unknown := sorted(key for key in applied if key not in known and key[0] in ours):
@@ -79,7 +79,7 @@ def _storage() -> str | None:
         storage.delete(name)
     except Exception as error:  # noqa: BLE001 (each kind of storage has exceptions of its own; all mean the same here)
         place = f"STORAGE_URL, or {settings.MEDIA_ROOT}"
-        return f"The files' storage cannot be written and read ({place}): {_one_line(error)}."
+        return f"The files' storage cannot be written and read ({place}): {_sentence(error)}"
     return None if arrived == content else "The files' storage gives back something else than it was given."
 
 
@@ -89,9 +89,10 @@ def _space() -> str | None:
         folder.mkdir(parents=True, exist_ok=True)
         disk.require_space(folder)
     except OSError as error:
-        return f"{_one_line(error)}."
+        return _sentence(error)
     return None if os.access(folder, os.W_OK) else f"The working folder {folder} cannot be written (BLINDSPOT_VAR)."
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+def _sentence(error: BaseException) -> str:
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if said.endswith((".", "?", "!")) else f"{said}."

@@ -1,4 +1,4 @@
-"""What a researcher wants to know of the installation at one glance, and what is amiss: the page /statusz."""
+"""What a researcher wants to know of the installation at one glance, and what needs care: the page /statusz."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from study.bounded import TookTooLong, bounded
 from study.celery import QUEUES, app
 from study.desk import backup, vitals
 from study.desk.vitals import Broker, Disk, Tables, queue_of
+from study.lab import about
 from study.lab.disk import MB
 from study.lab.models import Job, JobEvent
 from study.lab.models.jobs import from_now
@@ -30,6 +31,8 @@ from study.trials.models import Answer, Population, Session, Study
 #: An idle worker takes a job in a second or so, and a lost message is published again after 20 s.
 STUCK_AFTER_S = 60.0
 RECENT = timedelta(days=1)
+#: What participants have answered since would be lost.
+BACKUP_EVERY = timedelta(days=1)
 RATE_OVER = timedelta(minutes=5)
 LISTED = 20
 PING_S = 1.0
@@ -56,7 +59,7 @@ class Doing:
     owner: str
     heartbeat_age_s: float
     attempt: int
-    tries: int
+    attempts_without_progress: int
     max_attempts: int
 
     @property
@@ -77,12 +80,16 @@ class Failure:
 
 @dataclass(frozen=True)
 class UnderWay:
-    """A study that is open: its sessions under way by population, and the answers that arrive in a minute."""
+    """A study that is open: its sessions under way by population, and the answers that arrive in a minute.
+
+    begun: how many participants ever have.
+    """
 
     id: int
     title: str
     slug: str
     active: dict[str, int]
+    begun: int
     complete: int
     wanted: int
     answers_per_minute: float
@@ -149,7 +156,7 @@ def now() -> Status:
         leases_expired_lately=expiries.count(),
         swept_s=found.swept_s,
         studies=_studies(),
-        disks=vitals.disks(),
+        disks=vitals.file_systems(),
         backup=_newest_backup(),
     )
 
@@ -164,8 +171,18 @@ def alarms(status: Status) -> list[str]:
             if check.ok and check.detail
         ),
         *(f"The disk of {disk.folder} has {disk.free // MB} MB left." for disk in status.disks if _is_short(disk)),
+        *_alarms_about_backups(status),
         *_alarms_about_workers(status),
     ]
+
+
+def _alarms_about_backups(status: Status) -> Iterator[str]:
+    if not any(study.begun for study in status.studies):
+        return
+    if status.backup is None:
+        yield f"No backup of this installation in {backup.default_name().parent}: manage.py backup."
+    elif status.at - status.backup > BACKUP_EVERY:
+        yield f"No backup of this installation since {status.backup:%Y-%m-%d %H:%M} UTC: manage.py backup."
 
 
 def _alarms_about_workers(status: Status) -> Iterator[str]:
@@ -177,7 +194,7 @@ def _alarms_about_workers(status: Status) -> Iterator[str]:
         elif queue.oldest_s > STUCK_AFTER_S and queue.has_idle_worker:
             yield f"A job has waited {_words(queue.oldest_s)} in the queue {queue.name} although a worker is idle."
     if status.leases_expired and (status.swept_s is None or status.swept_s > STUCK_AFTER_S):
-        yield f"The workers of {status.leases_expired} jobs are silent, and nobody sweeps: no worker is left."
+        yield f"The workers of {status.leases_expired} jobs are silent, and nobody takes them up: no worker is left."
 
 
 @cache
@@ -226,18 +243,20 @@ def _queue(name: str, found: Tables, broker: Broker | None, workers: Sequence[Wo
 def _running() -> list[Doing]:
     age = ExpressionWrapper(Now() - F("heartbeat_at"), output_field=DurationField())
     jobs: QuerySet[Any] = (
-        Job.objects.filter(state=Job.State.RUNNING).annotate(age=age).defer("parameters", "result", "log_tail")
+        about.with_names(Job.objects.filter(state=Job.State.RUNNING))
+        .annotate(age=age)
+        .defer("parameters", "result", "log_tail")
     )
     return [
         Doing(
             id=str(job.pk),
-            name=str(job),
+            name=about.title(job),
             stage=job.stage,
             fraction=job.fraction,
             owner=job.lease_owner,
             heartbeat_age_s=max(0.0, job.age.total_seconds()) if job.age else 0.0,
             attempt=job.attempt,
-            tries=job.tries,
+            attempts_without_progress=job.attempts_without_progress,
             max_attempts=job.max_attempts,
         )
         for job in jobs.order_by("started_at")[:LISTED]
@@ -245,8 +264,8 @@ def _running() -> list[Doing]:
 
 
 def _failures(failed: QuerySet[Job]) -> list[Failure]:
-    latest = failed.only("kind", "finished_at", "error").order_by("-finished_at")[:LISTED]
-    return [Failure(str(job.pk), str(job), job.finished_at, job.error) for job in latest]
+    latest = about.with_names(failed.only("kind", "finished_at", "error")).order_by("-finished_at")[:LISTED]
+    return [Failure(str(job.pk), about.title(job), job.finished_at, job.error) for job in latest]
 
 
 def _studies() -> list[UnderWay]:
@@ -256,7 +275,8 @@ def _studies() -> list[UnderWay]:
         f"active_{name}": Count("sessions", Q(sessions__state=Session.State.ACTIVE, sessions__population=name))
         for name in Population.values
     }
-    complete = Count("sessions", filter=Q(sessions__state=Session.State.COMPLETE, sessions__population=Population.REAL))
+    real = Q(sessions__population=Population.REAL)
+    begun, complete = Count("sessions", real), Count("sessions", real & Q(sessions__state=Session.State.COMPLETE))
     rates = dict(
         Answer.objects.filter(trial__session__seen_at__gte=since, received_at__gte=since)
         .order_by()
@@ -270,11 +290,12 @@ def _studies() -> list[UnderWay]:
             title=study.title,
             slug=study.slug,
             active={name: getattr(study, f"active_{name}") for name in Population.values},
+            begun=study.begun,
             complete=study.complete,
             wanted=study.participants,
             answers_per_minute=rates.get(study.pk, 0) / (RATE_OVER.total_seconds() / 60),
         )
-        for study in studies.annotate(complete=complete, **by_population)
+        for study in studies.annotate(begun=begun, complete=complete, **by_population)
     ]
 
 

@@ -18,10 +18,16 @@ EVERY_S = 10
 @require_safe
 @never_cache
 def statusz(request: HttpRequest) -> HttpResponse:
-    """How the installation is doing: a page, or JSON for who asks by `?format=json` or the Accept header.
+    """How the installation is doing, for staff: a page, or JSON for who asks by `?format=json` or the Accept header.
 
     `?watch` has the page load itself again every EVERY_S seconds.
     """
+    if _wants_json(request) and not admin.site.has_permission(request):
+        return JsonResponse({"detail": "For researchers who are signed in to /admin/."}, status=401)
+    return admin.site.admin_view(_statusz)(request)
+
+
+def _statusz(request: HttpRequest) -> HttpResponse:
     found = status.now()
     alarms = status.alarms(found)
     if _wants_json(request):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from itertools import product
@@ -131,6 +131,14 @@ def disks() -> list[Disk]:
     return [_disk("var", Path(settings.VAR)), _disk("files", Path(settings.MEDIA_ROOT))]
 
 
+def file_systems() -> list[Disk]:
+    """Likewise, but each file system once, named by all the folders on it."""
+    together: dict[int, list[Disk]] = {}
+    for disk in disks():
+        together.setdefault(_nearest(Path(disk.folder)).stat().st_dev, []).append(disk)
+    return [replace(found[0], name=" and ".join(disk.name for disk in found)) for found in together.values()]
+
+
 class VitalsCollector(Collector):
     """The figures of this module for Prometheus. Those that cannot be had are left out, and `up` says so."""
 
@@ -216,6 +224,10 @@ def _queues_of_tasks() -> dict[str, str]:
 
 
 def _disk(name: str, folder: Path) -> Disk:
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    usage = shutil.disk_usage(there)
+    usage = shutil.disk_usage(_nearest(folder))
     return Disk(name, str(folder), usage.total, usage.free)
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or what it will be made in."""
+    return next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())

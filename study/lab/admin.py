@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import BigIntegerField, Field, JSONField, Model, OuterRef, QuerySet, Subquery
-from django.db.models.fields.json import KT
-from django.db.models.functions import Cast
+from django.db.models import DateTimeField, Field, JSONField, Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
+from django.utils.timezone import localtime
+from django.views.decorators.http import require_POST
 
+from study.lab import about
 from study.lab.files import StorageFailed
 from study.lab.images import DamagedFile
 from study.lab.models import (
@@ -26,7 +31,6 @@ from study.lab.models import (
     BaseImage,
     Dataset,
     Job,
-    JobEvent,
     ModelRun,
     Pair,
     PairJudgement,
@@ -37,8 +41,6 @@ from study.lab.models import (
 THUMBNAIL_PX = 128
 #: Longer JSON is unfolded on demand: a model's figures by subject would fill fifty screens.
 FOLDED_FROM = 100
-#: Keys of a job's parameters that say, by primary key, what it is about.
-REFERRED_TO: dict[str, type[Model]] = {"model_run": ModelRun, "attack": Attack, "dataset": Dataset}
 
 
 class MadeByWorkers(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -64,23 +66,34 @@ class MadeByWorkers(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
         shown = [field for field in self.opts.fields if field.name not in (*self.editable, *self.hidden)]
-        fields = [_unfolding(field) if isinstance(field, JSONField) else field.name for field in shown]
-        return [*self.readonly_fields, *fields]
+        return [*self.readonly_fields, *map(_readable, shown)]
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
         return [*self.editable, *self.get_readonly_fields(request, obj)]
 
 
 @cache  # the admin asks for its read-only fields more than once, and compares them
-def _unfolding(field: Field[Any, Any]) -> Callable[[Model], SafeString | str]:
-    """A read-only field that shows a field's JSON; by its name the admin finds the help text."""
+def _readable(field: Field[Any, Any]) -> str | Callable[[Model], SafeString | str]:
+    """A field's name or, for JSON and times, what shows it; by its name the admin finds the help text."""
+    words: Callable[[Any], SafeString | str]
+    if isinstance(field, JSONField):
+        words = unfolded
+    elif isinstance(field, DateTimeField):
+        words = moment
+    else:
+        return field.name
 
     @admin.display(description=field.verbose_name)
     def shown(row: Model) -> SafeString | str:
-        return unfolded(getattr(row, field.name))
+        return words(getattr(row, field.name))
 
     shown.__name__ = field.name
     return shown
+
+
+def moment(at: datetime | None) -> str:
+    """A time to the second, with its zone: what happens to a job happens within seconds."""
+    return "-" if at is None else f"{localtime(at):%Y-%m-%d %H:%M:%S %Z}"
 
 
 def unfolded(value: Any) -> SafeString | str:
@@ -219,6 +232,11 @@ def dose_table(doses: Sequence[Mapping[str, Any]]) -> SafeString:
         )
         for dose in doses
     ]
+    return table(heads, rows)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> SafeString:
+    """A plain table."""
     return format_html(
         "<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>",
         format_html_join("", "<th>{}</th>", ((head,) for head in heads)),
@@ -326,52 +344,163 @@ class PairJudgementAdmin(MadeByWorkers):
         return f"{judgement.value:.4g}"
 
 
-class JobEventInline(admin.TabularInline):  # type: ignore[type-arg]
-    model = JobEvent
-    extra = 0
-    can_delete = False
-    fields = readonly_fields = ("at", "attempt", "kind", "detail")
-    verbose_name_plural = "what happened to it"
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
 @admin.register(Job)
 class JobAdmin(MadeByWorkers):
-    list_display = ("__str__", "about", "progress_bar", "message", "attempt", "created_at", "finished_at")
+    list_display = ("job", "standing", "words", "submitted", "ended")
     list_filter = ("kind", "state")
-    readonly_fields = ("about", "progress_bar", "message")
+    summary = ("standing", "words", "subject", "attempts", "submitted", "started", "ended")
+    readonly_fields = (*summary, "printed", "history", "told_again")
+    # fmt: off
+    hidden = (
+        "state", "error", "attempt", "tries", "max_attempts", "log_tail", "created_at", "started_at", "finished_at",
+        "rings", "ring_at",
+    )
+    # fmt: on
     actions = ("cancel", "try_again")
-    inlines = (JobEventInline,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
         """With the names of the rows that the parameters refer to."""
-        jobs = super().get_queryset(request)
-        for key, model in REFERRED_TO.items():
-            jobs = jobs.annotate(**{f"{key}_pk": Cast(KT(f"parameters__{key}"), BigIntegerField())})
-            names = model._default_manager.filter(pk=OuterRef(f"{key}_pk")).values("name")
-            jobs = jobs.annotate(**{f"{key}_name": Subquery(names)})
-        return jobs
+        return about.with_names(super().get_queryset(request))
 
-    @admin.display(description="of")
-    def about(self, job: Any) -> str:
-        return ", ".join(filter(None, (getattr(job, f"{key}_name") for key in REFERRED_TO))) or "-"
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
+        """First what a researcher asks of a job; what the workers keep for themselves is folded."""
+        stored = self.get_readonly_fields(request, obj)[len(self.readonly_fields) :]
+        return [
+            (None, {"fields": self.summary}),
+            ("What its work printed last", {"fields": ("printed",)}),
+            ("What happened to it", {"fields": ("history",)}),
+            ("Internals", {"fields": (*stored, "told_again"), "classes": ("collapse",)}),
+        ]
 
-    @admin.display(description="progress")
-    def progress_bar(self, job: Job) -> SafeString:
-        return format_html('<progress max="1" value="{}"></progress> {}', f"{job.fraction:.3f}", job.stage)
+    def get_urls(self) -> list[URLPattern]:
+        verbs = {"cancel": self.cancel_one, "retry": self.retry_one}
+        urls = [
+            path(f"<uuid:pk>/{verb}/", self.admin_site.admin_view(view), name=f"lab_job_{verb}")
+            for verb, view in verbs.items()
+        ]
+        return [*urls, *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        under_way = Job.objects.filter(state__in=[Job.State.QUEUED, Job.State.RUNNING])
+        context = {"title": "Jobs", "is_under_way": under_way.exists(), **(extra_context or {})}
+        return super().changelist_view(request, context)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        job = context["original"]
+        may_change = self.has_change_permission(request)
+        context |= {
+            "title": capfirst(about.title(job)),
+            "subtitle": None,
+            "is_under_way": not job.is_over,
+            "may_be_cancelled": may_change and job.may_be_cancelled,
+            "may_be_retried": may_change and job.may_be_retried,
+        }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @method_decorator(require_POST)
+    def cancel_one(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """The button of a job's page."""
+        return self._act(request, pk, self.cancel)
+
+    @method_decorator(require_POST)
+    def retry_one(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """Likewise."""
+        return self._act(request, pk, self.try_again)
+
+    def _act(
+        self, request: HttpRequest, pk: UUID, action: Callable[[HttpRequest, QuerySet[Job]], None]
+    ) -> HttpResponse:
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+        job = get_object_or_404(self.get_queryset(request), pk=pk)
+        action(request, Job.objects.filter(pk=job.pk))
+        return redirect("admin:lab_job_change", job.pk)
+
+    @admin.display(description="job", ordering="kind")
+    def job(self, job: Any) -> str:
+        return about.title(job)
+
+    @admin.display(description="about")
+    def subject(self, job: Any) -> SafeString | str:
+        links = (
+            (
+                row.model._meta.verbose_name,
+                reverse(f"admin:lab_{row.model._meta.model_name}_change", args=[row.pk]),
+                row.name,
+            )
+            for row in about.referred(job)
+        )
+        return format_html_join(", ", '{} <a href="{}">{}</a>', links) or "-"
+
+    @admin.display(description="state", ordering="state")
+    def standing(self, job: Job) -> SafeString | str:
+        if job.state != Job.State.RUNNING:
+            return job.get_state_display()
+        bar = format_html('<progress max="1" value="{}"></progress>', f"{job.fraction:.3f}")
+        return format_html("running {} {}, {}", bar, job.stage, f"{job.fraction:.0%}")
+
+    @admin.display(description="message")
+    def words(self, job: Job) -> str:
+        return job.message
+
+    @admin.display(description="attempt")
+    def attempts(self, job: Job) -> str:
+        return f"{job.attempt}; attempts without progress: {job.attempts_without_progress} of {job.max_attempts}"
+
+    @admin.display(description="submitted", ordering="created_at")
+    def submitted(self, job: Job) -> str:
+        return moment(job.created_at)
+
+    @admin.display(description="started")
+    def started(self, job: Job) -> str:
+        return moment(job.started_at)
+
+    @admin.display(description="ended", ordering="finished_at")
+    def ended(self, job: Job) -> str:
+        return moment(job.finished_at)
+
+    @admin.display(description="")
+    def printed(self, job: Job) -> SafeString | str:
+        return format_html("<pre>{}</pre>", job.log_tail) if job.log_tail else "Nothing was printed."
+
+    @admin.display(description="")
+    def history(self, job: Any) -> SafeString:
+        events = job.events.all()
+        rows = [(moment(event.at), event.attempt, event.get_kind_display(), event.detail) for event in events]
+        return table(("when", "attempt", "what", "why, by whom"), rows)
+
+    @admin.display(description="workers told of it")
+    def told_again(self, job: Job) -> str:
+        return f"times since it was queued: {job.rings}; again, should none take it: {moment(job.ring_at)}"
 
     @admin.action(description="Cancel selected jobs", permissions=["change"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
-        for job in queryset:
-            job.request_cancel()
-        messages.info(request, "Queued jobs are cancelled; running ones stop within seconds.")
+        by = request.user.get_username()
+        states = [job.state if job.request_cancel(by) else "over" for job in queryset]
+        said = counted(
+            (states.count(Job.State.CANCELLED), "job is cancelled", "jobs are cancelled"),
+            (states.count(Job.State.RUNNING), "job stops within seconds", "jobs stop within seconds"),
+            (states.count("over"), "job was over already", "jobs were over already"),
+        )
+        messages.info(request, said)
 
-    @admin.action(description="Try again", permissions=["change"])
+    @admin.action(description="Try selected jobs again", permissions=["change"])
     def try_again(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
-        again = sum(job.retry() for job in queryset)
-        messages.info(request, f"Queued again: {again}. Only jobs that failed or were cancelled are tried again.")
+        by = request.user.get_username()
+        requeued = [job.retry(by) for job in queryset]
+        said = counted(
+            (requeued.count(True), "job is queued again", "jobs are queued again"),
+            (
+                requeued.count(False),
+                "job has neither failed nor been cancelled",
+                "jobs have neither failed nor been cancelled",
+            ),
+        )
+        messages.info(request, said)
+
+
+def counted(*parts: tuple[int, str, str]) -> str:
+    """How many did what, each in the singular and the plural: "1 job is cancelled; 2 jobs were over already."."""
+    return "; ".join(f"{n} {one if n == 1 else many}" for n, one, many in parts if n) + "."

@@ -6,9 +6,11 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from uuid import UUID
 
 from django.core.management import call_command
+from django.core.management.base import CommandError
 from django.db import connection
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -16,6 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from study.lab.lease import Every
 from study.lab.models import Job
 from study.processes import broker_answers, services
+from study.sentences import no_installation
 
 LOOK_EVERY_S = 0.5
 LINE_EVERY_S = 15.0
@@ -34,10 +37,25 @@ class JobFailed(Exception):  # noqa: N818
     """A job that was waited for did not end well; the message is its sentence."""
 
 
-def ready_database() -> None:
-    """Bring the embedded database up to date; one of your own is migrated when you say so."""
-    if connection.vendor == "sqlite":
+def ready_database(*, begin: bool = False) -> None:
+    """Bring the embedded database up to date; one of your own is migrated when you say so.
+
+    begin: an embedded one is made where there is none. Raises CommandError where there is none otherwise.
+    """
+    embedded = connection.vendor == "sqlite"
+    if not (embedded and begin):
+        require_installation()
+    if embedded:
         call_command("migrate", interactive=False, verbosity=0)
+
+
+def require_installation() -> None:
+    """Raises CommandError where there is none: a mistyped place must not look like an installation without faults."""
+    name = connection.settings_dict["NAME"]
+    if connection.vendor == "sqlite" and not Path(name).is_file():  # which a connection would make
+        raise CommandError(no_installation(Path(name).parent))
+    if not connection.introspection.table_names():
+        raise CommandError(f"The database {name} has no tables: check DATABASE_URL, or run `manage.py migrate`.")
 
 
 @contextlib.contextmanager

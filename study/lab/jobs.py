@@ -98,8 +98,8 @@ def _attempt(job: Job, prepare: Callable[[Job, Path], Work], folder: Path, lease
     try:
         if job.payload_version < OLDEST_PAYLOAD_VERSION:
             raise WorkFailed(f"It was submitted by a version ({job.payload_version}) that is too old: submit it anew.")
-        for needed in (folder, Path(settings.MEDIA_ROOT)):
-            disk.require_space(needed)
+        for place in _places():
+            disk.require_space(place)
         work = patiently(lambda: prepare(job, folder), OUTAGES, lambda: _stop_if_unwanted_or_ending(lease))
         _stop_if_unwanted_or_ending(lease)
         try:
@@ -122,7 +122,7 @@ def _attempt(job: Job, prepare: Callable[[Job, Path], Work], folder: Path, lease
         reason = _outage(error)
         patiently(lambda: job.interrupt(attempt, reason))
     except (ObjectDoesNotExist, WorkFailed, ValueError, OSError) as error:
-        sentence = _sentence(error, folder)
+        sentence = _sentence(error)
         logger.warning("%s failed: %s", job, sentence)
         patiently(lambda: job.fail(attempt, sentence))
     except Exception as error:
@@ -157,11 +157,11 @@ def _outage(error: Exception) -> str:
     return said if isinstance(error, StorageFailed) else f"The database could not be reached ({said})."
 
 
-def _sentence(error: Exception, folder: Path) -> str:
+def _sentence(error: Exception) -> str:
     if isinstance(error, ObjectDoesNotExist):
         return f"Something that this job needs has been deleted: {error}"
     if isinstance(error, OSError) and disk.is_for_want_of_room(error) and not isinstance(error, disk.DiskFull):
-        return disk.ran_full(_fullest(folder))
+        return disk.ran_full(_fullest())
     return str(error)
 
 
@@ -183,14 +183,14 @@ def _run(job: Job, work: Work, folder: Path, lease: Lease) -> Result:
     if event == "done" and code == 0:
         return last
     if event == "failed":
-        raise WorkFailed(_with_remedy(last["error"], folder, disk.tells_of_want_of_room(last["error"])))
+        raise WorkFailed(_with_remedy(last["error"], disk.tells_of_want_of_room(last["error"])))
     if event == "stopped" or code < 0:
         if _shutdown_follows():
             raise Returned(ENDING)
         raise Interrupted(last["error"] if event == "stopped" else _ending(code))
     sentence = f"The work ended with code {code}. {_last_line(lease.log)}".strip()
-    full = disk.tells_of_want_of_room(sentence) or disk.is_full(_fullest(folder))
-    raise WorkFailed(_with_remedy(sentence, folder, full))
+    full = disk.tells_of_want_of_room(sentence) or disk.is_full(_fullest())
+    raise WorkFailed(_with_remedy(sentence, full))
 
 
 @contextlib.contextmanager
@@ -275,14 +275,18 @@ def _ending(code: int) -> str:
     return f"The work was killed by {name}{hint}."
 
 
-def _with_remedy(sentence: str, folder: Path, disk_was_full: bool) -> str:
+def _with_remedy(sentence: str, disk_was_full: bool) -> str:
     """The sentence of a work that failed; where the disk was full, with what to do about that."""
-    return f"{sentence.rstrip('.')}. {disk.ran_full(_fullest(folder))}" if disk_was_full else sentence
+    return f"{sentence.rstrip('.')}. {disk.ran_full(_fullest())}" if disk_was_full else sentence
 
 
-def _fullest(folder: Path) -> Path:
-    """Of the places that a job writes to, the one with the least room left."""
-    return disk.fullest(folder, Path(settings.MEDIA_ROOT))
+def _places() -> tuple[Path, Path]:
+    """What a job writes to."""
+    return Path(settings.VAR), Path(settings.MEDIA_ROOT)
+
+
+def _fullest() -> Path:
+    return disk.fullest(*_places())
 
 
 def _last_line(errors: Path) -> str:

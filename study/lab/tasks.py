@@ -59,6 +59,13 @@ def sweep() -> None:
         logger.warning("Sweeper: %d interrupted jobs, %d lost messages.", swept.interrupted, swept.lost)
 
 
+@shared_task
+def take_up(kinds: list[str]) -> None:
+    """What a worker that does these kinds of job begins with, instead of waiting until messages count as lost."""
+    Job.objects.ring(kinds)
+    sweep()
+
+
 TASKS: dict[str, Task[Any, Any]] = {
     Job.Kind.PREPARE: prepare,
     Job.Kind.TRAIN: train,
@@ -77,17 +84,27 @@ def sweep_regularly(sender: Any, **_: Any) -> None:
     While it has work to do, it sweeps beside that (`jobs.perform`), and a message would only wait behind the work.
     Publish rather than sweep: the worker's parent process forks and must not hold a database connection.
     """
-    queue = min(current_app.amqp.queues.consume_from, key=["default", "cpu", "gpu"].index)
+    queues = current_app.amqp.queues.consume_from
+    queue = min(queues, key=["default", "cpu", "gpu"].index)
+    _publish(take_up, queue, [kind for kind, task in TASKS.items() if _queue_of(task) in queues])
     sender.timer.call_repeatedly(SWEEP_EVERY.total_seconds(), _publish_sweep, (queue,))
 
 
 def _publish_sweep(queue: str) -> None:
-    if state.reserved_requests:
-        return
+    if not state.reserved_requests:
+        _publish(sweep, queue)
+
+
+def _publish(task: Task[Any, Any], queue: str, *arguments: Any) -> None:
     try:
-        sweep.apply_async(queue=queue, expires=SWEEP_EVERY.total_seconds(), retry=False)
+        task.apply_async(args=arguments, queue=queue, expires=SWEEP_EVERY.total_seconds(), retry=False)
     except BrokerUnreachable as error:
         logger.warning("No sweep: the broker cannot be reached (%s).", error)
+
+
+def _queue_of(task: Task[Any, Any]) -> str:
+    name: str = current_app.amqp.router.route({}, task.name)["queue"].name
+    return name
 
 
 @worker_shutting_down.connect

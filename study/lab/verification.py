@@ -23,9 +23,11 @@ class Check:
     run: Callable[[], Any]
 
     def fault(self) -> str | None:
-        """What is wrong, in one sentence; None when nothing is."""
+        """What is wrong, in one sentence; None when nothing is. Raises StorageFailed when nobody can tell."""
         try:
             self.run()
+        except files.StorageFailed:
+            raise
         except (ValueError, OSError) as error:
             return f"{self.name}: {error}"
         return None

@@ -243,7 +243,13 @@ def test_records_within_a_request_carry_its_id(rf: Any) -> None:
     assert logs.subject() == {}
 
 
+def test_a_page_that_is_not_there_is_told_of_once(told: pytest.LogCaptureFixture) -> None:
+    Client().get("/nowhere")
+    assert [(record.name, record.levelname) for record in told.records] == [("study.requests", "INFO")]
+
+
 def test_what_django_says_of_a_request_once_it_is_over_carries_its_id(caplog: pytest.LogCaptureFixture) -> None:
-    reply = Client().get("/nowhere")
+    with caplog.at_level(logging.WARNING, logger="django.request"):
+        reply = Client().get("/nowhere")
     (record,) = [record for record in caplog.records if record.name == "django.request"]
     assert json.loads(logs.JsonFormatter().format(record))["request"] == reply["X-Request-ID"]

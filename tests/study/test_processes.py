@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,33 @@ def test_what_may_not_join_a_running_installation_says_so(own_processes: None, m
             pass
 
 
+def test_what_may_not_join_names_the_process_and_the_pages_of_the_one_that_runs(tmp_path: Path) -> None:
+    with processes.ours_alone(), processes._recorded("redis://here", "http://127.0.0.1:8000"):
+        words = f"process {os.getpid()}.* is running its workers, with its pages at http://127.0.0.1:8000/admin/"
+        with pytest.raises(processes.ServiceError, match=words), processes.ours_alone():
+            pass
+
+
+def test_no_port_is_chosen_for_an_installation_that_is_running_already() -> None:
+    def choose() -> int:
+        raise AssertionError("too early")
+
+    with (
+        processes.ours_alone(),
+        pytest.raises(processes.ServiceError, match="is running its workers"),
+        processes.services(web=True, port=choose, may_join=False),
+    ):
+        pass
+
+
+def test_who_listens_on_a_port_is_named() -> None:
+    with socket.socket() as mine:
+        mine.bind(("127.0.0.1", 0))
+        mine.listen()
+        assert processes.listener(mine.getsockname()[1]).startswith(f"process {os.getpid()}, ")
+    assert processes.listener(processes.free_port()) == ""
+
+
 def test_a_second_command_joins_the_broker_of_the_first(own_processes: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with processes.services(web=False) as first:
         monkeypatch.setenv("REDIS_URL", "")
@@ -119,3 +147,8 @@ def test_each_device_has_a_worker_of_its_own_that_sees_no_other() -> None:
     program = processes.worker_program("gpu", 1, device="1")
     assert program.environment == {"CUDA_VISIBLE_DEVICES": "1"}
     assert processes.worker_program("cpu", 1).environment == {}
+
+
+def test_workers_of_different_commands_write_into_logs_of_their_own() -> None:
+    names = [processes.worker_program("cpu", 1, **more).name for more in ({}, {"command": "work"})]
+    assert names == ["worker-cpu", "work-cpu"]

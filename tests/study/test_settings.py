@@ -10,9 +10,11 @@ from typing import Any
 
 import environ
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
-from study import database
-from study.database import COMMAND, WEB, WORKER, Process, configured, this_process
+from study import database, logs
+from study.database import COMMAND, WEB, WORKER, Process, configured, named_by, this_process
+from study.settings import _number
 
 ROOT = Path(__file__).resolve().parents[2]
 POSTGRESQL = environ.Env.db_url_config("postgres://user:word@host:5433/name?sslmode=require")
@@ -47,12 +49,8 @@ def test_production_has_nothing_left_to_warn_of(tmp_path: Path) -> None:
 def test_a_variable_that_production_lacks_is_named_in_one_sentence(missing: str, tmp_path: Path) -> None:
     given = {name: value for name, value in NEEDED.items() if name != missing}
     done = manage("check", PRODUCTION="1", BLINDSPOT_VAR=str(tmp_path), **given)
-    assert done.returncode != 0
-    assert (
-        done.stderr.strip()
-        .splitlines()[-1]
-        .endswith(f"PRODUCTION=1 needs {missing}: set it in the environment (docs/operations.md).")
-    )
+    assert done.returncode == 1
+    assert done.stderr == f"PRODUCTION=1 needs {missing}: set it in the environment (docs/operations.md).\n"
 
 
 # --- the database
@@ -64,6 +62,68 @@ def test_without_a_url_it_is_sqlite_whose_commits_survive_a_power_cut(tmp_path: 
     assert "synchronous=FULL" in settings["OPTIONS"]["init_command"]
     assert settings["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
     assert settings["CONN_HEALTH_CHECKS"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "mysql://user:geheim@host/name",
+        "postgress://user:geheim@host/name",
+        "postgres://user:geheim/x@host/name",
+        "postgres://user:geheim@[host/name",
+        "postgres://user:geheim@host",
+        "sqlite://",
+        "sqlite://:memory:",
+        "sqlite://blindspot.sqlite3",
+        "/var/lib/blindspot.sqlite3",
+    ],
+)
+def test_an_address_of_no_database_is_refused_without_repeating_its_password(url: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"^DATABASE_URL must look like .+, but it .+\.$") as raised:
+        named_by(url)
+    assert "geheim" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_a_wrong_address_ends_every_command_even_the_check_before_deployment(tmp_path: Path) -> None:
+    given = {**NEEDED, "DATABASE_URL": "mysql://user:geheim@host/name"}
+    done = manage("check", "--deploy", PRODUCTION="1", BLINDSPOT_VAR=str(tmp_path), **given)
+    assert done.returncode == 1
+    assert done.stderr.startswith("DATABASE_URL must look like")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("url", ["postgres://user@host/name", "postgresql://user@host/name", "postgres:///?service=x"])
+def test_postgresql_has_two_names(url: str) -> None:
+    assert (named_by(url) or {})["ENGINE"] == database.POSTGRESQL
+
+
+def test_a_file_is_named_after_three_slashes() -> None:
+    found = named_by("sqlite:////srv/blindspot.sqlite3") or {}
+    assert (found["ENGINE"], found["NAME"]) == (database.SQLITE, "/srv/blindspot.sqlite3")
+
+
+def test_without_an_address_none_is_named() -> None:
+    assert named_by("") is None
+
+
+@pytest.mark.parametrize("given", ["abc", "-1", "1.5", "²"])
+def test_a_number_that_is_none_is_refused_by_name(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIMUM_FREE_MB", given)
+    with pytest.raises(ImproperlyConfigured, match=rf"^MINIMUM_FREE_MB must be a whole number .*'{given}'"):
+        _number("MINIMUM_FREE_MB", 500)
+
+
+def test_a_level_of_logs_that_is_none_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "loud")
+    with pytest.raises(ImproperlyConfigured, match=r"^LOG_LEVEL is 'loud': it must be one of DEBUG, "):
+        logs.configuration(environ.Env())
+
+
+def test_a_number_that_is_not_given_is_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIMUM_FREE_MB", "")
+    assert _number("MINIMUM_FREE_MB", 500) == 500
 
 
 def test_what_the_url_says_is_kept() -> None:

@@ -7,7 +7,8 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +20,9 @@ from django.utils import timezone
 from study import health, processes
 from study.celery import app
 from study.desk import status, vitals
-from study.desk.status import Queue, Status, Worker, alarms
+from study.desk.status import Queue, Status, UnderWay, Worker, alarms
 from study.health import Check
-from study.lab.models import Job, JobEvent
+from study.lab.models import Dataset, Job, JobEvent
 from study.lab.models.jobs import from_now
 from tests.study.factories import answer, make_study, start
 
@@ -62,8 +63,13 @@ def test_it_is_for_staff_only() -> None:
     participant = Client()
     participant.force_login(get_user_model().objects.create_user("p", "p@example.org", "x"))
     for client in (Client(), participant):
-        for address in ("/statusz", "/statusz?format=json"):
-            assert client.get(address)["Location"].startswith("/admin/login/")
+        assert client.get("/statusz")["Location"].startswith("/admin/login/")
+        for asked in (
+            client.get("/statusz?format=json"),
+            client.get("/statusz", headers={"Accept": "application/json"}),
+        ):
+            assert asked.status_code == 401
+            assert asked.json() == {"detail": "For researchers who are signed in to /admin/."}
 
 
 def test_it_is_never_stored_and_comes_as_json_for_who_asks(staff: Client) -> None:
@@ -74,14 +80,14 @@ def test_it_is_never_stored_and_comes_as_json_for_who_asks(staff: Client) -> Non
     assert staff.get("/statusz", headers={"Accept": "application/json"}).json()["broker"] is None
 
 
-def test_a_job_under_way_shows_how_far_it_is_who_does_it_and_when_that_was_heard_of(staff: Client) -> None:
+def test_a_job_under_way_shows_how_far_it_is_who_does_it_and_when_that_gave_a_sign_of_life(staff: Client) -> None:
     make_job(
         Job.State.RUNNING, lease_owner="gpu1:77", attempt=4, tries=2, progress={"stage": "training", "fraction": 0.42},
         heartbeat_at=from_now(-timedelta(seconds=6)), started_at=Now(), lease_until=from_now(timedelta(seconds=9)),
     )  # fmt: skip
     (job,) = staff.get("/statusz?format=json").json()["running"]
-    assert (job["owner"], job["stage"], job["attempt"], job["tries"], job["max_attempts"]) == (
-        "gpu1:77", "training", 4, 2, 3,
+    assert (job["owner"], job["stage"], job["attempt"], job["attempts_without_progress"], job["max_attempts"]) == (
+        "gpu1:77", "training", 4, 1, 3,
     )  # fmt: skip
     assert 6 <= job["heartbeat_age_s"] < 30
     page = staff.get("/statusz").content.decode()
@@ -135,6 +141,20 @@ def test_it_tells_nothing_of_what_participants_see(staff: Client) -> None:
     assert not any(word in text for word in ("correct", "altered", "strength", "catch", "condition"))
 
 
+def test_a_job_is_called_by_what_it_is_about(staff: Client, tmp_path: Path) -> None:
+    data = Dataset.objects.create(name="faces", kind="arrays")
+    make_job(Job.State.FAILED, parameters={"dataset": data.pk}, finished_at=Now())
+    (job,) = staff.get("/statusz?format=json").json()["failed"]
+    assert job["name"] == "train a model: faces"
+
+
+def test_folders_of_one_file_system_are_one_disk(settings: Any, tmp_path: Path) -> None:
+    settings.VAR, settings.MEDIA_ROOT = tmp_path, tmp_path / "files"
+    (disk,) = vitals.file_systems()
+    assert (disk.name, disk.folder) == ("var and files", str(tmp_path))
+    assert [disk.name for disk in vitals.disks()] == ["var", "files"]
+
+
 # --- broker and workers
 
 
@@ -165,7 +185,7 @@ def test_a_broker_says_what_it_is_and_what_waits_there(tmp_path: Any, settings: 
     assert found.messages == {"gpu": 2, "cpu": 0, "default": 0}
 
 
-# --- what is amiss
+# --- what needs looking after
 
 
 CALM = Status(
@@ -181,19 +201,34 @@ def queue(**fields: Any) -> Queue:
     return replace(CALM.queues[0], **fields)
 
 
-def test_nothing_is_amiss_while_jobs_are_done_one_after_the_other() -> None:
+def test_nothing_needs_looking_after_while_jobs_are_done_one_after_the_other() -> None:
     assert alarms(CALM) == []
     assert alarms(replace(CALM, queues=[queue(jobs=9, oldest_s=4000.0, running=1)])) == []
     assert alarms(replace(CALM, queues=[queue(jobs=1, oldest_s=5.0)])) == []
 
 
+def test_a_study_without_participants_or_with_a_backup_of_today_is_calm() -> None:
+    assert alarms(replace(CALM, studies=[replace(OPEN, begun=0)])) == []
+    assert alarms(replace(CALM, studies=[OPEN], backup=CALM.at - timedelta(hours=23))) == []
+
+
+OPEN = UnderWay(
+    id=1, title="S", slug="s", active={"real": 1}, begun=1, complete=0, wanted=6, answers_per_minute=1.0
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
+        ({"studies": [OPEN]}, "No backup of this installation in "),
+        (
+            {"studies": [OPEN], "at": datetime(2026, 3, 3, 9, tzinfo=UTC), "backup": datetime(2026, 3, 2, tzinfo=UTC)},
+            "No backup of this installation since 2026-03-02 00:00 UTC: manage.py backup.",
+        ),
         ({"queues": [queue(jobs=1, oldest_s=600.0)]}, "A job has waited 10 min in the queue gpu although a worker is"),
         ({"queues": [queue(jobs=2, oldest_s=1.0, workers=0)]}, "2 jobs wait in the queue gpu, and no worker takes"),
         ({"broker": None}, "The broker does not answer. Participants are not affected"),
-        ({"leases_expired": 2, "swept_s": 300.0}, "The workers of 2 jobs are silent, and nobody sweeps"),
+        ({"leases_expired": 2, "swept_s": 300.0}, "The workers of 2 jobs are silent, and nobody takes them up"),
         ({"readiness": [Check("files", False, 1.0, "Gone.")]}, "This host cannot serve participants: Gone."),
         ({"readiness": [Check("files", True, 1.0, "Lost: 1.")]}, "Some participants are not served: Lost: 1."),
         ({"disks": [vitals.Disk("var", "/var", 100 * GB, GB // 2)]}, "The disk of /var has 500 MB left."),

@@ -60,6 +60,19 @@ def test_what_is_killed_is_started_again_and_told_in_one_line(tmp_path: Path, ca
     assert len(lines(supervision.log_path("supervisor"))) == 1
 
 
+@pytest.mark.parametrize("can_be_asked", [True, False])
+def test_the_return_of_what_died_is_told_once_it_works(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, can_be_asked: bool
+) -> None:
+    monkeypatch.setattr(supervision, "SETTLED_AFTER_S", 0.1)
+    ready = tmp_path / "ready"
+    with Supervisor() as supervisor:
+        supervisor.keep(shell("loop", f"touch {ready}; exec sleep 60", ready=ready.exists if can_be_asked else None))
+        os.kill(supervisor._tiers[0][0].process.pid, signal.SIGKILL)
+        until(lambda: len(caplog.records) == 2)
+    assert caplog.records[1].message == "loop is back."
+
+
 def test_the_others_go_on_when_one_dies(tmp_path: Path) -> None:
     steady, frail = tmp_path / "steady", tmp_path / "frail"
     with Supervisor() as supervisor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -35,7 +35,7 @@ NEXT_OF_A_KIND = 10
 #: For whoever submits a job that no broker can tell the workers of.
 WAY_OUT = (
     "It is taken up once there are workers: start `manage.py serve`, or a broker such as `redis-server` with REDIS_URL "
-    "naming it, and `celery -A study worker -Q gpu,cpu,default`."
+    "naming it, and `manage.py work`."
 )
 MAX_ATTEMPTS = 3
 
@@ -43,6 +43,10 @@ MAX_ATTEMPTS = 3
 def from_now(interval: timedelta) -> ExpressionWrapper[Any]:
     """A moment by the database's clock, the one clock that all workers share."""
     return ExpressionWrapper(Now() + interval, output_field=DateTimeField())
+
+
+def _by(who: str, what: str) -> str:
+    return f"{what}, by {who}" if who else what
 
 
 def patience(rings: int) -> timedelta:
@@ -100,6 +104,15 @@ class JobQuerySet(models.QuerySet["Job"]):
         interrupted = [job.expire() for job in self.expired()]
         lost = [job._ring_again() for kind in Job.Kind for job in self.unheard().filter(pk__in=self._next(kind))]
         return Swept(sum(interrupted), sum(lost))
+
+    def ring(self, kinds: Iterable[str]) -> None:
+        """Tell workers of the queued jobs of these kinds whose turn is next, however lately they were told.
+
+        For a worker that starts: the messages may have gone with the broker, and one too many does no harm.
+        """
+        for kind in kinds:
+            for job in self._next(kind):
+                job.publish()
 
     def _next(self, kind: str) -> JobQuerySet:
         queued = self.filter(state=Job.State.QUEUED, kind=kind)
@@ -180,6 +193,22 @@ class Job(models.Model):
         return self.state in (self.State.SUCCEEDED, self.State.FAILED, self.State.CANCELLED)
 
     @property
+    def may_be_cancelled(self) -> bool:
+        """Whether there is something to cancel, and nobody has yet."""
+        return not self.is_over and self.cancel_requested_at is None
+
+    @property
+    def may_be_retried(self) -> bool:
+        """Whether it ended without having done its work."""
+        return self.state in (self.State.FAILED, self.State.CANCELLED)
+
+    @property
+    def attempts_without_progress(self) -> int:
+        """Attempts in a row that got no further. One that goes on, or has done the work, is not among them."""
+        counts_itself = self.state in (self.State.RUNNING, self.State.SUCCEEDED)
+        return max(self.tries - counts_itself, 0)
+
+    @property
     def stage(self) -> str:
         """What it is doing, in words for a list."""
         return (
@@ -203,7 +232,7 @@ class Job(models.Model):
             return f"It is at {self.stage}, {self.fraction:.0%}{ending}."
         if self.state == self.State.FAILED:
             return self.error
-        return "It succeeded." if self.state == self.State.SUCCEEDED else "It was cancelled."
+        return "It succeeded." if self.state == self.State.SUCCEEDED else self.error or "It was cancelled."
 
     # -- a worker's verbs. The attempt's number fences every write: whoever holds an older one changes nothing.
 
@@ -286,22 +315,27 @@ class Job(models.Model):
 
     # -- everybody's verbs
 
-    def request_cancel(self) -> None:
-        """A queued job is cancelled at once, a running one as soon as its worker looks; one that is over stays so."""
+    def request_cancel(self, by: str = "") -> bool:
+        """A queued job is cancelled at once, a running one as soon as its worker looks; one that is over stays so.
+
+        by: who wants it, for its history. False: it was over already.
+        """
         with transaction.atomic():
             rows = Job.objects.filter(pk=self.pk)
             job = rows.select_for_update().get()  # its state must not change between the look and the write
+            error = f"Cancelled by {by}." if by else ""
             if job.state == self.State.QUEUED:
-                rows.update(state=self.State.CANCELLED, cancel_requested_at=Now(), finished_at=Now())
-                job._log(JobEvent.Kind.CANCELLED, "before a worker took it")
-            elif job.state == self.State.RUNNING and job.cancel_requested_at is None:
-                rows.update(cancel_requested_at=Now())
+                rows.update(state=self.State.CANCELLED, cancel_requested_at=Now(), finished_at=Now(), error=error)
+                job._log(JobEvent.Kind.CANCELLED, _by(by, "before a worker took it"))
+            elif job.may_be_cancelled:
+                rows.update(cancel_requested_at=Now(), error=error)
         self.refresh_from_db()
+        return not job.is_over
 
-    def retry(self) -> bool:
+    def retry(self, by: str = "") -> bool:
         """Queue a job that failed or was cancelled once more; it goes on from its checkpoint. False: it is neither."""
         with transaction.atomic():
-            requeued = self._requeue_stopped("tried again", self.max_attempts)
+            requeued = self._requeue_stopped(_by(by, "tried again"), self.max_attempts)
         self.refresh_from_db()
         return requeued
 
@@ -333,7 +367,7 @@ class Job(models.Model):
             if job is None:
                 return False
             if job.cancel_requested_at:
-                return job._end(job.attempt, self.State.CANCELLED, "")
+                return job._end(job.attempt, self.State.CANCELLED, job.error)
             returned = kind == JobEvent.Kind.RETURNED
             job._log(kind, reason)
             if job.tries >= job.max_attempts and not returned:

@@ -347,8 +347,17 @@ def test_the_key_in_var_goes_along_unless_it_comes_from_the_environment(settings
     settings.VAR.mkdir(exist_ok=True)
     (settings.VAR / "secret_key").write_text("another")
     assert backup.KEY not in backup.make(tmp_path / "without.tar").members
-    (settings.VAR / "secret_key").write_text(settings.SECRET_KEY)
+    (settings.VAR / "secret_key").write_text(str(settings.SECRET_KEY))
     assert backup.KEY in backup.make(tmp_path / "with.tar").members
+
+
+def test_a_place_that_cannot_be_read_or_written_is_told_of_in_a_sentence(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nosuch.tar"
+    for command, options in (("backup", {"verify": nowhere}), ("backup", {"verify": tmp_path}), ("restore", {})):
+        with pytest.raises(CommandError, match=r"cannot be read \(.*\): name the file that a backup wrote\."):
+            call_command(command, *([] if options else [nowhere]), **options)
+    with pytest.raises(CommandError, match=r"/proc cannot be written \(.*\): choose another folder\."):
+        call_command("backup", out=Path("/proc/nope.tar"))
 
 
 def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:

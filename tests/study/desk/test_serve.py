@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -84,6 +85,20 @@ def test_it_prints_addresses_and_a_password_that_opens_the_admin_and_one_ctrl_c_
     assert commands_naming(str(tmp_path)) == []
 
 
+def test_a_wanted_port_that_is_taken_is_refused_with_the_name_of_who_has_it(tmp_path: Path) -> None:
+    with socket.socket() as mine:
+        mine.bind(("127.0.0.1", 0))
+        mine.listen()
+        port = mine.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "manage.py", "serve", "--port", str(port)],
+            cwd=ROOT, env=own_environment(tmp_path), text=True, capture_output=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"CommandError: Port {port} is taken by process {os.getpid()}, ")
+    assert done.stderr.endswith(": end that, or choose another --port.\n")
+
+
 TRAINING = """
 import django; django.setup()
 from study.desk.demonstration import Demonstration
@@ -131,3 +146,4 @@ def test_a_process_that_is_killed_comes_back_and_is_told_of(serve: "subprocess.P
             return False
 
     until(lambda: master not in processes_naming(str(tmp_path)) and answers(), 30)
+    assert "web is back." in serve.stdout.readline()

@@ -81,6 +81,14 @@ def test_it_says_that_the_database_cannot_be_reached(monkeypatch: pytest.MonkeyP
     ]
 
 
+def test_a_sentence_that_ends_as_a_question_gets_no_further_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OperationalError("Is the server accepting TCP/IP connections?")
+
+    monkeypatch.setattr(hosts, "missing_migrations", refuse)
+    assert hosts.missing()[0].endswith("TCP/IP connections?")
+
+
 def test_it_asks_for_a_broker_and_says_when_it_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts, "broker_answers", lambda: False)
     assert "The broker does not answer" in hosts.missing()[0]
@@ -148,15 +156,15 @@ def test_other_queues_share_a_worker_of_the_wanted_width(became: list[Any]) -> N
 def test_by_default_each_device_has_a_worker_and_the_other_queues_one_more() -> None:
     programs = work._programs(list(work.QUEUES), 1, "", ["0", "1"])
     assert [(program.name, dict(program.environment)) for program in programs] == [
-        ("worker-gpu0", {"CUDA_VISIBLE_DEVICES": "0"}),
-        ("worker-gpu1", {"CUDA_VISIBLE_DEVICES": "1"}),
-        ("worker-cpu-default", {}),
+        ("work-gpu0", {"CUDA_VISIBLE_DEVICES": "0"}),
+        ("work-gpu1", {"CUDA_VISIBLE_DEVICES": "1"}),
+        ("work-cpu-default", {}),
     ]
 
 
 def test_without_a_device_the_queue_gpu_is_done_on_the_processor() -> None:
     programs = work._programs(["gpu"], 1, "", [])
-    assert [(program.name, dict(program.environment)) for program in programs] == [("worker-gpu", {})]
+    assert [(program.name, dict(program.environment)) for program in programs] == [("work-gpu", {})]
 
 
 def test_a_torch_without_cuda_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +174,11 @@ def test_a_torch_without_cuda_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
-    [(["--queues", "gpus"], "There is no queue “gpus”"), (["--concurrency", "0"], "at least 1")],
+    [
+        (["--queues", "gpus"], "There is no queue “gpus”"),
+        (["--concurrency", "0"], "at least 1"),
+        (["--queues", "cpu", "--device", "1"], "--device is for the queue gpu, which --queues leaves out"),
+    ],
 )
 def test_bad_options_get_one_sentence(arguments: list[str], sentence: str) -> None:
     with pytest.raises(CommandError, match=sentence):

@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
-import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from django.conf import settings
 from django.core.management import CommandError, call_command
 from rich.console import Console
 
@@ -249,6 +246,17 @@ def test_without_waiting_jobs_are_only_submitted(arrays: Path) -> None:
     assert "Training blobs-clean: job" in out.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (Dataset.Kind.SYNTHETIC_EYES, "eyes draws one of each test subject, and there are no more"),
+        (Dataset.Kind.ARRAYS, "no more than these are taken of the test images of eyes"),
+    ],
+)
+def test_fewer_base_images_than_were_asked_for_are_explained(kind: str, why: str) -> None:
+    assert make_pairs.fewer(Dataset(name="eyes", kind=kind), 80, 100) == f"80 base images, not 100: {why}."
+
+
 def test_further_models_and_their_references_see_the_pairs_too(
     runs: tuple[ModelRun, ModelRun], attack: Attack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,14 +288,6 @@ def test_sweeping_says_what_it_found() -> None:
     out = StringIO()
     call_command("sweep_jobs", stdout=out)
     assert out.getvalue() == "0 interrupted jobs taken up, 0 lost messages published again.\n"
-
-
-@pytest.mark.parametrize("command", ["verify", "sweep_jobs"])
-def test_a_new_installation_gets_its_tables_first(command: str, var: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    arguments = [sys.executable, "manage.py", command]
-    subprocess.run(arguments, cwd=settings.BASE_DIR, env=environment, check=True)
-    assert (var / "blindspot.sqlite3").is_file()
 
 
 def test_verifying_nothing_says_so() -> None:

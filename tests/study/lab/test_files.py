@@ -422,6 +422,32 @@ def test_fetch_files_names_the_study_and_what_is_missing(open_study: Study, move
         call_command("fetch_files", open_study.slug)
 
 
+@pytest.mark.parametrize("command", ["fetch_files", "verify"])
+def test_a_storage_that_cannot_be_asked_is_not_taken_for_a_loss(
+    command: str, open_study: Study, move_to_host: MoveToHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move_to_host("b")
+    cut_off(monkeypatch)
+    with pytest.raises(CommandError, match=r"torage cannot be asked \(STORAGE_URL\).*: The storage failed at"):
+        call_command(command)
+
+
+def test_verifying_stops_at_the_first_file_that_the_storage_cannot_be_asked_for(
+    open_study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def away(name: str) -> None:
+        asked.append(name)
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(storages["default"], "open", away)
+    with pytest.raises(CommandError, match="says nothing about the files"):
+        call_command("verify")
+    assert len(asked) == 1
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.django_db
 def test_fetch_files_has_nothing_to_do_where_nothing_is_shared(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("fetch_files")

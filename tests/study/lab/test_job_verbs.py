@@ -183,6 +183,20 @@ def test_a_running_job_is_cancelled_when_its_worker_looks() -> None:
     assert job.state == Job.State.CANCELLED
 
 
+@pytest.mark.parametrize("is_running", [False, True])
+def test_the_history_says_who_cancelled_a_job(is_running: bool) -> None:
+    job = submit()
+    if is_running:
+        claimed(job)
+    assert job.request_cancel(by="ada")
+    if is_running:
+        job.interrupt(1, "Cancelled.")
+        job.refresh_from_db()
+    assert "by ada" in job.events.get(kind="cancelled").detail
+    assert job.message == "Cancelled by ada."
+    assert not job.request_cancel(by="bob")
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_job_that_is_queued_again_while_it_is_being_cancelled_is_cancelled() -> None:
     job = claimed(submit())
@@ -345,6 +359,20 @@ def test_a_job_tried_again_has_all_its_attempts_and_one_that_is_not_over_stays()
     assert job.retry()
     assert (job.state, job.tries, job.error) == (Job.State.QUEUED, 0, "")
     assert history(job)[-1] == (1, "queued")
+
+
+def test_a_healthy_attempt_is_not_one_without_progress() -> None:
+    job = submit()
+    told = []
+    for attempt in (1, 2):
+        told.append(claimed(job).attempts_without_progress)
+        job.interrupt(attempt, "Out of memory.")
+        job.refresh_from_db()
+        told.append(job.attempts_without_progress)
+    claimed(job).heartbeat(3, reached=0.5)
+    job.refresh_from_db()
+    told.append(job.attempts_without_progress)
+    assert told == [0, 1, 1, 2, 0]
 
 
 # -- versions

@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError as BrokerUnreachable
 from study.celery import QUEUES, app
 from study.lab import shutdown, tasks
 from study.lab.models import Job
+from study.lab.models.jobs import NEXT_OF_A_KIND
 from study.lab.models.sweeper import SWEEP_EVERY
 
 EXPECTED = {
@@ -54,25 +55,65 @@ class Timer:
         self.seconds, self.action, self.arguments = seconds, action, arguments
 
 
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """The messages that the housekeeping publishes: task, and options."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    for name in ("sweep", "take_up"):
+        monkeypatch.setattr(
+            getattr(tasks, name), "apply_async", lambda name=name, **options: found.append((name, options))
+        )
+    return found
+
+
 @pytest.mark.parametrize(
     ("queues", "chosen"), [(["gpu"], "gpu"), (["cpu", "gpu"], "cpu"), (["gpu", "cpu", "default"], "default")]
 )
 def test_every_worker_sweeps_through_a_queue_of_its_own(
-    queues: list[str], chosen: str, monkeypatch: pytest.MonkeyPatch
+    queues: list[str], chosen: str, monkeypatch: pytest.MonkeyPatch, published: list[tuple[str, dict[str, Any]]]
 ) -> None:
     monkeypatch.setattr(app.amqp.queues, "_consume_from", dict.fromkeys(queues))
     timer = Timer()
     tasks.sweep_regularly(sender=SimpleNamespace(timer=timer))
+    (begun,) = published
+    assert (begun[0], begun[1]["queue"]) == ("take_up", chosen)
+    assert set(begun[1]["args"][0]) == {kind for kind, queue in EXPECTED.items() if queue in queues}
     assert (timer.seconds, timer.arguments) == (SWEEP_EVERY.total_seconds(), (chosen,))
 
 
-def test_a_worker_that_is_busy_publishes_no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    published: list[dict[str, Any]] = []
-    monkeypatch.setattr(tasks.sweep, "apply_async", lambda **options: published.append(options))
+@pytest.mark.django_db
+def test_a_worker_that_starts_rings_for_what_it_can_do_however_lately_others_were_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rung: list[str] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(Job, "publish", lambda job: rung.append(job.kind))
+        for kind in (Job.Kind.TRAIN, Job.Kind.PREPARE):
+            Job.objects.submit(kind, {"seed": 1})
+        Job.objects.filter(kind=Job.Kind.PREPARE).update(state=Job.State.RUNNING)
+        tasks.take_up(["train"])
+        assert rung == ["train"]
+        tasks.take_up(["prepare"])
+        assert rung == ["train"]
+
+
+@pytest.mark.django_db
+def test_of_a_long_queue_a_worker_that_starts_rings_for_the_next_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    rung: list[Any] = []
+    monkeypatch.setattr(Job, "publish", lambda job: rung.append(job.parameters["seed"]))
+    for seed in range(NEXT_OF_A_KIND + 2):
+        Job.objects.submit(Job.Kind.TRAIN, {"seed": seed})
+    Job.objects.ring(["train"])
+    assert rung == list(range(NEXT_OF_A_KIND))
+
+
+def test_a_worker_that_is_busy_publishes_no_sweep(
+    monkeypatch: pytest.MonkeyPatch, published: list[tuple[str, dict[str, Any]]]
+) -> None:
     for busy in ({"a request"}, set[str]()):
         monkeypatch.setattr(tasks.state, "reserved_requests", busy)
         tasks._publish_sweep("gpu")
-    assert [options["queue"] for options in published] == ["gpu"]
+    assert [(task, options["queue"]) for task, options in published] == [("sweep", "gpu")]
 
 
 def test_a_broker_that_is_away_does_not_end_the_timer(

@@ -34,10 +34,11 @@ def test_the_only_model_of_an_attack_is_found(ready: Study) -> None:
     assert Study.objects.get(slug="second").model_run == ready.model_run
 
 
-def test_a_study_that_cannot_open_stays_a_draft_and_says_why(ready: Study) -> None:
-    with pytest.raises(CommandError, match="is a draft and cannot be opened: 28 main trials need"):
-        create(ready, "--information", "Look.", "--contact", "me@example.org", "--open")
-    assert Study.objects.get(slug="second").state == Study.State.DRAFT
+def test_a_study_that_cannot_open_is_not_created_and_says_why_as_often_as_it_is_tried(ready: Study) -> None:
+    for _ in range(2):
+        with pytest.raises(CommandError, match="cannot be opened, so it was not created: 28 main trials need"):
+            create(ready, "--information", "Look.", "--contact", "me@example.org", "--open")
+        assert Study.objects.get() == ready
 
 
 @pytest.mark.parametrize(

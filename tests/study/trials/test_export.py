@@ -350,8 +350,6 @@ def test_a_code_that_nobody_has_erases_nothing(study: Study) -> None:
     ("arguments", "sentence"),
     [
         (["create_study", "--slug", "s", "--model-run", "nothing"], "There is no model run named 'nothing'"),
-        (["export_study", "nowhere", "--out", "out"], "There is no study 'nowhere'"),
-        (["erase_session", "NOBODY"], "There is no session with the code 'NOBODY'"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError
 
 from study.analysis.models import Analysis
+from study.lab.following import require_installation
 from study.trials.models import Population, Study
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Command(BaseCommand):
             departures = _departures(options)
             if options["csv"]:
                 self._analyze_csv(out, options, departures)
+            if slugs:
+                require_installation()
             studies = [_study(slug) for slug in slugs]
             for study in studies:
                 folder = out / study.slug if len(studies) > 1 else out

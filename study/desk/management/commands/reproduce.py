@@ -82,7 +82,7 @@ class Command(BaseCommand):
             if predictions:
                 rows = recomputed(predictions, options)
             else:
-                ready_database()
+                ready_database(begin=True)
                 swept, rows = trained(options)
                 if out:
                     write(swept, out)

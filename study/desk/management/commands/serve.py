@@ -1,14 +1,17 @@
 """Web server, workers and broker on this machine, until Ctrl-C."""
 
 from argparse import ArgumentParser
+from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from study.desk.installation import first_administrator, prepare
-from study.processes import ServiceError, free_port, is_free, log_path, services
+from study.processes import ServiceError, free_port, is_free, listener, log_path, services
 from study.supervision import until_signalled
 from study.trials.models import Study
+
+DEFAULT_PORT = 8000
 
 
 class Command(BaseCommand):
@@ -16,21 +19,40 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--port", type=int, default=8000, help="of the web server on 127.0.0.1 (default: %(default)s)"
+            "--port",
+            type=int,
+            help=f"of the web server on 127.0.0.1 (default: {DEFAULT_PORT}, or another while no study is open)",
         )
 
-    def handle(self, *, port: int, **options: Any) -> None:
+    def handle(self, *, port: int | None, **options: Any) -> None:
         prepare()
-        if not is_free(port):
-            self.stderr.write(f"Port {port} is taken; using another one.")
-            port = free_port()
         try:
-            with until_signalled() as ended, services(web=True, port=port, may_join=False) as running:
+            with (
+                until_signalled() as ended,
+                services(web=True, port=partial(self._port, port), may_join=False) as running,
+            ):
                 self._introduce(running.web or "")
                 ended.wait()
                 self.stdout.write("\nStopping.")
         except ServiceError as error:
             raise CommandError(str(error)) from error
+
+    def _port(self, wanted: int | None) -> int:
+        """The wanted port or the usual one. Raises CommandError rather than break links that people may have."""
+        port = wanted or DEFAULT_PORT
+        if is_free(port):
+            return port
+        by = f" by {who}" if (who := listener(port)) else ""
+        if wanted:
+            raise CommandError(f"Port {port} is taken{by}: end that, or choose another --port.")
+        if slugs := list(Study.objects.filter(state=Study.State.OPEN).values_list("slug", flat=True)):
+            raise CommandError(
+                f"Port {port} is taken{by}, and participants of {', '.join(slugs)} may have links to it: "
+                "end that, or choose with --port, which changes the links."
+            )
+        other = free_port()
+        self.stderr.write(f"Port {port} is taken{by}: this time ALL LINKS CHANGE to port {other}.")
+        return other
 
     def _introduce(self, address: str) -> None:
         self.stdout.write(f"Blindspot is at {address}/admin/ (logs in {log_path('web').parent}).")

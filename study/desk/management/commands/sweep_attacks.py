@@ -83,7 +83,7 @@ class Command(BaseCommand):
         parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where table and figure go")
 
     def handle(self, *, out: Path, **options: Any) -> None:
-        ready_database()
+        ready_database(begin=True)
         try:
             wanted = grid(options)
             planned = sweeps.plan(dataset_of(options["dataset"], options), wanted.cells())

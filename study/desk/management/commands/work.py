@@ -39,6 +39,8 @@ class Command(BaseCommand):
         wanted = _queues(queues)
         if concurrency < 1:
             raise CommandError("--concurrency must be at least 1.")
+        if device is not None and "gpu" not in wanted:
+            raise CommandError("--device is for the queue gpu, which --queues leaves out: give up one of them.")
         join()
         if problems := hosts.missing():
             raise CommandError("This host cannot take jobs yet.\n" + "\n".join(f"- {problem}" for problem in problems))
@@ -79,10 +81,10 @@ def _programs(queues: list[str], concurrency: int, name: str, devices: list[str]
     programs = []
     if "gpu" in queues:
         programs = [
-            worker_program("gpu", 1, name=f"{prefix}gpu{device}", device=device) for device in devices
-        ] or [worker_program("gpu", 1, name=f"{prefix}gpu")]  # fmt: skip
+            worker_program("gpu", 1, name=f"{prefix}gpu{device}", device=device, command="work") for device in devices
+        ] or [worker_program("gpu", 1, name=f"{prefix}gpu", command="work")]
     if others := [queue for queue in queues if queue != "gpu"]:
-        programs.append(worker_program(",".join(others), concurrency, name=prefix + "-".join(others)))
+        programs.append(worker_program(",".join(others), concurrency, name=prefix + "-".join(others), command="work"))
     return programs
 
 

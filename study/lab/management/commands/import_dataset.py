@@ -50,7 +50,7 @@ class Command(BaseCommand):
     def handle(self, *, kind: str, root: Path, name: str | None, **given: Any) -> None:
         from models.datasets.formats import format_of
 
-        ready_database()
+        ready_database(begin=True)
         reader = format_of(kind)
         name = name or (root.stem if reader.root_is_file else kind)
         split = {"split_seed": given["split_seed"], "fractions": given["fractions"]}

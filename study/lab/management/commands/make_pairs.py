@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from study.lab.following import JobFailed, follow, ready_database, workers
-from study.lab.models import PX_PER_DEGREE, Job, ModelRun
+from study.lab.models import PX_PER_DEGREE, Dataset, Job, ModelRun
 from study.processes import ServiceError
 
 
@@ -62,13 +62,25 @@ class Command(BaseCommand):
                 follow({f"Pairs of {found.attack}": job})
         except (ValueError, JobFailed, ServiceError) as error:
             raise CommandError(str(error)) from error
-        self._summarise(job)
+        self._summarise(job, found.dataset, images)
 
-    def _summarise(self, job: Job) -> None:
+    def _summarise(self, job: Job, dataset: Dataset, wanted: int | None) -> None:
         made = job.result or {}
         self.stdout.write(
             f"{made['pairs']} pairs of {made['base_images']} base images, {made['predictions']} predictions."
         )
+        if wanted is not None and made["base_images"] < wanted:
+            self.stdout.write(fewer(dataset, made["base_images"], wanted))
+
+
+def fewer(dataset: Dataset, made: int, wanted: int) -> str:
+    """Why there are not as many base images as were asked for."""
+    why = (
+        f"{dataset} draws one of each test subject, and there are no more"
+        if dataset.kind == Dataset.Kind.SYNTHETIC_EYES
+        else f"no more than these are taken of the test images of {dataset}"
+    )
+    return f"{made} base images, not {wanted}: {why}."
 
 
 def backdoored(name: str) -> ModelRun:

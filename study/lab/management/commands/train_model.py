@@ -117,7 +117,7 @@ class Command(BaseCommand):
         training.add_argument("--seed", type=int, default=0, help="of network and batches (default: %(default)s)")
 
     def handle(self, *, wait: bool, **options: Any) -> None:
-        ready_database()
+        ready_database(begin=True)
         try:
             runs = plan(**options)
             if not wait:

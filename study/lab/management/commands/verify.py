@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import track
 
+from study.lab.files import StorageFailed
 from study.lab.following import ready_database
 from study.lab.verification import KINDS, checks
 
@@ -24,7 +25,12 @@ class Command(BaseCommand):
         ready_database()
         planned = checks(local=local)
         shown = track(planned, "Verifying", console=Console(stderr=True), transient=True)
-        faults = [fault for check in shown if (fault := check.fault()) is not None]
+        try:
+            faults = [fault for check in shown if (fault := check.fault()) is not None]
+        except StorageFailed as error:
+            raise CommandError(
+                f"The storage cannot be asked (STORAGE_URL), so this says nothing about the files: {error}"
+            ) from error
         kinds = dict.fromkeys([*KINDS, *(check.kind for check in planned)])
         what = ", ".join(f"{sum(check.kind == kind for check in planned)} {kind}" for kind in kinds)
         if faults:

@@ -35,7 +35,7 @@ class Command(BaseCommand):
             settings.add_argument(f"--{field.name.replace('_', '-')}", dest=field.name, **_option(field))
 
     def handle(self, **options: Any) -> None:
-        ready_database()
+        ready_database(begin=True)
         run = _model_run(options["model_run"], options["attack"])
         given = {field.name: options[field.name] for field in _settings() if options[field.name] is not None}
         study = Study(
@@ -55,10 +55,14 @@ class Command(BaseCommand):
         self.stdout.write(f"{study.get_absolute_url()} is {study.state}.")
 
     def _open(self, study: Study) -> None:
+        """Open it, or leave nothing of it. Not by one transaction: opening reads a bucket, and nobody could answer."""
         try:
             version = study.open()
-        except CannotOpen as error:
-            raise CommandError(f"The study is a draft and cannot be opened: {error}") from error
+        except BaseException as error:
+            Study.objects.filter(pk=study.pk, state=Study.State.DRAFT).delete()
+            if isinstance(error, CannotOpen):
+                raise CommandError(f"The study cannot be opened, so it was not created: {error}") from error
+            raise
         self.stdout.write(f"Design frozen: {version.sha256}")
 
 

@@ -35,8 +35,10 @@ class Command(BaseCommand):
         began = time.monotonic()
         try:
             fetched = files.mend(study)
-        except (DamagedFile, files.StorageFailed) as error:
+        except DamagedFile as error:
             raise CommandError(f"Study {study.slug}: {error}") from error
+        except files.StorageFailed as error:
+            raise CommandError(f"Study {study.slug}: the storage cannot be asked (STORAGE_URL): {error}") from error
         seconds = time.monotonic() - began
         self.stdout.write(
             f"Study {study.slug}: {len(study.files())} images are here and right, {fetched} of them fetched in "

@@ -1,0 +1,45 @@
+"""What jobs are about: the rows that their parameters refer to by primary key, and how people call them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import BigIntegerField, Model, OuterRef, QuerySet, Subquery
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast
+
+from study.lab.models import Attack, Dataset, Job, ModelRun
+
+#: By the key among the parameters.
+REFERRED_TO: dict[str, type[Model]] = {"model_run": ModelRun, "attack": Attack, "dataset": Dataset}
+
+
+@dataclass(frozen=True)
+class Referred:
+    """A row that a job refers to."""
+
+    model: type[Model]
+    pk: int
+    name: str
+
+
+def with_names(jobs: QuerySet[Job]) -> QuerySet[Any]:
+    """The same jobs with what `referred` and `title` need, in the same query."""
+    for key, model in REFERRED_TO.items():
+        jobs = jobs.annotate(**{f"{key}_pk": Cast(KT(f"parameters__{key}"), BigIntegerField())})
+        names = model._default_manager.filter(pk=OuterRef(f"{key}_pk")).values("name")
+        jobs = jobs.annotate(**{f"{key}_name": Subquery(names)})
+    return jobs
+
+
+def referred(job: Any) -> list[Referred]:
+    """The rows that a job of `with_names` is about; those that are gone are left out."""
+    rows = ((model, getattr(job, f"{key}_pk"), getattr(job, f"{key}_name")) for key, model in REFERRED_TO.items())
+    return [Referred(*row) for row in rows if row[-1] is not None]
+
+
+def title(job: Any) -> str:
+    """What a job of `with_names` does, and to what: "train a model: wanet-s1"."""
+    names = ", ".join(row.name for row in referred(job))
+    return f"{job.get_kind_display()}: {names}" if names else str(job)
