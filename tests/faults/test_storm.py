@@ -17,8 +17,8 @@ SLOW_TO_HEAL = ("broker cut", "soft shutdown")
 def test_after_a_short_storm_nothing_acknowledged_is_lost_and_every_job_ended_once(tmp_path: Path) -> None:
     out = tmp_path / "faults"
     command = [
-        sys.executable, "-m", "tests.faults.storm", "--kills", "6", "--seed", "3", "--epochs", "12", "--participants", "12",
-        "--think", "0.4", "--pause", "0.2", "1.0", "--without", *SLOW_TO_HEAL, "--out", str(out),
+        sys.executable, "-m", "tests.faults.storm", "--kills", "6", "--seed", "3", "--epochs", "12",
+        "--participants", "12", "--think", "0.4", "--pause", "0.2", "1.0", "--without", *SLOW_TO_HEAL, "--out", str(out),
     ]  # fmt: skip
     done = subprocess.run(command, cwd=settings.BASE_DIR, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
