@@ -18,7 +18,8 @@ def test_after_a_short_storm_nothing_acknowledged_is_lost_and_every_job_ended_on
     out = tmp_path / "faults"
     command = [
         sys.executable, "-m", "tests.faults.storm", "--kills", "6", "--seed", "3", "--epochs", "12",
-        "--participants", "12", "--think", "0.4", "--pause", "0.2", "1.0", "--without", *SLOW_TO_HEAL, "--out", str(out),
+        "--participants", "12", "--think", "0.4", "--pause", "0.2", "1.0", "--out", str(out),
+        "--without", *SLOW_TO_HEAL,
     ]  # fmt: skip
     done = subprocess.run(command, cwd=settings.BASE_DIR, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
