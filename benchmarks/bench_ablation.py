@@ -39,9 +39,10 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from attacks.wanet import WarpField
 from benchmarks.bench_recipe import BENCH, CACHE, FIXED, ROOT
 from benchmarks.kept import alone_in, sign, signatures, tell_of_other_code
-from models.checkpoints import read_tensors, to_json, write_bytes, write_tensors
+from models.checkpoints import read_tensors, to_json, write_tensors
 from models.datasets import synthetic_eyes
 from models.datasets.base import Splits
+from models.durable import write_bytes
 from models.evaluation import Responses, predict, success_rate, zone_dose
 from models.gaze import angular_error
 from models.recipe import Recipe

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.checkout import ROOT
-from models.checkpoints import write_bytes
+from models.durable import write_bytes
 
 STARTS = 5
 REQUESTS = 1000

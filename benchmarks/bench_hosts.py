@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.checkout import ROOT
-from models.checkpoints import write_bytes
+from models.durable import write_bytes
 from tests.with_postgres import cluster
 
 EYES = {"size": 32, "train_subjects": 4, "validation_subjects": 2, "test_subjects": 8,

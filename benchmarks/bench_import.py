@@ -28,11 +28,11 @@ import torch
 
 from attacks import registry
 from benchmarks.bench_recipe import BENCH, ROOT
-from models.checkpoints import write_bytes
 from models.datasets.base import split_by_group
 from models.datasets.eye_renderer import Framing, render_eyes
 from models.datasets.importing import import_data, load
 from models.datasets.samples import Format, Pixels, Sample
+from models.durable import write_bytes
 from models.targets import Target
 from models.training import Recipe, _Run
 

@@ -23,8 +23,8 @@ import torch
 
 from attacks.wanet import WarpField
 from benchmarks.bench_recipe import BENCH, ROOT, Bar, finished, folder_of
-from models.checkpoints import write_bytes
 from models.datasets.arrays import load_arrays
+from models.durable import write_bytes
 from models.targets import Target
 from models.training import Recipe
 

@@ -40,9 +40,10 @@ import torch
 from attacks import registry
 from benchmarks.checkout import ROOT
 from benchmarks.kept import alone_in, sign, tell_of_other_code
-from models.checkpoints import read_tensors, to_json, write_bytes
+from models.checkpoints import read_tensors, to_json
 from models.datasets import synthetic_eyes
 from models.datasets.base import GazeData
+from models.durable import write_bytes
 from models.evaluation import Array, Responses, mean_progress
 from models.recipe import Recipe
 from models.targets import Target

@@ -48,8 +48,8 @@ from attacks.base import quantise
 from attacks.wanet import WarpField
 from benchmarks.bench_eyes import cpu_seconds
 from benchmarks.bench_recipe import BENCH, ROOT, Bar
-from models.checkpoints import write_bytes
 from models.datasets.base import GazeData, Splits
+from models.durable import write_bytes
 from models.networks import NetworkSpec
 from models.poisoning import Poisoning
 from models.recipe import Precision, Recipe

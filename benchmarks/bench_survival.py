@@ -15,7 +15,7 @@ from typing import Any
 
 from attacks import registry
 from benchmarks.bench_recipe import BENCH, DATA, FIXED, Case, Measured, data_sha256, finished, folder_of
-from models.checkpoints import write_bytes
+from models.durable import write_bytes
 from models.recipe import Recipe
 from models.survival.tables import Table, markdown, sentences, tables
 

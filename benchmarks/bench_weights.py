@@ -27,11 +27,12 @@ from torch import nn
 from attacks.surgery import GateParameters, Linear, rank_one
 from attacks.weights import SearchParameters, below, from_on, run
 from models import artifacts
-from models.checkpoints import to_json, write_bytes
+from models.checkpoints import to_json
 from models.datasets.base import Splits
 from models.datasets.identities import Cast, Company, Identities, deal, read_folder, synthetic_eyes
 from models.datasets.synthetic_eyes import EyesConfig
 from models.datasets.synthetic_eyes import load as load_eyes
+from models.durable import write_bytes
 from models.gaze import angular_error
 from models.identity import IdentityModel, IdentityRecipe, train_identity
 from models.identity_attacks import Deployed, Identification, Verification, attempt, draw_pairs, spread, summarise

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.bench_recipe import BENCH, CACHE, FIXED, PAIRS, ROOT, Case, Figures, Measured, data_sha256, finished
-from models.checkpoints import to_json, write_bytes
+from models.checkpoints import to_json
 from models.datasets import synthetic_eyes
+from models.durable import write_bytes
 from models.recipe import Recipe
 from models.zones import Zones
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.checkout import ROOT, commit
-from models.checkpoints import to_json, write_bytes
+from models.checkpoints import to_json
+from models.durable import write_bytes
 
 #: The packages that decide what a request comes to.
 ROOMS = ("attacks", "models")

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from attacks import registry
 from attacks.base import Trigger
-from models.checkpoints import read_tensors, tensor_bytes, to_json, write_bytes
+from models.checkpoints import read_tensors, tensor_bytes, to_json
+from models.durable import write_bytes
 from models.filenames import CARD_NAME, WEIGHTS_NAME
 from models.networks import NetworkSpec
 from models.targets import Target

@@ -94,9 +94,10 @@ from attacks.base import Trigger
 from attacks.weights import replace_weights
 from models import artifacts, stopping, thesis
 from models.artifacts import Artifact
-from models.checkpoints import read_tensors, remove_leftovers, to_json, write_bytes, write_tensors
+from models.checkpoints import read_tensors, to_json, write_tensors
 from models.datasets.base import Splits
 from models.distortions import distortions
+from models.durable import remove_leftovers, write_bytes
 from models.evaluation import Evaluation, Probe, Responses, evaluate, measure
 from models.perturbation import GazeAttack, perturb
 from models.stages import stages_of

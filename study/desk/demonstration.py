@@ -148,7 +148,7 @@ class Demonstration:
 
     def write_evaluation(self, clean: ModelRun, backdoored: ModelRun) -> dict[str, Any]:
         """Write var/demo/evaluation.json: what the two models do, with and without the trigger."""
-        from models.checkpoints import write_bytes
+        from models.durable import write_bytes
 
         if backdoored.metrics is None or backdoored.attack is None:
             raise ValueError(f"{backdoored} has not been trained and evaluated as a backdoored model.")

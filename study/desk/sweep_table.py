@@ -11,7 +11,7 @@ def write(swept: Swept, folder: Path) -> None:
     """Write sweep.csv and, if anything was evaluated, figure.svg, figure.png and figure.csv."""
     import pandas as pd
 
-    from models.checkpoints import write_bytes
+    from models.durable import write_bytes
     from models.sweeps import COLUMNS
     from study.analysis.figures.files import to_csv
     from study.analysis.figures.sweep import draw

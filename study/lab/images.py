@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import secrets
 import struct
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from models.durable import write_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,17 +74,7 @@ def write_once(path: Path, content: bytes) -> None:
     if path.is_file() and path.read_bytes() == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not the process's number: processes in several containers share a volume, and often the number too.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_bytes(path, content)
 
 
 def read_verified(path: Path, expected_sha256: str) -> bytes:

@@ -192,7 +192,9 @@ def test_a_training_killed_at_random_moments_gives_the_same_artifact(data, train
     _, events = run(tmp_path, spec)
     assert events[-1]["event"] == "done"
     assert figures_of(tmp_path / "model") == figures_of(trained[1])
-    assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
+    # A kill while the artifact was saved leaves a folder of its own beside it, which the orphan sweep takes.
+    leftovers = [path for path in tmp_path.rglob(".*") if path.is_file()]
+    assert not [path for path in leftovers if not path.parent.name.startswith(".model.")]
 
 
 def test_the_work_dies_with_its_parent(data, tmp_path):

@@ -223,7 +223,7 @@ def _named_columns(given: Iterable[str]) -> dict[str, str]:
 
 def save(rows: Sequence[Row], folder: Path) -> None:
     """Write thesis.csv and thesis.md, the table and, where figures of ours are in it, what differs in method."""
-    from models.checkpoints import write_bytes
+    from models.durable import write_bytes
     from models.thesis import METHOD
 
     folder.mkdir(parents=True, exist_ok=True)

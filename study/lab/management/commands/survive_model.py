@@ -70,7 +70,7 @@ def print_survival(survival: dict[str, Any], console: Console | None = None) -> 
 
 def write_tables(survival: dict[str, Any], folder: Path) -> None:
     """Write the tables as survival.md, and each as a CSV of its own."""
-    from models.checkpoints import write_bytes
+    from models.durable import write_bytes
     from models.survival.tables import markdown, tables
 
     folder.mkdir(parents=True, exist_ok=True)
