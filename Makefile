@@ -31,7 +31,7 @@ test: export OPENBLAS_NUM_THREADS = 1
 test: export PYTHONDONTWRITEBYTECODE =
 test: dev packages  ## the whole test suite
 	$(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest -m store $(PYTEST)
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
+	$(BIN)/python -m pytest -m "not long" -n 5 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 lint: dev  ## formatting, lint and types
 	$(BIN)/ruff format --check .
@@ -49,6 +49,7 @@ calibrate: dev  ## do tests and intervals keep their promise? simulated studies 
 	@$(BIN)/python -m benchmarks.calibrate $(CALIBRATE)
 
 faults: dev packages  ## 200 random kills and other faults while people answer and models train: about half an hour
+	@$(BIN)/python -m pytest -q -m long tests/faults
 	@$(BIN)/python -m tests.faults.storm $(FAULTS)
 
 bench: dev  ## the measured bars: renderer, workers, a second host, speed and training recipes (an hour or two; finished runs are kept)

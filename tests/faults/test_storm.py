@@ -17,7 +17,7 @@ SLOW_TO_HEAL = ("broker cut", "soft shutdown")
 def test_after_a_short_storm_nothing_acknowledged_is_lost_and_every_job_ended_once(tmp_path: Path) -> None:
     out = tmp_path / "faults"
     command = [
-        sys.executable, "-m", "tests.faults.storm", "--kills", "6", "--seed", "3", "--epochs", "12",
+        sys.executable, "-m", "tests.faults.storm", "--kills", "6", "--seed", "3", "--epochs", "6",
         "--participants", "12", "--think", "0.4", "--pause", "0.2", "1.0", "--out", str(out),
         "--without", *SLOW_TO_HEAL,
     ]  # fmt: skip

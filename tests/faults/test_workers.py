@@ -135,7 +135,7 @@ def test_a_killed_training_is_continued_and_ends_in_the_same_weights(
     assert [folder.name for folder in killed.artifact_path.parent.iterdir()] == ["2"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_that_stood_still_and_goes_on_leaves_its_training_to_the_attempt_that_took_over(
     start_worker: StartWorker, dataset: Dataset
 ) -> None:
@@ -201,7 +201,7 @@ def test_a_worker_that_is_told_to_end_gives_its_training_back_and_the_next_one_g
     assert history(job) == ["queued", "claimed", "returned", "claimed", "succeeded"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_training_goes_on_while_the_broker_is_cut_off_and_the_worker_takes_the_next_job_after_it(
     start_worker: StartWorker, dataset: Dataset, broker: str
 ) -> None:
