@@ -31,7 +31,7 @@ test: export OPENBLAS_NUM_THREADS = 1
 test: export PYTHONDONTWRITEBYTECODE =
 test: dev packages  ## the whole test suite
 	$(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest -m store $(PYTEST)
-	$(BIN)/python -m pytest -m "not long" -n 5 --dist loadfile --no-loadscope-reorder $(PYTEST)
+	$(BIN)/python -m pytest -m "not long" -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 lint: dev  ## formatting, lint and types
 	$(BIN)/ruff format --check .
