@@ -18,6 +18,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from study.health import migrations_of_this_code, missing_migrations
 from study.lab import disk
 from study.processes import broker_answers
+from study.sentences import finished
 
 DEVICE_FILES = Path("/dev")
 
@@ -93,6 +94,5 @@ def _space() -> str | None:
     return None if os.access(folder, os.W_OK) else f"The working folder {folder} cannot be written (BLINDSPOT_VAR)."
 
 
-def _sentence(error: BaseException) -> str:
-    said = " ".join(str(error).split()) or type(error).__name__
-    return said if said.endswith((".", "?", "!")) else f"{said}."
+def _sentence(error: Exception) -> str:
+    return finished(str(error).strip() or type(error).__name__)
