@@ -1,7 +1,4 @@
-"""The Celery application: three queues, JSON only, no result back end.
-
-`gpu` has what may use an accelerator, `cpu` the rest of the work, `default` the housekeeping.
-"""
+"""The Celery application: JSON only, no result back end; `study.queues` says what goes where."""
 
 import logging
 import os
@@ -10,6 +7,8 @@ from pathlib import Path
 
 from celery import Celery
 from celery.signals import celeryd_init, setup_logging
+
+from study.queues import QUEUES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "study.settings")
 
@@ -20,14 +19,7 @@ app = Celery("study")
 sys.path[:] = _path
 app.config_from_object("django.conf:settings", namespace="CELERY")
 
-QUEUES = {
-    "gpu": ("train", "evaluate", "survive", "perturb"),
-    "cpu": ("prepare", "make_pairs", "observe_pairs"),
-    "default": ("sweep", "take_up"),
-}
-app.conf.task_routes = {
-    f"study.lab.tasks.{name}": {"queue": queue} for queue, names in QUEUES.items() for name in names
-}
+app.conf.task_routes = {task: {"queue": queue} for queue, tasks in QUEUES.items() for task in tasks}
 app.autodiscover_tasks()
 
 

@@ -18,13 +18,14 @@ from django.utils import timezone
 
 from study import health
 from study.bounded import TookTooLong, bounded
-from study.celery import QUEUES, app
+from study.celery import app
 from study.desk import backup, vitals
-from study.desk.vitals import Broker, Disk, Tables, queue_of
+from study.desk.vitals import Broker, Disk, Tables
 from study.lab import about
 from study.lab.disk import MB
 from study.lab.models import Job, JobEvent
 from study.lab.models.jobs import from_now
+from study.queues import QUEUES, queue_of
 from study.trials.design import code_version
 from study.trials.models import Answer, Population, Session, Study
 

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from study.bounded import TookTooLong, bounded
-from study.celery import QUEUES, app
+from study.celery import app
 from study.lab.models import Job, JobEvent, Sweeper
+from study.queues import QUEUES, queue_of
 from study.trials.models import Population, Session, Study
 
 LIMIT_S = 3.0
@@ -100,13 +100,6 @@ def read_tables() -> Tables:
         open_studies=Study.objects.filter(state=Study.State.OPEN).count(),
         swept_s=_since_swept(),
     )
-
-
-def queue_of(kind: str) -> str:
-    """The queue that jobs of this kind wait in."""
-    from study.lab.tasks import TASKS
-
-    return _queues_of_tasks()[TASKS[kind].name.rpartition(".")[2]]
 
 
 @bounded(limit_s=LIMIT_S, keep_s=KEEP_S)
@@ -216,11 +209,6 @@ def _since_swept() -> float | None:
 
 def _seconds(age: timedelta) -> float:
     return max(0.0, age.total_seconds())
-
-
-@cache
-def _queues_of_tasks() -> dict[str, str]:
-    return {task: queue for queue, tasks in QUEUES.items() for task in tasks}
 
 
 def _disk(name: str, folder: Path) -> Disk:

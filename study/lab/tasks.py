@@ -13,6 +13,7 @@ from kombu.exceptions import OperationalError as BrokerUnreachable
 from study.lab import jobs, kinds, shutdown
 from study.lab.models import Job, Sweeper
 from study.lab.models.sweeper import SWEEP_EVERY
+from study.queues import TASKS, queue_of
 
 logger = logging.getLogger("study.lab")
 
@@ -53,6 +54,13 @@ def perturb(job_id: str) -> None:
 
 
 @shared_task
+def set_up(job_id: str) -> None:
+    from study.lab.setting_up import setting_up
+
+    jobs.perform(job_id, setting_up)
+
+
+@shared_task
 def sweep() -> None:
     swept = Sweeper.objects.sweep_if_due()
     if swept and (swept.interrupted or swept.lost):
@@ -66,17 +74,6 @@ def take_up(kinds: list[str]) -> None:
     sweep()
 
 
-TASKS: dict[str, Task[Any, Any]] = {
-    Job.Kind.PREPARE: prepare,
-    Job.Kind.TRAIN: train,
-    Job.Kind.EVALUATE: evaluate,
-    Job.Kind.PAIRS: make_pairs,
-    Job.Kind.OBSERVE: observe_pairs,
-    Job.Kind.SURVIVE: survive,
-    Job.Kind.PERTURB: perturb,
-}
-
-
 @worker_ready.connect
 def sweep_regularly(sender: Any, **_: Any) -> None:
     """Let the worker sweep when it is idle, by its own timer, so that no beat process is needed.
@@ -86,7 +83,7 @@ def sweep_regularly(sender: Any, **_: Any) -> None:
     """
     queues = current_app.amqp.queues.consume_from
     queue = min(queues, key=["default", "cpu", "gpu"].index)
-    _publish(take_up, queue, [kind for kind, task in TASKS.items() if _queue_of(task) in queues])
+    _publish(take_up, queue, [kind for kind in TASKS if queue_of(kind) in queues])
     sender.timer.call_repeatedly(SWEEP_EVERY.total_seconds(), _publish_sweep, (queue,))
 
 
@@ -100,11 +97,6 @@ def _publish(task: Task[Any, Any], queue: str, *arguments: Any) -> None:
         task.apply_async(args=arguments, queue=queue, expires=SWEEP_EVERY.total_seconds(), retry=False)
     except BrokerUnreachable as error:
         logger.warning("No sweep: the broker cannot be reached (%s).", error)
-
-
-def _queue_of(task: Task[Any, Any]) -> str:
-    name: str = current_app.amqp.router.route({}, task.name)["queue"].name
-    return name
 
 
 @worker_shutting_down.connect

@@ -14,8 +14,8 @@ import yaml
 from django.core.management import get_commands
 
 from study import gunicorn
-from study.celery import QUEUES
 from study.lab import jobs
+from study.queues import QUEUES
 from study.supervision import STOP_TIMEOUT_S
 
 ROOT = Path(__file__).resolve().parents[2]

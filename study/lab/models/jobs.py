@@ -17,6 +17,7 @@ from kombu.exceptions import OperationalError as BrokerUnreachable
 
 from study.lab.models.job_events import JobEvent
 from study.lab.models.naming import sha256_of
+from study.queues import TASKS
 
 logger = logging.getLogger("study.lab")
 
@@ -130,6 +131,13 @@ class Job(models.Model):
         OBSERVE = "observe", "let machines judge pairs"
         SURVIVE = "survive", "try a backdoor's survival"
         PERTURB = "perturb", "change a model's weights"
+        SET_UP = "set_up", "set up models"
+        VERIFY = "verify", "check files against their records"
+        PLAN = "plan", "plan a study"
+        REHEARSE = "rehearse", "send simulated participants"
+        ANALYSE = "analyse", "analyse a study"
+        ERASE = "erase", "erase what is past its date"
+        DEMONSTRATE = "demonstrate", "run the demonstration"
 
     class State(models.TextChoices):
         QUEUED = "queued", "queued"
@@ -341,13 +349,13 @@ class Job(models.Model):
 
     def publish(self) -> None:
         """Tell the workers. Should the broker be away, the sweeper does it later: the row is what counts."""
-        from study.lab.tasks import TASKS
-
         if not current_app.conf.broker_url:
             logger.warning("%s waits: no broker is configured. %s", self, WAY_OUT)
             return
         try:
-            TASKS[self.kind].apply_async(args=(str(self.pk),), task_id=str(self.pk), retry_policy={"max_retries": 1})
+            current_app.send_task(
+                TASKS[self.kind], args=(str(self.pk),), task_id=str(self.pk), retry_policy={"max_retries": 1}
+            )
         except BrokerUnreachable as error:
             logger.warning("%s waits: the broker cannot be reached (%s). %s", self, error, WAY_OUT)
 

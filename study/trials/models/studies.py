@@ -32,8 +32,11 @@ from study.trials.exceptions import (
 )
 from study.trials.insert_only import InsertOnly
 from study.trials.models.choices import Population
+from study.trials.models.members import Member
+from study.trials.rights import Action, Role, roles_that_may
 
 if TYPE_CHECKING:
+    from study.accounts.models import User
     from study.trials.models.sessions import Session
 
 SHORTEST_FLICKER_MS = 167  # two pictures make a flash; WCAG 2.3.1 allows three flashes a second
@@ -55,6 +58,10 @@ class StudyQuerySet(models.QuerySet["Study"]):
 
     update.alters_data = True  # type: ignore[attr-defined]
 
+    def visible_to(self, user: User) -> StudyQuerySet:
+        """Those that this researcher has a role on; all for a superuser."""
+        return self if user.is_superuser else self.filter(members__user=user)
+
 
 class Study(models.Model):
     """One study: what is shown to whom. Frozen when it opens."""
@@ -62,6 +69,7 @@ class Study(models.Model):
     class State(models.TextChoices):
         DRAFT = "draft", "draft"
         OPEN = "open", "open"
+        PAUSED = "paused", "paused"
         CLOSED = "closed", "closed"
 
     class Protocol(models.TextChoices):
@@ -84,6 +92,10 @@ class Study(models.Model):
         TOLD = "told", "told by the participant"
         BLIND_SPOT = "blind_spot", "measured by the blind spot"
 
+    class Retention(models.TextChoices):
+        IDENTITY = "identity", "what tells who somebody is"
+        EVERYTHING = "everything", "everything but the count"
+
     class Recruiter(models.TextChoices):
         PLAIN = "plain", "plain link"
         PROLIFIC = "prolific", "Prolific"
@@ -95,6 +107,7 @@ class Study(models.Model):
         {
             "id", "title", "state", "contact", "ethics_reference", "completion_code", "return_url", "created_at",
             "opened_at", "recruiter", "recruiter_parameters", "return_hosts", "screened_out_code", "screened_out_url",
+            "retain_until", "erased_at",
         }
     )  # fmt: skip
     DESIGN_FIELDS: frozenset[str]
@@ -226,6 +239,10 @@ class Study(models.Model):
     withdrawal_deadline = models.CharField(
         max_length=200, blank=True, help_text="Until when answers can be erased on request."
     )
+    consent = models.TextField(
+        blank=True, db_default="", help_text="What they agree to, beside the usual; above the button."
+    )
+    instructions = models.TextField(blank=True, db_default="", help_text="Before practice, beside the usual.")
     debrief = models.TextField(blank=True, help_text="What participants learn at the end.")
     consent_version = models.CharField(max_length=20, default="1", help_text="Shown below the consent form.")
     recruiter = models.CharField(
@@ -247,8 +264,60 @@ class Study(models.Model):
         max_length=40, blank=True, help_text="For those who cannot go on; empty: none."
     )
     screened_out_url = models.CharField(max_length=400, blank=True, help_text="The same, for those who cannot go on.")
+    currency = models.CharField(
+        max_length=3, default="EUR", db_default="EUR", help_text="Of the payments, as ISO 4217 writes it."
+    )
+    base_pay = models.DecimalField(
+        max_digits=8,
+        decimal_places=2,
+        default=0,
+        db_default=0,
+        validators=[MinValueValidator(0)],
+        help_text="Of a complete session.",
+    )
+    bonus_per_correct = models.DecimalField(
+        max_digits=8,
+        decimal_places=3,
+        default=0,
+        db_default=0,
+        validators=[MinValueValidator(0)],
+        help_text="For each right answer to a pair that differs, practice left out; 0: no bonus.",
+    )
+    screened_out_pay = models.DecimalField(
+        max_digits=8,
+        decimal_places=2,
+        default=0,
+        db_default=0,
+        validators=[MinValueValidator(0)],
+        help_text="Of who cannot go on.",
+    )
+    looks_allowed = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Detection rates may be looked at before the study closes. Stopping when they please is not valid.",
+    )
+    research_question = models.TextField(
+        blank=True, db_default="", help_text="For the preregistration: what is asked, and why."
+    )
+    hypotheses = models.TextField(blank=True, db_default="", help_text="For the preregistration: one a line.")
+    sample_size_reason = models.TextField(
+        blank=True,
+        db_default="",
+        help_text="For the preregistration: why so many participants; the planner's power, for example.",
+    )
+    retain_until = models.DateField(
+        null=True, blank=True, help_text="On this day what is chosen next is erased by itself. Empty: never."
+    )
+    retention = models.CharField(
+        max_length=10,
+        choices=Retention,
+        default=Retention.IDENTITY,
+        db_default="identity",
+        help_text="What is erased then.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     opened_at = models.DateTimeField(null=True, editable=False)
+    erased_at = models.DateTimeField(null=True, editable=False, help_text="When the retention date was acted on.")
 
     objects = StudyQuerySet.as_manager()
 
@@ -265,6 +334,34 @@ class Study(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("trials:information", args=[self.slug])
+
+    # --- researchers
+
+    def may(self, user: User, action: Action) -> bool:
+        """Whether this researcher may do that with the study."""
+        if user.is_superuser:
+            return bool(user.is_active)
+        return self.members.filter(user=user, user__is_active=True, role__in=roles_that_may(action)).exists()
+
+    def role_of(self, user: User) -> Role | None:
+        """The role that was given to this researcher, if any."""
+        role = self.members.filter(user=user).values_list("role", flat=True).first()
+        return Role(role) if role else None
+
+    def admit(self, user: User, role: Role) -> Member:
+        """Give this researcher a role on the study, or another one than before."""
+        return self.members.update_or_create(user=user, defaults={"role": role})[0]
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether detection rates stay hidden: people take part, and the plan allows no looks at the outcome."""
+        return self.state in (self.State.OPEN, self.State.PAUSED) and not self.looks_allowed
+
+    @property
+    def model_runs(self) -> list[ModelRun]:
+        """The backdoored models whose pairs are shown, the primary one first."""
+        further = self.sources.select_related("model_run__attack", "model_run__clean_reference")
+        return [self.model_run, *(source.model_run for source in further)]
 
     # --- the design and its freezing
 
@@ -296,7 +393,7 @@ class Study(models.Model):
     def consent_sha256(self, language: str | None = None) -> str:
         """Hash of what participants consent to in this language: version and texts."""
         texts = self.texts(language)
-        further = (*texts.eligibility, texts.payment, texts.withdrawal_deadline)
+        further = (*texts.eligibility, texts.payment, texts.withdrawal_deadline, texts.consent)
         consented = [self.consent_version, texts.information, *(text for text in further if text)]
         return hashlib.sha256("\n".join(consented).encode()).hexdigest()
 
@@ -307,7 +404,7 @@ class Study(models.Model):
     @property
     def current_design(self) -> DesignVersion | None:
         """The newest frozen version; None for a draft."""
-        return self.design_versions.order_by("-n").first()
+        return self.design_versions.filter(draft=False).order_by("-n").first()
 
     def open(self) -> DesignVersion:
         """Freeze the design, make the places, let participants in. Raises CannotOpen with the one thing in the way."""
@@ -335,10 +432,10 @@ class Study(models.Model):
         designs.demand_images(*(changes.get(name, getattr(self, name)) for name in ("dataset", "model_run")))
         with transaction.atomic():
             study = self._locked()
-            if study.state != self.State.OPEN:
-                raise CannotOpen("Only an open study is amended; edit the draft itself.")
+            if study.state not in (self.State.OPEN, self.State.PAUSED):
+                raise CannotOpen("Only an open or paused study is amended; edit the draft itself.")
             before = {name: getattr(study, name) for name in changes}
-            last = study.design_versions.latest("n")
+            last = study.design_versions.filter(draft=False).latest("n")
             models.QuerySet(Study).filter(pk=self.pk).update(**changes)
             study.refresh_from_db()
             changed = {name for name in changes if getattr(study, name) != before[name]}
@@ -371,7 +468,7 @@ class Study(models.Model):
         strengths = designs.strengths_of(design)
         models.QuerySet(Study).filter(pk=self.pk).update(strengths=strengths)  # an empty list no longer means "all"
         self._make_slots()
-        n = (self.design_versions.aggregate(last=Max("n"))["last"] or 0) + 1
+        n = (self.design_versions.filter(draft=False).aggregate(last=Max("n"))["last"] or 0) + 1
         return self.design_versions.create(n=n, json=design, sha256=sha256_of(design), reason=reason)
 
     def _make_slots(self) -> None:
@@ -386,11 +483,28 @@ class Study(models.Model):
             ignore_conflicts=True,
         )
 
+    def pause(self) -> None:
+        """Take no new participants for a while. Sessions under way may be finished."""
+        self._move(self.State.OPEN, to=self.State.PAUSED)
+
+    def resume(self) -> None:
+        """Take participants again."""
+        self._move(self.State.PAUSED, to=self.State.OPEN)
+
     def close(self) -> None:
-        """Take no new participants. Sessions under way may be finished."""
-        if not Study.objects.filter(pk=self.pk, state=self.State.OPEN).update(state=self.State.CLOSED):
-            raise NotOpen("The study is not open.")
+        """Take no new participants ever again. Sessions under way may be finished."""
+        self._move(self.State.OPEN, self.State.PAUSED, to=self.State.CLOSED)
+
+    def _move(self, *before: str, to: str) -> None:
+        if not Study.objects.filter(pk=self.pk, state__in=before).update(state=to):
+            raise NotOpen(f"The study is not {' or '.join(self.State(state).label for state in before)}.")
         self.refresh_from_db()
+
+    def raise_quota(self, participants: int, reason: str) -> DesignVersion:
+        """Places for more real participants: a new version of the design. Raises CannotOpen unless there are more."""
+        if participants <= self.participants:
+            raise CannotOpen(f"There are {self.participants} places already: the quota of an open study only goes up.")
+        return self.amend(reason, participants=participants)
 
     def files(self) -> list[StoredFile]:
         """The image files of every version of the design: sessions under way keep theirs."""
@@ -504,6 +618,8 @@ class StudyTexts:
     eligibility: tuple[str, ...]
     payment: str
     withdrawal_deadline: str
+    consent: str
+    instructions: str
     debrief: str
 
     @classmethod
@@ -516,6 +632,8 @@ class StudyTexts:
             eligibility=criteria,
             payment=source.payment,
             withdrawal_deadline=source.withdrawal_deadline,
+            consent=source.consent,
+            instructions=source.instructions,
             debrief=source.debrief,
         )
 
@@ -530,6 +648,8 @@ class Translation(models.Model):
     eligibility = models.TextField(blank=True, help_text="Who may take part: statements to confirm, one a line.")
     payment = models.TextField(blank=True)
     withdrawal_deadline = models.CharField(max_length=200, blank=True)
+    consent = models.TextField(blank=True, db_default="")
+    instructions = models.TextField(blank=True, db_default="")
     debrief = models.TextField(blank=True)
 
     class Meta:
@@ -557,18 +677,51 @@ class Translation(models.Model):
             raise Frozen("The study has been opened, so its texts cannot change.")
 
 
+class Source(models.Model):
+    """A further backdoored model whose pairs a study shows beside those of its primary one. Frozen with the study.
+
+    Models of attacks that differ in their seed alone are one attack under several fields.
+    """
+
+    study = models.ForeignKey(Study, models.CASCADE, related_name="sources")
+    model_run = models.ForeignKey(ModelRun, models.PROTECT, related_name="source_of")
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [models.UniqueConstraint(fields=["study", "model_run"], name="one_source_per_model_run")]
+
+    def __str__(self) -> str:
+        return f"{self.study.slug}: {self.model_run}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self._require_draft()
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        self._require_draft()
+        return super().delete(*args, **kwargs)
+
+    def _require_draft(self) -> None:
+        if Study.objects.filter(pk=self.study_id).exclude(state=Study.State.DRAFT).exists():
+            raise Frozen("The study has been opened, so its models cannot change.")
+
+
 class DesignVersion(InsertOnly):
-    """The design and analysis plan of an open study, as JSON with its hash. A change is a new version."""
+    """The design and analysis plan of an open study, as JSON with its hash. A change is a new version.
+
+    Versions of a draft are for previews and rehearsals before the opening; they count for themselves.
+    """
 
     study = models.ForeignKey(Study, models.PROTECT, related_name="design_versions")
     n = models.PositiveIntegerField()
+    draft = models.BooleanField(default=False, db_default=False, help_text="Of a draft: tried, never frozen.")
     json = models.JSONField()
     sha256 = models.CharField(max_length=64)
     reason = models.TextField()
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["study", "n"], name="one_design_per_version")]
+        constraints = [models.UniqueConstraint(fields=["study", "n", "draft"], name="one_design_per_version")]
 
     def __str__(self) -> str:
         return f"{self.study.slug} v{self.n}"
@@ -594,7 +747,7 @@ class DesignVersion(InsertOnly):
         if sha256_of(self.json) != self.sha256:
             return ["The stored design does not have its SHA-256."]
         faults = [f"Not what it was when the design was frozen: {what}." for what in designs.changed_rows(self.json)]
-        if not self.study.design_versions.filter(n__gt=self.n).exists():
+        if not self.draft and not self.study.design_versions.filter(draft=False, n__gt=self.n).exists():
             study = Study.objects.get(pk=self.study_id)
             faults += [
                 f"The study says otherwise than its design: {c}." for c in designs.changed_settings(self.json, study)

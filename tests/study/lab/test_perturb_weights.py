@@ -15,7 +15,7 @@ from models import run as work_of_models
 from study.lab import kinds
 from study.lab.management.commands import perturb_weights
 from study.lab.models import Attack, Job, ModelRun
-from study.lab.tasks import TASKS
+from study.queues import TASKS
 
 pytestmark = pytest.mark.django_db
 

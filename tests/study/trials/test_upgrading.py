@@ -159,6 +159,8 @@ def fault(operation: Operation, app: str, before: ProjectState) -> str | None:
         return "they read what it removes"
     if isinstance(operation, (RenameField, RenameModel)):
         return "they know only the old name"
+    if isinstance(operation, AddField) and (app, operation.model_name_lower) not in before.models:
+        return None  # a table that this migration makes
     if isinstance(operation, AddField) and _must_be_given(operation.field):
         return f"they insert rows without {operation.name}: give it db_default, or null=True"
     if isinstance(operation, AlterField):

@@ -7,9 +7,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from study.celery import QUEUES
 from study.desk import hosts
 from study.processes import ServiceError, join, worker_program
+from study.queues import QUEUES
 from study.supervision import Program, Supervisor, log_path, until_signalled
 
 

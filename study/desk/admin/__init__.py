@@ -1,0 +1,5 @@
+"""The researcher's admin of what reaches across the apps. What workers make is in study.lab.admin."""
+
+from study.desk.admin import sessions, studies
+
+__all__ = ["sessions", "studies"]
