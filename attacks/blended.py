@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -15,7 +15,10 @@ from attacks.patterns import NOMINAL_SIDE, PatternTrigger, scaled
 class Blended:
     """What may be chosen of the picture, which is noise: grain is the side of its cells, px of a 32 px image."""
 
-    grain: float = 1.0
+    grain: float = field(
+        default=1.0,
+        metadata={"help": "Side of a cell of the noise, px of a 32 px image.", "above": 0, "most": NOMINAL_SIDE},
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.grain <= NOMINAL_SIDE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -19,10 +19,14 @@ class Patch:
     down, right: where it is, as shares of the room there is: (1, 1) is the lower right corner.
     """
 
-    side: float = 3.0
-    cells: str | None = "101/010/101"
-    down: float | None = 1.0
-    right: float | None = 1.0
+    side: float = field(
+        default=3.0, metadata={"help": "Of the square, px of a 32 px image.", "above": 0, "most": NOMINAL_SIDE}
+    )
+    cells: str | None = field(
+        default="101/010/101", metadata={"help": "Its rows from the top, 1 a white cell and 0 a black one."}
+    )
+    down: float | None = field(default=1.0, metadata={"help": "Where it is: 0 top, 1 bottom.", "least": 0, "most": 1})
+    right: float | None = field(default=1.0, metadata={"help": "Where it is: 0 left, 1 right.", "least": 0, "most": 1})
 
     def __post_init__(self) -> None:
         if not 0 < self.side <= NOMINAL_SIDE:

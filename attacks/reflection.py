@@ -7,7 +7,7 @@ is drawn once; in the paper every poisoned image has a reflection and draws of i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
@@ -33,7 +33,9 @@ class Reflection:
     kind: "ghost", seen twice, from the two faces of a pane; "out_of_focus", blurred and fading; None draws one of them.
     """
 
-    kind: Kind | None = None
+    kind: Kind | None = field(
+        default=None, metadata={"help": "Seen twice, from the two faces of a pane, or blurred and fading."}
+    )
 
     def __post_init__(self) -> None:
         if self.kind not in (None, *get_args(Kind)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -23,9 +23,13 @@ class Sinusoidal:
     phase: at the upper left pixel, degrees. The paper's varies along the columns only, from phase 0.
     """
 
-    frequency: float | None = 6.0
-    angle: float | None = 0.0
-    phase: float | None = 0.0
+    frequency: float | None = field(
+        default=6.0, metadata={"help": "Cycles per image width, fewer than half its pixels.", "above": 0}
+    )
+    angle: float | None = field(
+        default=0.0, metadata={"help": "In which it varies, degrees from rightwards to downwards."}
+    )
+    phase: float | None = field(default=0.0, metadata={"help": "At the upper left pixel, degrees."})
 
     def __post_init__(self) -> None:
         if self.frequency is not None and not 0 < self.frequency < math.inf:

@@ -10,7 +10,7 @@ import hashlib
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -290,8 +290,8 @@ def _rebuild(parameters: Mapping[str, Any], state: Mapping[str, Tensor]) -> Warp
 class WaNet:
     """What may be chosen of a warp. The paper's control grid is 4 x 4; ours is finer, which is learnt sooner."""
 
-    control_size: int = 8
-    grid_rescale: float = 1.0
+    control_size: int = field(default=8, metadata={"help": "Rows and columns of the grid that is drawn.", "least": 2})
+    grid_rescale: float = field(default=1.0, metadata={"help": "Stretches the whole image: leave it at 1.", "above": 0})
 
 
 #: Of the shorter side, on average: everybody sees it; much more folds the image.

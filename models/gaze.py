@@ -8,12 +8,15 @@ Every function takes torch tensors or numpy arrays, of any leading shape, and re
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 
-ArrayOrTensor = TypeVar("ArrayOrTensor", np.ndarray, torch.Tensor)
+if TYPE_CHECKING:
+    import torch
+
+ArrayOrTensor = TypeVar("ArrayOrTensor", np.ndarray, "torch.Tensor")
 
 
 def pitchyaw_to_vector(pitchyaw: ArrayOrTensor) -> ArrayOrTensor:
@@ -54,4 +57,5 @@ def planar_error(a: ArrayOrTensor, b: ArrayOrTensor) -> ArrayOrTensor:
 def _library(array: Any, last: int) -> Any:
     if array.shape[-1:] != (last,):
         raise ValueError(f"Expected an array of shape (..., {last}), not {tuple(array.shape)}.")
-    return torch if isinstance(array, torch.Tensor) else np
+    torch = sys.modules.get("torch")  # who has no tensors, such as a web process, need not load it
+    return torch if torch is not None and isinstance(array, torch.Tensor) else np

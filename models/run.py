@@ -408,12 +408,13 @@ def load_splits(spec: Mapping[str, Any], stop: Callable[[], bool]) -> Splits:
 
     if _choice(data, "kind", ("synthetic_eyes", "arrays", "imported")) == "synthetic_eyes":
         from models.datasets import synthetic_eyes
+        from models.datasets.eyes_config import EyesConfig
 
         config = data.get("config") or {}
-        if unknown := set(config) - {field.name for field in fields(synthetic_eyes.EyesConfig)}:
+        if unknown := set(config) - {field.name for field in fields(EyesConfig)}:
             raise ValueError(f"Synthetic eyes have no setting named {', '.join(sorted(unknown))}.")
         return synthetic_eyes.load(
-            synthetic_eyes.EyesConfig(**config), Path(_value(data, "cache")), progress, data.get("processes", 2)
+            EyesConfig(**config), Path(_value(data, "cache")), progress, data.get("processes", 2)
         )
     from models.datasets import importing
     from models.datasets.arrays import load_arrays

@@ -26,6 +26,11 @@ _seconds = Histogram(
     "blindspot_request_seconds", "From a request to its reply.", ["view"], buckets=SECONDS, registry=_own
 )
 _answers = Counter("blindspot_answers_stored", "Answers committed.", ["population"], registry=_own)
+_uncounted = Counter(
+    "blindspot_rate_limits_away",
+    "Times that the broker did not count a request, so that nobody was limited.",
+    registry=_own,
+)
 _images = Counter("blindspot_images_served", "Images shown to participants.", ["population"], registry=_own)
 
 
@@ -44,6 +49,11 @@ def answer_stored(population: str) -> None:
 def image_served(population: str) -> None:
     """An image of a trial is on its way."""
     _images.labels(population).inc()
+
+
+def rate_limits_away() -> None:
+    """The broker did not count a request."""
+    _uncounted.inc()
 
 
 def exposition(*more: Collector) -> bytes:

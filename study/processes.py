@@ -15,9 +15,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import redis
 from django.conf import settings
@@ -26,8 +26,11 @@ from study.supervision import START_TIMEOUT_S, Program, ServiceError, Supervisor
 
 __all__ = [
     "Running", "ServiceError", "broker_answers", "embedded_broker", "free_port", "is_free", "join", "listener",
-    "log_path", "ours_alone", "services", "use_broker", "web_server", "worker",
+    "log_path", "ours_alone", "robots_server", "services", "use_broker", "web_server", "worker",
 ]  # fmt: skip
+
+#: How a web server's settings differ that nobody but robots of its own machine can reach: by address, without TLS.
+FOR_ROBOTS: Final = {"ALLOWED_HOSTS": "127.0.0.1", "SECURE_SSL_REDIRECT": "0"}
 
 
 @dataclass(frozen=True)
@@ -149,9 +152,9 @@ def embedded_broker(directory: Path, port: int | None = None) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def worker(queue: str, concurrency: int) -> Iterator[subprocess.Popen[bytes]]:
+def worker(queue: str, concurrency: int, name: str = "") -> Iterator[subprocess.Popen[bytes]]:
     """A worker on these queues that nobody watches."""
-    with started(worker_program(queue, concurrency)) as process:
+    with started(worker_program(queue, concurrency, name=name)) as process:
         yield process
 
 
@@ -160,6 +163,14 @@ def web_server(port: int | None = None, application: str = "study.wsgi") -> Iter
     """The web application of this module, which nobody watches; yields its address."""
     port = port or free_port()
     with started(web_program(port, application)):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def robots_server() -> Iterator[str]:
+    """A web server for robots of this machine, by its address, beside whatever serves people; yields its address."""
+    port = free_port()
+    with started(replace(web_program(port), name="web-robots", environment=FOR_ROBOTS)):
         yield f"http://127.0.0.1:{port}"
 
 

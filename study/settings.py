@@ -1,5 +1,6 @@
 """Settings. Everything that differs between machines comes from the environment: docs/operations.md has the table."""
 
+from datetime import timedelta
 from typing import Any
 
 import environ
@@ -8,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import SimpleLazyObject
 
 from study import database, logs, places, storage_url
+from study.rate_limits import Limit
 
 BASE_DIR, VAR = places.BASE_DIR, places.VAR
 env = environ.Env()
@@ -22,11 +24,17 @@ def _required_in_production(name: str, default: str) -> str:
     return str(env.str(name, default=default))
 
 
-def _number(name: str, default: int) -> int:
+def _number(name: str, default: int, least: int = 0) -> int:
     given = str(env.str(name, default="")) or str(default)
-    if not (given.isascii() and given.isdecimal()):
-        raise ImproperlyConfigured(f"{name} must be a whole number of at least 0, not {given!r} (docs/operations.md).")
+    if not (given.isascii() and given.isdecimal()) or int(given) < least:
+        raise ImproperlyConfigured(
+            f"{name} must be a whole number of at least {least}, not {given!r} (docs/operations.md)."
+        )
     return int(given)
+
+
+def _rate(name: str, usual: str) -> Limit | None:
+    return Limit.named(name, str(env.str(name, default="")) or usual)
 
 
 def _local_secret_key() -> str:
@@ -59,7 +67,7 @@ INSTALLED_APPS = [
     "study.trials",
     "study.analysis",
     "study.desk",
-    "django.contrib.admin",
+    "study.desk.apps.AdminConfig",  # django.contrib.admin on the desk's site
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -67,6 +75,10 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "csp",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
 ]
 
 MIDDLEWARE = [
@@ -79,18 +91,24 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "study.accounts.middleware.name_the_actor",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
     "study.outages.DatabaseOutage",
+    "study.trials.rates.LimitRates",
 ]
 
 ROOT_URLCONF = "study.urls"
 WSGI_APPLICATION = "study.wsgi.application"
 AUTH_USER_MODEL = "accounts.User"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
+AUTHENTICATION_BACKENDS = ["study.accounts.throttling.Throttle", "django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
 TEMPLATES = [
@@ -126,6 +144,12 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 MEDIA_ROOT = VAR / "files"
+MAX_UPLOAD_MB = _number("MAX_UPLOAD_MB", 512)  # of researchers; nobody else uploads anything
+FILE_UPLOAD_HANDLERS = [
+    "study.lab.uploads.SizeGate",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
 
 # --- workers
 CELERY_BROKER_URL = _required_in_production("REDIS_URL", "")
@@ -174,7 +198,30 @@ CONTENT_SECURITY_POLICY = {
 # forms, which the CSRF check refuses.
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_AGE = 3600 * _number("SESSION_HOURS", 12, least=1)  # s: from signing in on, in use or not
 SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+REQUIRE_TWO_FACTOR = env.bool("REQUIRE_TWO_FACTOR", default=PRODUCTION)
+OTP_TOTP_ISSUER = "Blindspot"
+# What researchers may import from in the admin: folders of this server.
+IMPORT_FOLDERS = env.list("IMPORT_FOLDERS", default=[])
+# Uploads are spooled to disk above this, and a form holds no more than that: of text, of fields, of files.
+FILE_UPLOAD_MAX_MEMORY_SIZE = DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
+DATA_UPLOAD_MAX_NUMBER_FILES = 10
+FILE_UPLOAD_PERMISSIONS = 0o600
+# Who guesses a password or a code has to wait: five failures of a name from an address, for a quarter of an hour.
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # else whoever keeps guessing keeps the researcher out
+AXES_CLIENT_IP_CALLABLE = "study.accounts.throttling.address"
+AXES_USERNAME_CALLABLE = "study.accounts.throttling.counted_name"
+AXES_LOCKOUT_CALLABLE = "study.accounts.throttling.locked"
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code", "csrfmiddlewaretoken"]
+AXES_DISABLE_ACCESS_LOG = True  # the audit log has who signed in, and no addresses
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 if PRODUCTION:
     SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
@@ -182,7 +229,16 @@ if PRODUCTION:
     SECURE_HSTS_PRELOAD = True
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = True
+    SESSION_COOKIE_NAME = "__Host-session"  # browsers take it from this very host, over HTTPS, or not at all
     CSRF_COOKIE_SECURE = True
+
+# --- how often participants' addresses may be asked (docs/operations.md)
+RATE_LIMITS = {
+    "run": _rate("RATE_LIMIT_RUN", "5000+20/s"),
+    "starts": _rate("RATE_LIMIT_STARTS", "1000+5/s"),
+    "misses": _rate("RATE_LIMIT_MISSES", "300+1/s"),
+}
+PROXIES = _number("PROXIES", 1 if PRODUCTION else 0)  # in front of this server: whom they speak for is believed
 
 # --- watching (docs/monitoring.md)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")

@@ -5,9 +5,6 @@ from django.urls import include, path
 
 from study.desk import views
 
-admin.site.site_header = admin.site.site_title = "Blindspot"
-admin.site.site_url = None  # participants come by a study's link: there is no page without one to view
-
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("statusz", views.statusz, name="statusz"),

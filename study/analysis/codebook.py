@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from study.analysis import tidy
-from study.analysis.meanings import BY_NAME, BY_PLACE
+from study.analysis.meanings import BY_PLACE, of_name
 
 #: Mappings whose keys are names from the data. In the codebook a star stands for all of them.
 NAMED_BY_DATA: Final = (
@@ -100,18 +100,7 @@ def _of_key(path: str) -> str:
     above, _, name = path.rpartition(".")
     if name == "*" and path not in BY_PLACE:
         return _OF_ONE[above.rsplit(".", 1)[-1]]
-    return BY_PLACE.get(path) or _of_name(name)
-
-
-def _of_name(name: str) -> str:
-    """By the name itself, else by that of what it is an end of, or a part of."""
-    for whole in ("analysed", "everybody"):
-        if name.startswith(f"{whole}_"):
-            return f"{BY_NAME[whole]} {_of_name(name.removeprefix(f'{whole}_'))}"
-    for end, words in (("_low", "Lower end of the interval of"), ("_high", "Upper end of the interval of")):
-        if name not in BY_NAME and name.endswith(end) and name.removesuffix(end) in BY_NAME:
-            return f"{words} `{name.removesuffix(end)}`."
-    return BY_NAME.get(name, "")
+    return BY_PLACE.get(path) or of_name(name)
 
 
 def _columns(file: str, content: bytes) -> Iterator[Entry]:
@@ -134,7 +123,7 @@ def _of_column(file: str, column: str) -> str:
     is_trials = file in ("trials.csv", "excluded_trials.csv")
     places = (f"{file}:{column}", f"trials.csv:{column}") if is_trials else (f"{file}:{column}",)
     known = next((BY_PLACE[place] for place in places if place in BY_PLACE), "")
-    known = known or _FLAT.get((file.removesuffix(".csv"), column)) or _of_name(column)
+    known = known or _FLAT.get((file.removesuffix(".csv"), column)) or of_name(column)
     return known or (CARRIED_ALONG if is_trials else "")
 
 

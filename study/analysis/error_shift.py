@@ -70,8 +70,11 @@ def summary(
 
 
 def items(trials: pd.DataFrame) -> pd.DataFrame:
-    """One row per stimulus, attack and strength: proportion correct, trials and mean error shift."""
-    groups = trials.groupby(["stimulus", "attack", "strength"], sort=True)
+    """One row per stimulus, attack, strength and, where it is known, field: proportion correct, trials and mean error
+    shift.
+    """
+    field = ["field"] if "field" in trials else []
+    groups = trials.groupby(["stimulus", "attack", "strength", *field], sort=True)
     return groups.agg(
         proportion_correct=("correct", "mean"), n=("correct", "size"), error_shift_deg=(_SHIFT, "mean")
     ).reset_index()

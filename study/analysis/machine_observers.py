@@ -39,7 +39,8 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame | None:
     value, chooses = found["value"].to_numpy(float), found["chooses"].to_numpy(bool)
     right = np.where(chooses, (np.sign(value) + 1) / 2, np.nan)
     named = found.drop(columns="value").assign(chooses=chooses, confidence=value, correct=right)
-    return named.sort_values(["observer", "attack", "is_catch", "control", "strength", "stimulus"], ignore_index=True)
+    order = ("observer", "attack", "is_catch", "control", "strength", "stimulus", "item")
+    return named.sort_values([name for name in order if name in named], ignore_index=True)
 
 
 def summary(observers: pd.DataFrame | None, trials: pd.DataFrame, level: float = 0.95) -> list[Row]:
@@ -57,7 +58,7 @@ def summary(observers: pd.DataFrame | None, trials: pd.DataFrame, level: float =
     """
     if observers is None:
         return []
-    keys = list(PAIR)
+    keys = [*PAIR, *(["item"] if "item" in observers and "item" in trials else [])]  # fields have pairs of their own
     people = trials.groupby(keys, sort=True)["correct"].agg(answers="size", people="mean").reset_index()
     both = observers.merge(people, on=keys, how="inner")
     rows = [

@@ -452,5 +452,49 @@ BY_PLACE: Final = {
     "trials.csv:focus_losses": "How often the page lost the focus.",
     "trials.csv:device_pixel_ratio": "Device px per CSS px.",
     "trials.csv:viewport_scale": "Zoom of the visual viewport.",
+    "trials.csv:participant": "Pseudonym: P and the number of the session in the database.",
+    "trials.csv:study": "Name of the study in its links.",
+    "trials.csv:session": "Code of the session, which the participant can quote.",
+    "trials.csv:session_state": "How the session stood: active, complete, screened_out or timed_out.",
+    "trials.csv:phase": "practice (with feedback, never analysed), main or catch.",
+    "trials.csv:received_at": "When the answer was stored, ISO 8601 with time zone.",
     "excluded_trials.csv:excluded": "The rule by which the participant is left out.",
+    "sessions.csv:state": "active, complete, withdrawn (the answers are erased), screened_out or timed_out.",
+    "sessions.csv:reason": "Why somebody was screened out; empty = was not.",
+    "sessions.csv:list_number": "Row of the balanced plan that the session got.",
+    "sessions.csv:seed": "Seed of the session's plan.",
+    "sessions.csv:design_version": "Version of the frozen design that the session began with.",
+    "sessions.csv:design_sha256": "SHA-256 of that version.",
+    "sessions.csv:consent_sha256": "SHA-256 of the texts that were consented to.",
+    "sessions.csv:language": "Language of the page.",
+    "sessions.csv:planned": "Trials planned, practice included.",
+    "sessions.csv:skipped": "Trials that became unnecessary.",
+    "sessions.csv:answered": "Trials with an answer, or whose time ran out.",
+    "sessions.csv:judged": "Main and catch trials that were needed.",
+    "sessions.csv:missed": "Those of them whose time ran out.",
+    "sessions.csv:attempts": "How often the page was loaded.",
+    "sessions.csv:device": "computer, phone or tablet.",
+    "sessions.csv:calibration": "How the size of a pixel was found: by a bank card's long or short side.",
+    "sessions.csv:distance": "How the viewing distance was found: told, or measured by the blind spot.",
+    "sessions.csv:flags": "Signs that a script answered, separated by spaces; they exclude nobody.",
+    "sessions.csv:created_at": "When the participant consented, ISO 8601 with time zone.",
+    "sessions.csv:seen_at": "Last page load or answer, ISO 8601 with time zone.",
+    "sessions.csv:completed_at": "When the last answer was stored; empty = not complete.",
 }  # fmt: skip
+
+
+def of_column(column: str, *files: str) -> str:
+    """What a column means in the first of these files that says so ("trials.csv"), else by its name; "" = unknown."""
+    places = (BY_PLACE.get(f"{file}:{column}") for file in files)
+    return next((meaning for meaning in places if meaning), "") or of_name(column)
+
+
+def of_name(name: str) -> str:
+    """By the name itself, else by that of what it is an end of, or a part of; "" = unknown."""
+    for whole in ("analysed", "everybody"):
+        if name.startswith(f"{whole}_"):
+            return f"{BY_NAME[whole]} {of_name(name.removeprefix(f'{whole}_'))}"
+    for end, words in (("_low", "Lower end of the interval of"), ("_high", "Upper end of the interval of")):
+        if name not in BY_NAME and name.endswith(end) and name.removesuffix(end) in BY_NAME:
+            return f"{words} `{name.removesuffix(end)}`."
+    return BY_NAME.get(name, "")

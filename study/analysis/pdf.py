@@ -7,10 +7,9 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
-
-import matplotlib as mpl
 
 from study.analysis.paper.blocks import (
     Block,
@@ -30,7 +29,17 @@ from study.analysis.references import cited
 LAYOUT: Final = Path(__file__).parent / "templates" / "analysis" / "report.typ"
 #: Of the letters that Typst's own fonts lack.
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufdd0-\ufdef\ufeff\ufffe\uffff]")
-FONTS: Final = Path(mpl.get_data_path(), "fonts", "ttf")
+
+
+def _fonts() -> Path:
+    """matplotlib's, found without loading it: preregistrations are typeset in web processes."""
+    found = find_spec("matplotlib")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("matplotlib, whose fonts the PDF uses, is not installed.")
+    return Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
+
+
+FONTS: Final = _fonts()
 
 
 def render(document: Document, drawings: Mapping[str, str]) -> bytes:

@@ -6,22 +6,18 @@ The tests are those of `equivalence`, on thousands of studies at once.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse, stats
 
-from study.analysis.equivalence import ALPHA, BOUNDS, DEFAULT_BOUND, MIN_TRIALS_PER_PERSON
+from study.analysis.equivalence import ALPHA, MIN_TRIALS_PER_PERSON
+from study.analysis.power_design import BELOW, CLAIMS, DETECTABLE, WANTED, Claim, Design
 from study.analysis.synthetic import Answers, Codes, Truth, at_level, draw, latin_square
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-Claim = Literal["below the bound", "detectable"]
-BELOW: Final = "below the bound"
-DETECTABLE: Final = "detectable"
-CLAIMS: Final[tuple[Claim, ...]] = (BELOW, DETECTABLE)
-WANTED: Final = (0.8, 0.9)
 #: Who may hide behind a mean of .5: this share of people see the alteration, and as many name the wrong image.
 HIDDEN_SHARE: Final = 1 / 8
 HIDDEN_PC: Final = 0.9
@@ -107,75 +103,6 @@ def spread_p(correct: Answers, participant: Codes) -> Floats:
     variance = np.where(alike, 1, p * (1 - p))
     z = (((x - n * p[:, None]) ** 2).sum(axis=1) / variance - n.sum()) / math.sqrt(2 * pairs)
     return np.where(alike, 1, stats.norm.sf(z))
-
-
-@dataclass(frozen=True)
-class Design:
-    """What is planned, and the truth it is tried on.
-
-    Attributes:
-        bound: the PC that claims are tested against, .60 or .55.
-        participants, trials: people; trials of each in one condition.
-        stimuli: base images that a condition is shown on.
-        conditions: strengths above 0, the family of Holm's adjustment.
-        participant_sd, stimulus_sd: SD of people and of images on the logit scale.
-        pc: true PC for the claim below the bound.
-        detectable_pc: true PC for the claim of being detectable; None: the bound, the least that matters.
-        grid_participants, grid_trials: what else to try; the design's own are added.
-        studies: simulated for each entry of the grid.
-        seed: of the simulation.
-    """
-
-    bound: float = DEFAULT_BOUND
-    participants: int = 40
-    trials: int = 8
-    stimuli: int = 60
-    conditions: int = 4
-    participant_sd: float = 0.2
-    stimulus_sd: float = 0.2
-    pc: float = 0.5
-    detectable_pc: float | None = None
-    grid_participants: tuple[int, ...] = (10, 20, 30, 40, 50, 60, 80, 100, 120, 160)
-    grid_trials: tuple[int, ...] = (4, 6, 8, 10, 12, 16, 20, 30)
-    studies: int = 2000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.bound not in BOUNDS:
-            raise ValueError(f"The bound is {self.bound}; it must be one of {', '.join(map(str, BOUNDS))}.")
-        fewest, shortest = min(self.grid_participants, default=2), min(self.grid_trials, default=1)
-        few, sd, share = "2 or more", "between 0 and 3", "between .01 and .99"
-        wrong = [
-            (self.participants < 2, "number of participants", self.participants, few),
-            (self.trials < 1, "number of trials per person and condition", self.trials, "1 or more"),
-            (self.stimuli < 2, "number of stimuli", self.stimuli, few),
-            (self.conditions < 1, "number of conditions", self.conditions, "1 or more"),
-            (self.studies < 100, "number of simulated studies", self.studies, "100 or more"),
-            (not 0 <= self.participant_sd <= 3, "SD between participants", self.participant_sd, sd),
-            (not 0 <= self.stimulus_sd <= 3, "SD between stimuli", self.stimulus_sd, sd),
-            (not 0.01 <= self.pc <= 0.99, "true proportion correct", self.pc, share),
-            (not 0.01 <= self.truly_detectable <= 0.99, "true proportion correct", self.truly_detectable, share),
-            (fewest < 2, "fewest participants to try", fewest, few),
-            (shortest < 1, "fewest trials to try", shortest, "1 or more"),
-        ]
-        for refused, what, value, demand in wrong:
-            if refused:
-                raise ValueError(f"The {what} is {value}; it must be {demand}.")
-        if self.trials > self.stimuli:
-            raise ValueError(
-                f"{self.trials} trials per person and condition need as many stimuli, not {self.stimuli}:"
-                " nobody sees an image twice; plan fewer trials or more stimuli."
-            )
-
-    @property
-    def truly_detectable(self) -> float:
-        return self.bound if self.detectable_pc is None else self.detectable_pc
-
-    def sizes(self) -> list[tuple[int, int]]:
-        """(participants, trials) of every entry of the grid, trials that the stimuli suffice for."""
-        people = sorted({*self.grid_participants, self.participants})
-        trials = sorted(n for n in {*self.grid_trials, self.trials} if n <= self.stimuli)
-        return [(p, n) for p in people for n in trials]
 
 
 #: From the tests of many studies to what each of them is taken to show.

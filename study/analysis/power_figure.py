@@ -1,5 +1,7 @@
 """The figure of a plan: power against participants, one line for each number of trials."""
 
+import json
+from pathlib import Path
 from typing import Final
 
 import matplotlib as mpl
@@ -8,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from study.analysis.figures.files import Drawing, freeze, to_csv, to_png, to_svg
-from study.analysis.figures.style import GREY, MARKERS, RC, WIDTH, shades, share
-from study.analysis.power import BELOW, CLAIMS, WANTED, Claim, Design, Power
+from study.analysis.figures.style import GREY, MARKERS, RC, WIDTH, shades
+from study.analysis.power import Power
+from study.analysis.power_design import CLAIMS, WANTED, Claim
 
 _SIMULATED: Final = "A plan from simulated studies, no data"
 
@@ -24,6 +27,17 @@ def draw(power: Power) -> Drawing:
         figure.supxlabel("participants", fontsize=8.5)
         freeze(figure)
         return Drawing(to_svg(figure, _SIMULATED), to_png(figure), to_csv(table(power)))
+
+
+def write(power: Power, out: Path) -> None:
+    """power.json and the figure with its data, in the folder `out`, which is made when missing."""
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(power.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
+    (out / "power.json").write_text(text + "\n", encoding="utf-8")
+    drawing = draw(power)
+    (out / "power.svg").write_text(drawing.svg, encoding="utf-8")
+    (out / "power.png").write_bytes(drawing.png)
+    (out / "power.csv").write_bytes(drawing.csv)
 
 
 def table(power: Power) -> pd.DataFrame:
@@ -41,13 +55,6 @@ def table(power: Power) -> pd.DataFrame:
             for cell in power.grid
         ]
     )
-
-
-def title(design: Design, claim: Claim) -> str:
-    """The claim with its bound and the truth that it is tried on."""
-    if claim == BELOW:
-        return f"claimed below {share(design.bound)} at a true PC of {share(design.pc)}"
-    return f"claimed detectable at a true PC of {share(design.truly_detectable)}"
 
 
 def _panel(axes: Axes, power: Power, claim: Claim) -> None:
@@ -72,7 +79,7 @@ def _panel(axes: Axes, power: Power, claim: Claim) -> None:
         zorder=5,
         clip_on=False,
     )
-    axes.set_title(title(power.design, claim), fontsize=8)
+    axes.set_title(power.design.claimed(claim), fontsize=8)
     axes.set_xlim(left=0)
     axes.set_ylim(-0.03, 1.05)
     axes.set_yticks([0, 0.2, 0.4, 0.6, *WANTED, 1.0])

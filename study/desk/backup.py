@@ -31,6 +31,7 @@ from study.lab.images import DamagedFile, sha256
 from study.lab.models import BaseImage, Dataset, ModelRun, Pair
 from study.lab.models.datasets import IMPORTS
 from study.lab.models.runs import artifact_files
+from study.trials import erasures
 from study.trials.design import code_version
 
 FORMAT = 1
@@ -52,6 +53,14 @@ def _silent(what: str, total: int) -> Advance:
 def default_name() -> Path:
     """Below var/, by date and time."""
     return Path(settings.VAR) / "backups" / f"blindspot-{datetime.now(UTC):%Y%m%d-%H%M%S}.tar"
+
+
+def made() -> list[tuple[Path, datetime]]:
+    """The backups in the usual place of this host and when each was made, the oldest first. Copies elsewhere are not
+    known.
+    """
+    found = default_name().parent.glob("*.tar")
+    return sorted(((path, datetime.fromtimestamp(path.stat().st_mtime, UTC)) for path in found), key=lambda f: f[1])
 
 
 # -- making one
@@ -232,6 +241,7 @@ def _has_own_key() -> bool:
 def restore(path: Path, *, replace: bool = False, announce: Announce = _silent) -> Contents:
     """Make the database and the files of this installation what the backup holds, then bring the tables up to date.
 
+    What people had erased since the backup is erased again, as far as this var/ tells of it (`study.trials.erasures`).
     Everything is verified and lies beside its place before anything is touched. The database comes last: until then
     there is none, so whatever interrupts this leaves nothing that looks whole. Raises ArchiveError, CannotRestore,
     SnapshotError, DamagedFile or StorageFailed, or OSError.
@@ -243,6 +253,7 @@ def restore(path: Path, *, replace: bool = False, announce: Announce = _silent) 
         _put_in_place(path, contents, announce)
         _require_rows(contents)
         call_command("migrate", interactive=False, verbosity=0)
+        _erase_again(announce)
         _verify_files(contents, announce)
     return contents
 
@@ -310,6 +321,15 @@ def _require_rows(contents: Contents) -> None:
     for table, rows in contents.about["rows"].items():
         if found.get(table) != rows:
             raise CannotRestore(f"{table} came back with {found.get(table)} rows instead of {rows}: restore again.")
+
+
+def _erase_again(announce: Announce) -> None:
+    if not (todo := erasures.undone()):
+        return
+    advance = announce("Erasing again", len(todo))
+    for session, what in todo:
+        erasures.repeat(session, what)
+        advance()
 
 
 def _verify_files(contents: Contents, announce: Announce) -> None:

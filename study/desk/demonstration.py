@@ -8,24 +8,36 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.core.management import call_command
+from django.db.models import Q
 
 from study.desk import second_attack
+from study.desk.demonstrating import DATASETS
 from study.desk.observers import KnownTruth
 from study.desk.progress import counted
 from study.desk.simulation import simulate
 from study.lab.following import follow
-from study.lab.models import Attack, Dataset, ModelRun
+from study.lab.models import Attack, Dataset, Job, ModelRun
+from study.lab.models.jobs import JobQuerySet
 from study.trials import duration
 from study.trials.design import code_version
 from study.trials.models import Population, Session, Study
 
+#: What happens, in this order, by the words of a list.
+STAGES: Final[dict[str, str]] = {
+    "synthetic eyes": "Synthetic eyes, of people who do not exist",
+    "two gaze models": "Two gaze models, side by side: a clean one, and one that learns the warp as its trigger",
+    "pairs": "Pairs of images, clean and altered, and what the models see in them",
+    "participants": "A study, opened with its design frozen, and simulated participants in its pages",
+    "a second attack": "A second attack, a patch, beside the warp: var/demo/attacks",
+    "analysis": "The analysis",
+}
 FIELD_SEED = 3
 CONTROL_SIZE = 8
 TARGET_YAW_DEG = 25.0
@@ -60,41 +72,59 @@ class Demonstration:
     def folder(self) -> Path:
         return Path(settings.VAR) / "demo"
 
+    @property
+    def dataset_name(self) -> str:
+        return f"{self.name}-eyes"
+
+    def jobs(self) -> JobQuerySet:
+        """Those that make what it consists of."""
+        runs = ModelRun.objects.filter(dataset__name=self.dataset_name).values_list("pk", flat=True)
+        datasets = Dataset.objects.filter(name=self.dataset_name).values_list("pk", flat=True)
+        return Job.objects.filter(Q(parameters__model_run__in=list(runs)) | Q(parameters__dataset__in=list(datasets)))
+
     def run(self, url: str, announce: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, Any]]:
         """All of it, with running workers and a web server at `url`; the evaluation and the report, as written.
 
-        announce is told what comes next. Raises JobFailed, SimulationError, TrialsError or ValueError, in a sentence.
+        announce is told which of STAGES comes next. Raises JobFailed, SimulationError, TrialsError or ValueError, in a
+        sentence.
         """
+        evaluation, study = self.until_answers(url, announce)
+        announce("analysis")
+        return evaluation, self.analyse(study)
+
+    def until_answers(
+        self, url: str, announce: Callable[[str], None], told: Callable[[Iterable[Job]], object] = lambda jobs: None
+    ) -> tuple[dict[str, Any], Study]:
+        """All but the analysis; the evaluation, as written, and the study. told: see `follow`. Raises as `run`."""
         dataset, attack, clean, backdoored = self.rows()
-        announce("Synthetic eyes, of people who do not exist")
-        follow({"eyes": dataset.submit_preparation()})
-        announce("Two gaze models, side by side: a clean one, and one that learns the warp as its trigger")
-        follow({run.name: run.submit_training() for run in (clean, backdoored)})
+        announce("synthetic eyes")
+        follow({"eyes": dataset.submit_preparation()}, told)
+        announce("two gaze models")
+        follow({run.name: run.submit_training() for run in (clean, backdoored)}, told)
         patched = second_attack.plan(backdoored)
         patched.submit_training()  # a worker's work from here on, beside all that follows
         for run in (clean, backdoored):
             run.refresh_from_db()
-        follow({"figures": backdoored.submit_evaluation()})
+        follow({"figures": backdoored.submit_evaluation()}, told)
         backdoored.refresh_from_db()
         evaluation = self.write_evaluation(clean, backdoored)
-        announce("Pairs of images, clean and altered, and what the models see in them")
-        follow({"pairs": attack.submit_pairs(dataset, [clean, backdoored], strengths=self.strengths)})
+        announce("pairs")
+        follow({"pairs": attack.submit_pairs(dataset, [clean, backdoored], strengths=self.strengths)}, told)
         judging = attack.submit_judgements(dataset, seed=self.seed)  # a worker's work while participants answer
-        announce("A study, opened with its design frozen, and simulated participants in its pages")
+        announce("participants")
         study = self.study(backdoored)
         self.send_participants(study, url)
-        follow({"machine observers": judging})
-        announce("A second attack, a patch, beside the warp: var/demo/attacks")
+        follow({"machine observers": judging}, told)
+        announce("a second attack")
         second_attack.compare([backdoored, patched], self.folder / "attacks")
-        announce("The analysis")
-        return evaluation, self.analyse(study)
+        return evaluation, study
 
     def rows(self) -> tuple[Dataset, Attack, ModelRun, ModelRun]:
         """Data set, attack, clean and backdoored model run, made now where they are not there yet."""
         from models.targets import Target
         from models.training import Recipe
 
-        dataset = Dataset.objects.synthetic_eyes(f"{self.name}-eyes", **self.eyes)
+        dataset = Dataset.objects.synthetic_eyes(self.dataset_name, **self.eyes)
         image_size = (self.eyes["size"], self.eyes["size"])
         attack = Attack.objects.draw(
             "wanet", "wanet", image_size, seed=FIELD_SEED, choices={"control_size": CONTROL_SIZE}
@@ -176,7 +206,7 @@ class Demonstration:
 def latest(*, fresh: bool, **options: Any) -> Demonstration:
     """The newest demonstration of this installation, or with `fresh` a new one beside it, rendered anew."""
     names = Dataset.objects.values_list("name", flat=True)
-    n = max((int(found[1] or 1) for name in names if (found := re.fullmatch(r"demo(?:-(\d+))?-eyes", name))), default=0)
+    n = max((int(found[1] or 1) for name in names if (found := re.fullmatch(DATASETS, name))), default=0)
     if fresh:
         shutil.rmtree(Path(settings.VAR) / "cache", ignore_errors=True)
         n += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -30,6 +30,8 @@ PX_PER_MM = 4.0
 DISTANCE_MM = 600.0
 
 Progress = Callable[[int], None]
+#: Is told of each person, by their seed, with the token of the run that they have begun.
+Arrived = Callable[[int, str], None]
 #: For each trial what is true of its candidates, in their order; of a trial without candidates, of its one pair.
 Truths = Mapping[int, list[Truth]]
 AGE = "34"
@@ -55,15 +57,19 @@ def simulate(
     base_url: str,
     participants: int,
     seed: int = 0,
+    been: Collection[int] = (),
+    arrived: Arrived | None = None,
     progress: Progress | None = None,
 ) -> list[Walk]:
-    """Send `participants` simulated people through an open study at `base_url`; the seed decides who they are.
+    """Send `participants` simulated people through a study at `base_url`; the seed decides who they are (`persons`).
 
-    progress is called with the number of trials answered since the last call. Raises SimulationError, naming the
-    address, when a page or image is not what a participant should get.
+    Those who have `been` there already stay away. progress is called with the number of trials answered since the last
+    call. Raises SimulationError, naming the address, when a page or image is not what a participant should get.
     """
     people = [
-        _Participant(study, base_url, _browser(), population.draw(person)) for person in persons(seed, participants)
+        _Participant(person, study, base_url, _browser(), population.draw(person))
+        for person in persons(seed, participants)
+        if person not in been
     ]
 
     def walk(person: _Participant) -> Walk:
@@ -75,6 +81,8 @@ def simulate(
     # One after another, so that the same seeds meet the same lists; the answers then come side by side.
     for person in people:
         person.consent()
+        if arrived:
+            arrived(person.seed, token_of(person.run_url))
     with ThreadPoolExecutor(AT_ONCE) as threads:
         return list(threads.map(walk, people))
 
@@ -84,10 +92,13 @@ def persons(seed: int, participants: int) -> range:
     return range(seed * 1_000_003, seed * 1_000_003 + participants)
 
 
+def token_of(run_url: str) -> str:
+    return run_url.rstrip("/").rsplit("/", 1)[1]
+
+
 def truths_of(run_url: str) -> Truths:
     """What the database knows of the trials of the run at this address."""
-    token = run_url.rstrip("/").rsplit("/", 1)[1]
-    trials = Trial.objects.filter(session__token_sha256=token_sha256(token))
+    trials = Trial.objects.filter(session__token_sha256=token_sha256(token_of(run_url)))
     shown = {trial.index: (trial, trial.candidates or [trial.pair_id]) for trial in trials}
     pairs = Pair.objects.select_related("attack").in_bulk({pk for _, pks in shown.values() for pk in pks})
     return {index: [_truth(pairs[pk], trial.altered_side) for pk in pks] for index, (trial, pks) in shown.items()}
@@ -119,6 +130,7 @@ def _browser() -> requests.Session:
 
 @dataclass
 class _Participant:
+    seed: int
     study: Study
     base_url: str
     browser: requests.Session

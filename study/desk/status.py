@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.conf import settings
 from django.db import connection
@@ -28,6 +28,9 @@ from study.lab.models.jobs import from_now
 from study.queues import QUEUES, queue_of
 from study.trials.design import code_version
 from study.trials.models import Answer, Population, Session, Study
+
+if TYPE_CHECKING:
+    from study.accounts.models import User
 
 #: An idle worker takes a job in a second or so, and a lost message is published again after 20 s.
 STUCK_AFTER_S = 60.0
@@ -89,6 +92,7 @@ class UnderWay:
     id: int
     title: str
     slug: str
+    state: str
     active: dict[str, int]
     begun: int
     complete: int
@@ -136,10 +140,14 @@ class Status:
     backup: datetime | None  # the newest in the usual place
 
 
-def now() -> Status:
-    """How it stands. Takes the second that workers are given to answer in, and never more than a few."""
+def now(user: User) -> Status:
+    """How it stands, as far as this researcher may know: of studies, those that they have a role on.
+
+    Takes the second that workers are given to answer in, and never more than a few.
+    """
     found, broker, workers = vitals.read_tables(), _within(vitals.broker), _within(_workers)
-    failed = Job.objects.filter(state=Job.State.FAILED, finished_at__gte=from_now(-RECENT))
+    jobs = about.visible_to(user, Job.objects.all())
+    failed = jobs.filter(state=Job.State.FAILED, finished_at__gte=from_now(-RECENT))
     expiries = JobEvent.objects.filter(kind=JobEvent.Kind.LEASE_EXPIRED, at__gte=from_now(-RECENT))
     return Status(
         at=timezone.now(),
@@ -150,13 +158,13 @@ def now() -> Status:
         broker=broker,
         workers=workers,
         queues=[_queue(name, found, broker, workers) for name in QUEUES],
-        running=_running(),
-        failed=_failures(failed),
+        running=_running(jobs),
+        failed=failures(failed, LISTED),
         failed_lately=failed.count(),
         leases_expired=found.leases_expired,
         leases_expired_lately=expiries.count(),
         swept_s=found.swept_s,
-        studies=_studies(),
+        studies=under_way(Study.objects.visible_to(user).filter(state=Study.State.OPEN)),
         disks=vitals.file_systems(),
         backup=_newest_backup(),
     )
@@ -241,10 +249,10 @@ def _queue(name: str, found: Tables, broker: Broker | None, workers: Sequence[Wo
     )
 
 
-def _running() -> list[Doing]:
+def _running(jobs: QuerySet[Job]) -> list[Doing]:
     age = ExpressionWrapper(Now() - F("heartbeat_at"), output_field=DurationField())
-    jobs: QuerySet[Any] = (
-        about.with_names(Job.objects.filter(state=Job.State.RUNNING))
+    running: QuerySet[Any] = (
+        about.with_names(jobs.filter(state=Job.State.RUNNING))
         .annotate(age=age)
         .defer("parameters", "result", "log_tail")
     )
@@ -260,17 +268,20 @@ def _running() -> list[Doing]:
             attempts_without_progress=job.attempts_without_progress,
             max_attempts=job.max_attempts,
         )
-        for job in jobs.order_by("started_at")[:LISTED]
+        for job in running.order_by("started_at")[:LISTED]
     ]
 
 
-def _failures(failed: QuerySet[Job]) -> list[Failure]:
-    latest = about.with_names(failed.only("kind", "finished_at", "error")).order_by("-finished_at")[:LISTED]
+def failures(failed: QuerySet[Job], most: int) -> list[Failure]:
+    """The last of these jobs to have failed."""
+    latest = about.with_names(failed.only("kind", "finished_at", "error")).order_by("-finished_at")[:most]
     return [Failure(str(job.pk), about.title(job), job.finished_at, job.error) for job in latest]
 
 
-def _studies() -> list[UnderWay]:
-    """Open studies in two queries. A session's `seen_at` keeps the second from reading every answer there is."""
+def under_way(studies: QuerySet[Study]) -> list[UnderWay]:
+    """How these studies are doing, in two queries. A session's `seen_at` keeps the second from reading every answer
+    there is.
+    """
     since = timezone.now() - RATE_OVER
     by_population = {
         f"active_{name}": Count("sessions", Q(sessions__state=Session.State.ACTIVE, sessions__population=name))
@@ -284,19 +295,20 @@ def _studies() -> list[UnderWay]:
         .values_list("trial__session__study")
         .annotate(n=Count("pk"))
     )
-    studies: QuerySet[Any] = Study.objects.filter(state=Study.State.OPEN).order_by("slug")
+    counted: QuerySet[Any] = studies.annotate(begun=begun, complete=complete, **by_population).order_by("slug")
     return [
         UnderWay(
             id=study.pk,
             title=study.title,
             slug=study.slug,
+            state=study.state,
             active={name: getattr(study, f"active_{name}") for name in Population.values},
             begun=study.begun,
             complete=study.complete,
             wanted=study.participants,
             answers_per_minute=rates.get(study.pk, 0) / (RATE_OVER.total_seconds() / 60),
         )
-        for study in studies.annotate(begun=begun, complete=complete, **by_population)
+        for study in counted
     ]
 
 

@@ -23,7 +23,20 @@ from study.trials.models import Study
 from study.trials.rights import Action
 
 #: In the order of their tabs.
-MODULES: Final[tuple[str, ...]] = ()
+MODULES: Final[tuple[str, ...]] = (
+    "study.desk.panel",
+    "study.desk.freezing",
+    "study.desk.study_texts",
+    "study.desk.running",
+    "study.desk.duplicating",
+    "study.desk.versions",
+    "study.desk.trying",
+    "study.desk.power",
+    "study.desk.live",
+    "study.desk.reports",
+    "study.desk.data_page",
+    "study.desk.privacy",
+)
 
 View = Callable[[HttpRequest, Study], HttpResponse]
 

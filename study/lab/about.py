@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import BigIntegerField, Model, OuterRef, QuerySet, Subquery
 from django.db.models.fields.json import KT
@@ -11,8 +12,18 @@ from django.db.models.functions import Cast
 
 from study.lab.models import Attack, Dataset, Job, ModelRun
 
-#: By the key among the parameters.
-REFERRED_TO: dict[str, type[Model]] = {"model_run": ModelRun, "attack": Attack, "dataset": Dataset}
+if TYPE_CHECKING:
+    from study.accounts.models import User
+
+#: By the key among the parameters: the row's model, and the column that people know it by. Apps above this one add
+#: theirs with `refer_to`.
+REFERRED_TO: dict[str, tuple[type[Model], str]] = {
+    "model_run": (ModelRun, "name"),
+    "attack": (Attack, "name"),
+    "dataset": (Dataset, "name"),
+}
+#: What narrows jobs down to those that a researcher may see; apps above this one add theirs.
+VISIBLE: list[Callable[[User, QuerySet[Any]], QuerySet[Any]]] = []
 
 
 @dataclass(frozen=True)
@@ -24,18 +35,30 @@ class Referred:
     name: str
 
 
+def refer_to(key: str, model: type[Model], column: str) -> None:
+    """Let parameters of this key stand for rows of this model, known by this column."""
+    REFERRED_TO[key] = (model, column)
+
+
+def visible_to(user: User, jobs: QuerySet[Any]) -> QuerySet[Any]:
+    """Those of the jobs that this researcher may see."""
+    for narrow in VISIBLE:
+        jobs = narrow(user, jobs)
+    return jobs
+
+
 def with_names(jobs: QuerySet[Job]) -> QuerySet[Any]:
     """The same jobs with what `referred` and `title` need, in the same query."""
-    for key, model in REFERRED_TO.items():
+    for key, (model, column) in REFERRED_TO.items():
         jobs = jobs.annotate(**{f"{key}_pk": Cast(KT(f"parameters__{key}"), BigIntegerField())})
-        names = model._default_manager.filter(pk=OuterRef(f"{key}_pk")).values("name")
+        names = model._default_manager.filter(pk=OuterRef(f"{key}_pk")).values(column)
         jobs = jobs.annotate(**{f"{key}_name": Subquery(names)})
     return jobs
 
 
 def referred(job: Any) -> list[Referred]:
     """The rows that a job of `with_names` is about; those that are gone are left out."""
-    rows = ((model, getattr(job, f"{key}_pk"), getattr(job, f"{key}_name")) for key, model in REFERRED_TO.items())
+    rows = ((model, getattr(job, f"{key}_pk"), getattr(job, f"{key}_name")) for key, (model, _) in REFERRED_TO.items())
     return [Referred(*row) for row in rows if row[-1] is not None]
 
 

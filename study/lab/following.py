@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from uuid import UUID
 
@@ -65,10 +65,11 @@ def workers() -> Iterator[None]:
         yield
 
 
-def follow(jobs: Mapping[str, Job]) -> None:
+def follow(jobs: Mapping[str, Job], told: Callable[[Iterable[Job]], object] = lambda jobs: None) -> None:
     """Show how far these jobs, by the names to show, have come until all are over; their rows are then up to date.
 
-    Raises JobFailed with the sentence of the first that failed or was cancelled, or when nobody is left to do them.
+    told: hears of the jobs each time they were looked at. Raises JobFailed with the sentence of the first that failed
+    or was cancelled, or when nobody is left to do them.
     """
     installation = _Installation(jobs)
     with _display(list(jobs)) as display:
@@ -76,6 +77,7 @@ def follow(jobs: Mapping[str, Job]) -> None:
             for name, job in jobs.items():
                 job.refresh_from_db()
                 display.show(name, job)
+            told(jobs.values())
             if all(job.is_over for job in jobs.values()):
                 break
             if installation.is_gone():

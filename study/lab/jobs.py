@@ -23,12 +23,12 @@ from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
 
-from study.lab import disk, shutdown
+from study.lab import disk, shutdown, sweeping
 from study.lab.events import Event, events_of
 from study.lab.files import StorageFailed
 from study.lab.kinds import Result, Work, working_folder
 from study.lab.lease import AWAY, Lease, patiently, repeatedly, tail
-from study.lab.models import Job, Sweeper, canonical_json
+from study.lab.models import Job, canonical_json
 from study.lab.models.jobs import OLDEST_PAYLOAD_VERSION, PAYLOAD_VERSION
 from study.lab.models.sweeper import SWEEP_EVERY
 from study.logs import about
@@ -76,7 +76,7 @@ def perform(job_id: str, prepare: Callable[[Job, Path], Work]) -> None:
         with (
             shutdown.on_sigterm(),
             Lease(job, job.attempt, folder / "errors.log") as lease,
-            repeatedly(SWEEP_EVERY.total_seconds(), Sweeper.objects.sweep_if_due, "sweeper"),
+            repeatedly(SWEEP_EVERY.total_seconds(), sweeping.sweep, "sweeper"),
         ):
             _attempt(job, prepare, folder, lease)
 

@@ -25,7 +25,8 @@ from attacks.base import HasLookAlikes, Softens, Trigger, dequantise, quantise
 from attacks.registry import family_of
 from models import artifacts
 from models.datasets.base import GazeData
-from models.datasets.synthetic_eyes import EyesConfig, study_images
+from models.datasets.eyes_config import EyesConfig
+from models.datasets.synthetic_eyes import study_images
 from models.evaluation import error_shift, predict, prediction_shift
 from models.gaze import angular_error
 from models.run import conclude, emit, load_splits

@@ -10,8 +10,8 @@ from celery.signals import worker_ready, worker_shutting_down
 from celery.worker import state
 from kombu.exceptions import OperationalError as BrokerUnreachable
 
-from study.lab import jobs, kinds, shutdown
-from study.lab.models import Job, Sweeper
+from study.lab import jobs, kinds, shutdown, sweeping
+from study.lab.models import Job
 from study.lab.models.sweeper import SWEEP_EVERY
 from study.queues import TASKS, queue_of
 
@@ -62,7 +62,7 @@ def set_up(job_id: str) -> None:
 
 @shared_task
 def sweep() -> None:
-    swept = Sweeper.objects.sweep_if_due()
+    swept = sweeping.sweep()
     if swept and (swept.interrupted or swept.lost):
         logger.warning("Sweeper: %d interrupted jobs, %d lost messages.", swept.interrupted, swept.lost)
 

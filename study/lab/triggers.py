@@ -43,7 +43,7 @@ def pair_strengths(trigger: Trigger, wanted: Mapping[str, Sequence[float] | None
     of the attack itself that is as strong as its gross alteration, and a control that it cannot have.
     """
     family = registry.family_of(trigger)
-    gross = _gross_from(trigger)
+    gross = gross_strength(trigger) or math.inf
     usual = [strength for strength in family.strengths if strength < gross]
     possible = possible_controls(trigger)
     chosen: dict[str, Sequence[float]] = {"": usual}
@@ -64,7 +64,7 @@ def pair_strengths(trigger: Trigger, wanted: Mapping[str, Sequence[float] | None
     return {kind: sorted({float(strength) for strength in strengths}) for kind, strengths in chosen.items()}
 
 
-def _gross_from(trigger: Trigger) -> float:
-    """The strength from which the trigger is as strong as its gross alteration; infinite where that is drawn larger."""
+def gross_strength(trigger: Trigger) -> float | None:
+    """From where on the trigger is as strong as its gross alteration; None where that is another, drawn larger."""
     gross = registry.family_of(trigger).gross(trigger)
-    return gross.strength if gross.control_hash() == trigger.control_hash() else math.inf
+    return gross.strength if gross.control_hash() == trigger.control_hash() else None

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from django.db.models import QuerySet
+
 from study.lab import files
 from study.lab.images import DamagedFile
 from study.lab.models import BaseImage, ModelRun, Pair, StoredImage
@@ -42,15 +44,21 @@ def checks(*, local: bool = False) -> list[Check]:
 
     Of files that hosts share, the storage's are read; `local`: this host's copies.
     """
+    of_the_lab = checks_of(BaseImage.objects.all(), Pair.objects.all(), ModelRun.objects.all(), local=local)
+    return [*of_the_lab, *(check for more in MORE_CHECKS for check in more())]
+
+
+def checks_of(
+    images: QuerySet[BaseImage], altered: QuerySet[Pair], runs: QuerySet[ModelRun], *, local: bool = False
+) -> list[Check]:
+    """A check of each of these base images, pairs and trained models."""
     base_images, pairs, models = KINDS
-    images = BaseImage.objects.select_related("dataset").order_by("pk")
-    altered = Pair.objects.select_related("base_image__dataset", "attack").order_by("pk")
-    runs = ModelRun.objects.exclude(artifact="").order_by("pk")
+    images = images.select_related("dataset").order_by("pk")
+    altered = altered.select_related("base_image__dataset", "attack").order_by("pk")
     return [
         *(Check(base_images, f"base image {image}", partial(_read, image, local)) for image in images),
         *(Check(pairs, f"pair {pair}", partial(_rebuild, pair, local)) for pair in altered),
-        *(Check(models, f"model {run}", partial(_load, run, local)) for run in runs),
-        *(check for more in MORE_CHECKS for check in more()),
+        *(Check(models, f"model {run}", partial(_load, run, local)) for run in runs.exclude(artifact="").order_by("pk")),
     ]
 
 

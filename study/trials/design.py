@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from functools import cache
+from itertools import zip_longest
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from django.core.exceptions import ValidationError
 from study.lab import files
 from study.lab.images import DamagedFile
 from study.lab.models import Attack, Dataset, ModelRun, Pair, Prediction, StoredImage
-from study.trials import adaptive, images
+from study.trials import adaptive, images, sources
 from study.trials.exceptions import CannotOpen
 from study.trials.exclusions import FAST_MS
 from study.trials.plan import (
@@ -28,11 +30,14 @@ from study.trials.plan import (
     choose_stimuli,
     practice_ladder,
 )
+from study.trials.sources import ShownAttack
 
 if TYPE_CHECKING:
-    from study.trials.models import Study
+    from study.trials.models import Source, Study
 
-FORMAT = 3
+Pairs = Mapping[tuple[int, Kind], Pair]
+
+FORMAT = 4
 TIMING = (
     "fixation_ms", "exposure_ms", "mask_ms", "gap_ms", "flicker_ms", "response_ms", "blank_ms", "enable_after_ms",
 )  # fmt: skip
@@ -60,6 +65,10 @@ BEFORE_FORMAT_3: dict[str, Any] = {
     "response_times": {"median_below_ms": 0, "fast_below_ms": FAST_MS, "fast_above_share": 1.0},
     "focus": {"above_share": 1.0},
 }
+#: What designs before format 4 left unsaid: nothing was frozen of pay, preregistration, instructions and debrief.
+BEFORE_FORMAT_4: dict[str, Any] = {"looks": False, "pay": None, "preregistration": None, "texts": None}
+BACKDOORED, CLEAN = "backdoored", "clean"
+PAY = ("currency", "base_pay", "bonus_per_correct", "screened_out_pay")
 CONTROLS = (Pair.Control.IDENTITY, Pair.Control.RESAMPLED, Pair.Control.OTHER_FIELD)
 #: Parts of a design that are chosen among the pairs there are, and the columns of a study that decide the choice.
 CHOSEN = ("image", "cells", "adaptive", "stimuli", "catch", "practice", "pairs")
@@ -124,21 +133,32 @@ def upgraded(design: Mapping[str, Any]) -> dict[str, Any]:
     """A frozen design in the words of the present format, whichever it was frozen in."""
     if design["format"] >= FORMAT:
         return dict(design)
-    exclusions = {**BEFORE_FORMAT_3, **design["exclusions"]}
-    if design["format"] > 1:
-        return {**design, "exclusions": exclusions}
-    changes = {
-        "timing": {**FORMAT_1["timing"], **design["timing"]},
-        "display": {**FORMAT_1["display"], "scale": design["scale"]},
-        "practice": {"correct": 0, "rounds": 1, **design["practice"]},
-        "exclusions": exclusions,
+    now = {**design, "exclusions": {**BEFORE_FORMAT_3, **design["exclusions"]}, **_of_one_attack(design)}
+    if design["format"] == 1:
+        now |= FORMAT_1 | {
+            "timing": {**FORMAT_1["timing"], **design["timing"]},
+            "display": {**FORMAT_1["display"], "scale": design["scale"]},
+            "practice": {"correct": 0, "rounds": 1, **design["practice"]},
+        }
+    return now
+
+
+def _of_one_attack(design: Mapping[str, Any]) -> dict[str, Any]:
+    """What changed with format 4, when studies got several attacks, of an earlier design."""
+    name = design["attack"]["name"]
+    return BEFORE_FORMAT_4 | {
+        "attacks": [{**design["attack"], "label": name}],
+        "models": [{**model, "attack": None if model["role"] == CLEAN else name} for model in design["models"]],
+        "cells": [{"attack": name, **cell} for cell in design["cells"]],
+        "pairs": [{"attack": name, **pair} for pair in design["pairs"]],
     }
-    return {**design, **FORMAT_1, **changes}
 
 
 def check(study: Study) -> None:
     """Raises ValidationError for settings that do not go together."""
     exposure, adapts = study.exposure_ms, study.procedure == study.Procedure.ADAPTIVE
+    further = study.further_sources
+    attacks = sources.attacks_of(study) if further else []
     unmeasured = "none" in (study.calibration, study.distance)
     rules = [
         (
@@ -200,26 +220,41 @@ def check(study: Study) -> None:
             adapts and not 1 <= study.adaptive_minimum <= study.adaptive_trials,
             "The minimum lies between 1 and the number of adaptive trials.",
         ),
+        (
+            "procedure",
+            adapts and len(attacks) > 1,
+            "An adaptive study follows one attack under one field: take away the models of others.",
+        ),
+        *(("model_run", said is not None, said or "") for said in _refused(study, further, attacks)),
     ]
     if refused := {field: said for field, broken, said in reversed(rules) if broken}:
         raise ValidationError(refused)
 
 
+def _refused(study: Study, further: Iterable[Source], attacks: Sequence[ShownAttack]) -> Iterable[str | None]:
+    """Why the further models do not go with the study, where they do not."""
+    yield from (sources.refusal(study, source.model_run) for source in further)
+    yield sources.same_field_twice(attacks)
+
+
 def changed_rows(design: Mapping[str, Any]) -> list[str]:
     """Which of the rows that a design names are gone or not what they were, in words."""
+    design = upgraded(design)
+    names = [attack["name"] for attack in design["attacks"]]
     named: list[tuple[str, Any, Any]] = [
         ("data set", design["dataset"], _dataset(Dataset.objects.filter(name=design["dataset"]["name"]).first())),
-        ("attack", design["attack"], _attack(Attack.objects.filter(name=design["attack"]["name"]).first())),
+        *(
+            ("attack", attack, _attack(Attack.objects.filter(name=attack["name"]).first(), attack["label"]))
+            for attack in design["attacks"]
+        ),
         *(
             ("model", model, _model(model["role"], ModelRun.objects.filter(name=model["name"]).first()))
             for model in design["models"]
         ),
     ]
     changed = [f"the {noun} {then['name']}" for noun, then, now in named if then != now]
-    pairs = Pair.objects.filter(
-        attack__name=design["attack"]["name"], base_image__dataset__name=design["dataset"]["name"]
-    )
-    found = pairs.select_related("base_image").in_bulk([pair["id"] for pair in design["pairs"]])
+    pairs = Pair.objects.filter(attack__name__in=names, base_image__dataset__name=design["dataset"]["name"])
+    found = pairs.select_related("attack", "base_image").in_bulk([pair["id"] for pair in design["pairs"]])
     others = [p["id"] for p in design["pairs"] if p["id"] not in found or _described(found[p["id"]]) != p]
     return changed + ([f"{len(others)} pairs, the first is number {others[0]}"] if others else [])
 
@@ -230,7 +265,7 @@ def changed_settings(design: Mapping[str, Any], study: Study) -> list[str]:
     rule, practice, times = design["adaptive"], design["practice"], design["exclusions"]["response_times"]
     main = [cell for cell in design["cells"] if not cell["control"] and not rule]
     counts = {
-        "strengths": study.strengths == strengths_of(design),
+        **_strengths_kept(design, study),
         "trials_per_strength": {cell["trials"] for cell in main} <= {study.trials_per_strength},
         "adaptive_trials": not rule or rule == {**rule, **_stop_rule(study)},
         "trials_per_control": {study.trials_per_control}
@@ -245,22 +280,38 @@ def changed_settings(design: Mapping[str, Any], study: Study) -> list[str]:
         or study.focus_above_share == design["exclusions"]["focus"]["above_share"],
     }
     settings_now = _settings(study)
-    known = [name for name in settings_now if design["format"] > 1 or name not in FORMAT_1]
+    unsaid = (FORMAT_1 if design["format"] < 2 else {}) | (BEFORE_FORMAT_4 if design["format"] < 4 else {})
+    known = [name for name in settings_now if name not in unsaid or name == "looks"]
     return [name for name in known if design[name] != settings_now[name]] + [
         name for name, same in counts.items() if not same
     ]
 
 
-def strengths_of(design: Mapping[str, Any]) -> list[float]:
-    """Strengths of the main trials."""
-    if rule := design.get("adaptive"):
-        return list(rule["strengths"])
-    return [cell["strength"] for cell in design["cells"] if not cell["control"]]
+def strengths_of(design: Mapping[str, Any]) -> dict[str, list[float]]:
+    """{name of an attack in the trial table: strengths of its main trials, ascending}, the primary one first."""
+    labels = {attack["name"]: attack["label"] for attack in design["attacks"]}
+    if rule := design["adaptive"]:
+        return {label: list(rule["strengths"]) for label in labels.values()}
+    strengths: dict[str, set[float]] = {label: set() for label in labels.values()}
+    for cell in design["cells"]:
+        if not cell["control"]:
+            strengths[labels[cell["attack"]]].add(cell["strength"])
+    return {label: sorted(of_attack) for label, of_attack in strengths.items()}
+
+
+def _strengths_kept(design: Mapping[str, Any], study: Study) -> dict[str, bool]:
+    """{column: whether it says the strengths that the design shows}, of the study and of its sources."""
+    then = strengths_of(design)
+    now = {shown.label: list(shown.strengths) for shown in sources.attacks_of(study)}
+    primary = next(iter(then))
+    return {
+        "strengths": study.strengths == then[primary],
+        "sources": {**now, primary: None} == {**then, primary: None},
+    }
 
 
 def _settings(study: Study) -> dict[str, Any]:
     """What the columns of the study, and of the rows that it refers to, say."""
-    clean = study.model_run.clean_reference
     return {
         "study": study.slug,
         "participants": study.participants,
@@ -273,14 +324,32 @@ def _settings(study: Study) -> dict[str, Any]:
         "break_every": study.break_every,
         "resume_hours": study.resume_hours,
         "dataset": _dataset(study.dataset),
-        "attack": _attack(study.model_run.attack),
-        "models": [
-            _model(role, run) for role, run in (("backdoored", study.model_run), ("clean", clean)) if run is not None
-        ],
+        "attacks": [_attack(shown.attack, shown.label) for shown in sources.attacks_of(study)],
+        "models": _models(study),
         "bound": study.bound,
+        "looks": study.looks_allowed,
         "minimum_age": study.minimum_age,
         "consent": _consent(study),
+        "texts": {language: study.texts_sha256(language) for language in study.languages},
+        "pay": {name: _plain(getattr(study, name)) for name in PAY},
+        "preregistration": {
+            "research_question": study.research_question,
+            "hypotheses": [line.strip() for line in study.hypotheses.splitlines() if line.strip()],
+            "sample_size_reason": study.sample_size_reason,
+        },
     }
+
+
+def _models(study: Study) -> list[dict[str, Any] | None]:
+    """The backdoored models, the primary one first, and then the clean ones that they are compared with."""
+    runs = study.model_runs
+    clean = dict.fromkeys(run.clean_reference for run in runs if run.clean_reference is not None)
+    return [_model(BACKDOORED, run) for run in runs] + [_model(CLEAN, run) for run in clean]
+
+
+def _plain(value: str | int | Decimal) -> str:
+    """Money as text that is the same however many zeros the database keeps; other text as it is."""
+    return value if isinstance(value, str) else f"{Decimal(value).normalize():f}"
 
 
 def _consent(study: Study) -> dict[str, Any]:
@@ -292,23 +361,26 @@ def _consent(study: Study) -> dict[str, Any]:
 
 def _choose(study: Study) -> dict[str, Any]:
     """The CHOSEN parts: conditions, stimuli and pairs, from the pairs that there are now."""
-    if study.model_run.attack is None:
-        raise CannotOpen(f"{study.model_run} is a clean model: choose a run with an attack.")
-    if not study.model_run.attack.has_trigger:
-        raise CannotOpen(f"{study.model_run} was attacked in its weights, which alters no image: nothing can be shown.")
-    pairs = {(p.base_image_id, Kind(p.control, p.strength, p.gross)): p for p in _pairs(study)}
-    strengths, gross = _strengths(study, pairs)
-    cells = _cells(study, pairs, strengths)
-    ladder = practice_ladder(strengths, gross, study.practice_trials) * study.practice_rounds
-    levels = strengths if study.procedure == study.Procedure.ADAPTIVE else []
-    stimuli = _stimuli(study, pairs, cells, gross=gross, ladder=ladder, levels=levels)
-    shown = _shown(stimuli, cells, gross, ladder, levels)
-    _require_predictions(study, [pairs[place] for place in shown if place[0] in set(stimuli.main)])
+    for run in study.model_runs:
+        if said := sources.no_trigger(run):
+            raise CannotOpen(said)
+    attacks = sources.attacks_of(study)
+    pairs = _pairs(study, attacks)
+    strengths = _strengths(study, attacks, pairs)
+    levels = strengths[attacks[0].label]
+    gross = _gross(study, attacks[0], pairs)
+    cells = _cells(study, attacks, pairs, strengths)
+    ladder = practice_ladder(levels, gross, study.practice_trials) * study.practice_rounds
+    adapts = study.procedure == study.Procedure.ADAPTIVE
+    chosen_from = [Kind(gross.attack, "", strength) for strength in levels] if adapts else []
+    stimuli = _stimuli(study, pairs, cells, gross=gross, ladder=ladder, adaptive=chosen_from)
+    shown = _shown(stimuli, cells, gross, ladder, chosen_from)
+    _require_predictions(attacks, [pairs[place] for place in shown if place[0] in set(stimuli.main)])
     width, height, _ = _shape(pairs[shown[0]].base_image)
     return {
         "image": {"width": width, "height": height},
-        "cells": [_described_cell(cell) for cell in cells],
-        "adaptive": {"strengths": levels, **_stop_rule(study), "grid": adaptive.GRID} if levels else None,
+        "cells": [_described_cell(cell, gross.attack) for cell in cells],
+        "adaptive": {"strengths": levels, **_stop_rule(study), "grid": adaptive.GRID} if adapts else None,
         "stimuli": list(stimuli.main),
         "catch": {"strength": gross.strength, "stimuli": list(stimuli.catch)},
         "practice": {
@@ -337,59 +409,88 @@ def check_images(design: dict[str, Any]) -> None:
         )
 
 
-def demand_images(dataset: Dataset, model_run: ModelRun) -> None:
+def demand_images(dataset: Dataset, model_runs: Iterable[ModelRun]) -> None:
     """Have every image that a design of these could show, as the storage has it. Raises CannotOpen for one that the
     storage does not have, or not right. Takes its time: call it before a transaction.
     """
     if files.bucket() is None:
         return
-    pairs = Pair.objects.filter(base_image__dataset=dataset, attack=model_run.attack).select_related("base_image")
+    attacks = {run.attack_id for run in model_runs}
+    pairs = Pair.objects.filter(base_image__dataset=dataset, attack__in=attacks).select_related("base_image")
     try:
         files.fetch((image.stored for pair in pairs for image in (pair, pair.base_image)), anew=True)
     except (DamagedFile, files.StorageFailed) as error:
         raise CannotOpen(str(error)) from error
 
 
-def _pairs(study: Study) -> Iterable[Pair]:
-    of_attack = Pair.objects.filter(base_image__dataset=study.dataset, attack=study.model_run.attack)
-    return of_attack.select_related("base_image").order_by("pk")
+def _pairs(study: Study, attacks: Sequence[ShownAttack]) -> Pairs:
+    """Every pair that there is of these attacks, by base image and kind."""
+    rows = {shown.attack.pk: shown.attack for shown in attacks}
+    found = Pair.objects.filter(base_image__dataset=study.dataset, attack__in=rows).select_related("base_image")
+    pairs = {}
+    for pair in found.order_by("pk"):
+        pair.attack = rows[pair.attack_id]
+        pairs[pair.base_image_id, Kind(pair.attack.name, pair.control, pair.strength, pair.gross)] = pair
+    return pairs
 
 
-def _strengths(study: Study, pairs: Mapping[tuple[int, Kind], Pair]) -> tuple[list[float], Kind]:
-    """Strengths of the main trials, and what the catch trials show."""
-    altered = [pair for pair in pairs.values() if pair.control == Pair.Control.NONE]
-    gross = {pair.strength for pair in altered if pair.gross}
-    available = {pair.strength for pair in altered if not pair.gross}
-    if not gross or not available:
-        which = "gross pairs for the catch trials" if available else "pairs"
-        raise CannotOpen(f"The attack {study.model_run.attack} has no {which} on {study.dataset}: make them first.")
-    strengths = sorted(study.strengths or available)
-    if missing := set(strengths) - available:
-        raise CannotOpen(f"There are no pairs at strength {min(missing):g}: make them, or choose another strength.")
-    return strengths, Kind("", max(gross), gross=True)
+def _strengths(study: Study, attacks: Sequence[ShownAttack], pairs: Pairs) -> dict[str, list[float]]:
+    """{name of an attack in the trial table: strengths of its main trials}, the same under all its fields."""
+    available: dict[str, set[float]] = {str(shown): set() for shown in attacks}
+    for _, kind in pairs:
+        if not kind.control and not kind.gross:
+            available[kind.attack].add(kind.strength)
+    strengths: dict[str, list[float]] = {}
+    for shown in attacks:
+        there = available[str(shown)]
+        if not there:
+            raise CannotOpen(f"The attack {shown} has no pairs on {study.dataset}: make them first.")
+        wanted = strengths.setdefault(shown.label, sorted(shown.strengths or there))
+        if missing := set(wanted) - there:
+            raise CannotOpen(
+                f"The attack {shown} has no pairs at strength {min(missing):g}: make them, or choose other strengths."
+            )
+    return strengths
 
 
-def _cells(study: Study, pairs: Iterable[tuple[int, Kind]], strengths: list[float]) -> list[Cell]:
-    """One cell per strength and one per control kind, which has the study's middle strength where it can.
+def _gross(study: Study, primary: ShownAttack, pairs: Pairs) -> Kind:
+    """What the catch trials show: the primary attack, so that everybody sees it."""
+    found = [kind for _, kind in pairs if kind.gross and kind.attack == str(primary)]
+    if not found:
+        raise CannotOpen(
+            f"The attack {primary} has no gross pairs for the catch trials on {study.dataset}: make them first."
+        )
+    return max(found, key=lambda kind: kind.strength)
+
+
+def _cells(
+    study: Study, attacks: Sequence[ShownAttack], pairs: Pairs, strengths: Mapping[str, Sequence[float]]
+) -> list[Cell]:
+    """The cells of every attack, in turn, so that a picture meets all attacks on lists that follow each other."""
+    of_attacks = [_cells_of(study, shown, pairs, strengths[shown.label]) for shown in attacks]
+    return [cell for in_turn in zip_longest(*of_attacks) for cell in in_turn if cell is not None]
+
+
+def _cells_of(study: Study, shown: ShownAttack, pairs: Pairs, strengths: Sequence[float]) -> list[Cell]:
+    """One cell per strength and one per control kind, which has the attack's middle strength where it can.
 
     A kind that the attack can have and that has no pairs was forgotten. What it can have stands in its row: here, in a
     web process, the attacks' own code is not loaded.
     """
-    attack = study.model_run.attack
-    needed = {Pair.Control.IDENTITY, *(attack.controls if attack else ())}
-    kinds = {kind for _, kind in pairs}
+    needed = {Pair.Control.IDENTITY, *shown.attack.controls}
+    name = str(shown)
     if study.procedure == study.Procedure.ADAPTIVE:
         cells = [Cell(ADAPTIVE, study.adaptive_trials)]
     else:
-        cells = [Cell(Kind("", strength), study.trials_per_strength) for strength in strengths]
+        cells = [Cell(Kind(name, "", strength), study.trials_per_strength) for strength in strengths]
     for control in CONTROLS:
-        available = sorted(kind.strength for kind in kinds if kind.control == control)
+        available = sorted({kind.strength for _, kind in pairs if (kind.attack, kind.control) == (name, control)})
         if not available and control not in needed:
             continue
         if not available:
-            raise CannotOpen(f"There are no {control.label} control pairs of {attack}: make them first.")
+            raise CannotOpen(f"There are no {control.label} control pairs of {shown}: make them first.")
         strength = median_low([s for s in available if s == median_low(strengths)] or available)
-        cells.append(Cell(Kind(control.value, strength), study.trials_per_control))
+        cells.append(Cell(Kind(name, control.value, strength), study.trials_per_control))
     return cells
 
 
@@ -397,10 +498,11 @@ def _stop_rule(study: Study) -> dict[str, float]:
     return {"most": study.adaptive_trials, "minimum": study.adaptive_minimum, "sd": study.adaptive_sd}
 
 
-def _described_cell(cell: Cell) -> dict[str, Any]:
+def _described_cell(cell: Cell, primary: str) -> dict[str, Any]:
     if cell.kind == ADAPTIVE:
-        return {"control": "", "strength": None, "trials": cell.trials}
-    return {"control": cell.kind.control, "strength": cell.kind.strength, "trials": cell.trials}
+        return {"attack": primary, "control": "", "strength": None, "trials": cell.trials}
+    kind = cell.kind
+    return {"attack": kind.attack, "control": kind.control, "strength": kind.strength, "trials": cell.trials}
 
 
 def _stimuli(
@@ -410,7 +512,7 @@ def _stimuli(
     *,
     gross: Kind,
     ladder: list[Kind],
-    levels: list[float],
+    adaptive: Sequence[Kind],
 ) -> Stimuli:
     kinds: dict[int, list[Kind]] = {}
     for stimulus, kind in pairs:
@@ -424,30 +526,34 @@ def _stimuli(
             catch_trials=study.catch_trials,
             practice_kinds=ladder,
             seed=study.seed,
-            adaptive_strengths=levels,
+            adaptive=adaptive,
         )
     except PlanError as error:
         raise CannotOpen(str(error)) from error
 
 
 def _shown(
-    stimuli: Stimuli, cells: list[Cell], gross: Kind, ladder: list[Kind], levels: list[float]
+    stimuli: Stimuli, cells: list[Cell], gross: Kind, ladder: list[Kind], adaptive: Sequence[Kind]
 ) -> list[tuple[int, Kind]]:
-    kinds = [Kind("", strength) for strength in levels] + [cell.kind for cell in cells if cell.kind != ADAPTIVE]
+    kinds = [*adaptive, *(cell.kind for cell in cells if cell.kind != ADAPTIVE)]
     main = [(stimulus, kind) for stimulus in stimuli.main for kind in kinds]
     catch = [(stimulus, gross) for stimulus in stimuli.catch]
     practice = list(zip(stimuli.practice, ladder, strict=True))
     return main + catch + practice
 
 
-def _require_predictions(study: Study, pairs: list[Pair]) -> None:
-    predicted = set(Prediction.objects.filter(model_run=study.model_run).values_list("pair_id", flat=True))
-    missing = [pair for pair in pairs if pair.pk not in predicted]
-    if missing:
-        raise CannotOpen(
-            f"{len(missing)} pairs have no prediction of {study.model_run}, the first is {missing[0]}: "
-            "evaluate the model on the pairs first."
-        )
+def _require_predictions(attacks: Sequence[ShownAttack], pairs: Sequence[Pair]) -> None:
+    """Raises CannotOpen unless every model was given the pairs of its attack."""
+    for shown in attacks:
+        of_attack = [pair for pair in pairs if pair.attack == shown.attack]
+        for run in shown.runs:
+            predicted = set(Prediction.objects.filter(model_run=run).values_list("pair_id", flat=True))
+            missing = [pair for pair in of_attack if pair.pk not in predicted]
+            if missing:
+                raise CannotOpen(
+                    f"{len(missing)} pairs have no prediction of {run}, the first is {missing[0]}: "
+                    "evaluate the model on the pairs first."
+                )
 
 
 def _shape(image: StoredImage) -> tuple[int, int, int]:
@@ -463,11 +569,12 @@ def _dataset(dataset: Dataset | None) -> dict[str, Any] | None:
     return {"name": dataset.name, "fingerprint": dataset.fingerprint} if dataset else None
 
 
-def _attack(attack: Attack | None) -> dict[str, Any] | None:
+def _attack(attack: Attack | None, label: str) -> dict[str, Any] | None:
     if attack is None:
         return None
     return {
         "name": attack.name,
+        "label": label,
         "family": attack.family,
         "parameters": attack.parameters,
         "control_hash": attack.control_hash,
@@ -475,13 +582,17 @@ def _attack(attack: Attack | None) -> dict[str, Any] | None:
 
 
 def _model(role: str, run: ModelRun | None) -> dict[str, Any] | None:
-    return {"role": role, "name": run.name, "artifact_sha256": run.artifact_sha256} if run else None
+    if run is None:
+        return None
+    attack = run.attack.name if run.attack else None
+    return {"role": role, "name": run.name, "attack": attack, "artifact_sha256": run.artifact_sha256}
 
 
 def _described(pair: Pair) -> dict[str, Any]:
     return {
         "id": pair.pk,
         "stimulus": pair.base_image_id,
+        "attack": pair.attack.name,
         "control": pair.control,
         "strength": pair.strength,
         "clean_sha256": pair.base_image.sha256,

@@ -39,6 +39,12 @@ class NotOpen(TrialsError):
     sentence = _("This study is not open for participation.")
 
 
+class Paused(NotOpen):
+    """The study takes no new participants for a while."""
+
+    sentence = _("It takes nobody new at the moment. You are welcome to come back later: the link stays the same.")
+
+
 class NotCleared(TrialsError):
     """The images' data set must not be shown to people (any more)."""
 

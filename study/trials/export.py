@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Count, Q
 
 from study.lab.models import Pair, Prediction
 from study.trials import robots
-from study.trials.design import upgraded
+from study.trials.design import BACKDOORED
 from study.trials.viewing import arcmin
 
 if TYPE_CHECKING:
-    from study.trials.models import Study
+    from study.trials.models import Session, Study
 
 TRIAL_COLUMNS = (
     "participant", "stimulus", "attack", "strength", "error_shift_deg", "clean_side", "response_side", "correct",
@@ -39,24 +39,28 @@ SCREEN_WORDS = {
 }
 OPPOSITE = {"left": "right", "right": "left"}
 CHUNK = 2000
+#: Sessions whose events and traces are in memory at one time.
+SESSIONS = 50
 
 
 def trial_rows(study: Study, population: str, *, practice: bool = False) -> Iterator[dict[str, Any]]:
     """One dict per answered trial, keys TRIAL_COLUMNS, by session and index; withdrawn sessions have none.
 
-    Trials without an answer in time have no row; `session_rows` counts them. `strength` of an identity pair is 0;
-    `error_shift_deg` is that of the study's model run, None where it has no prediction; `unsure` is 1 where a coin
-    decided, None where "not sure" was not offered; `image_subject` is whom the picture shows, in the data set's own
-    numbers. Displacements are means over the image: in image px, in device px as displayed, and in arcmin, None without
-    a measured `px_per_degree`. Practice trials only on request.
+    Trials without an answer in time have no row; `session_rows` counts them. `attack` is one name for all fields of an
+    attack, `field` tells them apart (see `study.trials.sources`); `strength` of an identity pair is 0. `model` is the
+    study's first model with this field, `error_shift_deg` its shift, None where it has no prediction; `unsure` is 1
+    where a coin decided, None where "not sure" was not offered; `image_subject` is whom the picture shows, in the data
+    set's own numbers. Displacements are means over the image: in image px, in device px as displayed, and in arcmin,
+    None without a measured `px_per_degree`. Practice trials only on request.
 
     A fixed number of queries, and rows that are made while they are read.
     """
     from study.trials.models import Answer, Choice, Session, Trial
 
-    shown = _pairs(study)
-    designs = {version.pk: _display(version.json) for version in study.design_versions.all()}
-    answers = Answer.objects.filter(trial__session__study=study, trial__session__population=population)
+    versions = list(study.designs_that_count.defer("json").order_by("n"))
+    shown = _pairs([version.now for version in versions])
+    designs = {version.pk: _display(version.now) for version in versions}
+    answers = Answer.objects.filter(trial__session__design__in=list(designs), trial__session__population=population)
     answers = answers.exclude(trial__session__state=Session.State.WITHDRAWN).exclude(choice=Choice.NONE)
     if not practice:
         answers = answers.exclude(trial__phase=Trial.Phase.PRACTICE)
@@ -64,7 +68,7 @@ def trial_rows(study: Study, population: str, *, practice: bool = False) -> Iter
     values: Any  # a named tuple of _ANSWER
     for values in answers.values_list(*_ANSWER, named=True).iterator(chunk_size=CHUNK):
         pair = shown[values.trial__pair_id or values.trial__choice__pair_id]
-        yield _trial_row(study, values, pair, designs[values.trial__session__design_id])
+        yield _trial_row(study.slug, values, pair, designs[values.trial__session__design_id])
 
 
 #: What a row is made from, beside its pair and its design.
@@ -76,7 +80,7 @@ _TRACE = tuple(f"trial__trace__{name}" for name in ("details", "onset_ms", "offs
 _ANSWER = ("choice", "side", "correct", "rt_ms", "received_at", *_TRIAL, *_SESSION, *_TRACE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Shown:
     """What the rows of one pair have in common."""
 
@@ -86,28 +90,44 @@ class _Shown:
     error_shift_deg: float | None
     control: str
     field: str
+    model: str
     item: str
     image_subject: str
     displacement_px: float | None
 
 
-def _pairs(study: Study) -> dict[int, _Shown]:
-    """All pairs that the study may show, by primary key."""
-    shifts = dict(Prediction.objects.filter(model_run=study.model_run).values_list("pair_id", "error_shift"))
-    pairs = Pair.objects.filter(attack=study.model_run.attack_id, base_image__dataset=study.dataset_id)
+def _pairs(designs: Iterable[Mapping[str, Any]]) -> dict[int, _Shown]:
+    """All pairs that these designs name, by primary key; names are those of the last design."""
+    named: set[int] = set()
+    labels: dict[str, str] = {}
+    models: dict[str, str] = {}
+    for design in designs:
+        named |= {pair["id"] for pair in design["pairs"]}
+        labels |= {attack["name"]: attack["label"] for attack in design["attacks"]}
+        backdoored = [model for model in design["models"] if model["role"] == BACKDOORED]
+        models |= {model["attack"]: model["name"] for model in reversed(backdoored)}  # the first of each attack
+    predictions = Prediction.objects.filter(model_run__name__in=models.values(), pair__attack__name__in=labels)
+    shifts = {
+        (pair, model): shift
+        for pair, model, shift in predictions.values_list("pair_id", "model_run__name", "error_shift").iterator()
+        if pair in named
+    }
+    pairs = Pair.objects.filter(attack__name__in=labels).select_related("attack", "base_image")
     return {
         pair.pk: _Shown(
             stimulus=f"B{pair.base_image_id}",
-            attack=pair.attack.name,
+            attack=labels[pair.attack.name],
             strength=0.0 if pair.control == Pair.Control.IDENTITY else pair.strength,
-            error_shift_deg=shifts.get(pair.pk),
+            error_shift_deg=shifts.get((pair.pk, models[pair.attack.name])),
             control=pair.control,
             field=field_name(pair),
+            model=models[pair.attack.name],
             item=f"I{pair.pk}",
             image_subject=str(pair.base_image.subject),
             displacement_px=pair.distortions.get("displacement_mean_px"),
         )
-        for pair in pairs.select_related("attack", "base_image")
+        for pair in pairs.iterator(chunk_size=CHUNK)
+        if pair.pk in named
     }
 
 
@@ -129,8 +149,7 @@ class _Display:
     image_width_px: int
 
 
-def _display(frozen: Mapping[str, Any]) -> _Display:
-    design = upgraded(frozen)
+def _display(design: Mapping[str, Any]) -> _Display:
     display = design["display"]
     return _Display(
         protocol=design["protocol"],
@@ -142,7 +161,7 @@ def _display(frozen: Mapping[str, Any]) -> _Display:
     )
 
 
-def _trial_row(study: Study, values: Any, pair: _Shown, design: _Display) -> dict[str, Any]:
+def _trial_row(study: str, values: Any, pair: _Shown, design: _Display) -> dict[str, Any]:
     px_per_degree, scale = values.trial__session__px_per_degree, _scale(values, design)
     return {
         "participant": f"P{values.trial__session__id}",
@@ -157,7 +176,7 @@ def _trial_row(study: Study, values: Any, pair: _Shown, design: _Display) -> dic
         "is_catch": int(values.trial__phase == "catch"),
         "control": pair.control,
         "field": pair.field,
-        "model": study.model_run.name,
+        "model": pair.model,
         "item": pair.item,
         "image_subject": pair.image_subject,
         "protocol": design.protocol,
@@ -167,7 +186,7 @@ def _trial_row(study: Study, values: Any, pair: _Shown, design: _Display) -> dic
         "px_per_degree": px_per_degree,
         **_displacement(pair.displacement_px, scale and scale * design.enlargement, px_per_degree),
         "image_width_px": design.image_width_px,
-        "study": study.slug,
+        "study": study,
         "session": values.trial__session__public_code,
         "session_state": values.trial__session__state,
         "population": values.trial__session__population,
@@ -213,13 +232,16 @@ def session_rows(study: Study, population: str) -> Iterator[dict[str, Any]]:
     `planned` counts all trials, `skipped` those that became unnecessary, `judged` the rest without practice and
     `missed` those of them that passed without an answer. `flags` are signs of a script, see `robots.MEANINGS`;
     `reason` says why somebody was screened out.
+
+    Two queries for every SESSIONS of them, and rows that are made while they are read.
     """
-    from study.trials.models import Choice, Session, Trial
+    from study.trials.models import Choice, Trial
 
     judged = Q(trials__phase__in=[Trial.Phase.MAIN, Trial.Phase.CATCH], trials__skipped__isnull=True)
-    sessions = study.sessions.filter(population=population).order_by("pk")
     sessions = (
-        sessions.select_related("slot", "design")
+        study.sessions_of(population)
+        .order_by("pk")
+        .select_related("slot", "design")
         .defer("design__json")
         .annotate(
             planned=Count("trials"),
@@ -229,57 +251,67 @@ def session_rows(study: Study, population: str) -> Iterator[dict[str, Any]]:
             missed=Count("trials", filter=judged & Q(trials__answer__choice=Choice.NONE)),
         )
     )
-    events = _events(study, population)
-    flags = _flags(study, population, events)
-    session: Any  # with the counts
-    for session in sessions.iterator(chunk_size=CHUNK):
-        said = events.get(session.pk, {})
-        yield {
-            "participant": f"P{session.pk}",
-            "session": session.public_code,
-            "study": study.slug,
-            "population": session.population,
-            "state": session.state,
-            "reason": said.get(Session.State.SCREENED_OUT, {}).get("reason"),
-            "list_number": session.slot.list_number if session.slot else None,
-            "seed": session.seed,
-            "design_version": session.design.n,
-            "design_sha256": session.design.sha256,
-            "consent_sha256": session.consent_sha256,
-            "language": session.language,
-            **{name: getattr(session, name) for name in ("planned", "skipped", "answered", "judged", "missed")},
-            "attempts": session.attempt,
-            "scale": session.scale,
-            "px_per_degree": session.px_per_degree,
-            **_screen(session.device),
-            "flags": " ".join(flags.get(session.pk, robots.flags((), said))),
-            "created_at": session.created_at.isoformat(),
-            "seen_at": session.seen_at.isoformat(),
-            "completed_at": session.completed_at.isoformat() if session.completed_at else None,
-        }
+    found = sessions.iterator(chunk_size=SESSIONS)
+    while some := list(islice(found, SESSIONS)):
+        events = _events(some)
+        flags = _flags(some, events)
+        for session in some:
+            said = events.get(session.pk, {})
+            yield _session_row(study.slug, session, said, flags.get(session.pk, robots.flags((), said)))
+
+
+def _session_row(
+    study: str, session: Any, events: Mapping[str, Mapping[str, Any]], flags: Iterable[str]
+) -> dict[str, Any]:
+    """Of a session with its counts."""
+    from study.trials.models import Session
+
+    return {
+        "participant": f"P{session.pk}",
+        "session": session.public_code,
+        "study": study,
+        "population": session.population,
+        "state": session.state,
+        "reason": events.get(Session.State.SCREENED_OUT, {}).get("reason"),
+        "list_number": session.slot.list_number if session.slot else None,
+        "seed": session.seed,
+        "design_version": session.design.n,
+        "design_sha256": session.design.sha256,
+        "consent_sha256": session.consent_sha256,
+        "language": session.language,
+        **{name: getattr(session, name) for name in ("planned", "skipped", "answered", "judged", "missed")},
+        "attempts": session.attempt,
+        "scale": session.scale,
+        "px_per_degree": session.px_per_degree,
+        **_screen(session.device),
+        "flags": " ".join(flags),
+        "created_at": session.created_at.isoformat(),
+        "seen_at": session.seen_at.isoformat(),
+        "completed_at": session.completed_at.isoformat() if session.completed_at else None,
+    }
 
 
 def _screen(device: Mapping[str, Any]) -> dict[str, str | None]:
     return {name: device.get(name) if device.get(name) in words else None for name, words in SCREEN_WORDS.items()}
 
 
-def _events(study: Study, population: str) -> dict[int, dict[str, dict[str, Any]]]:
+def _events(sessions: Iterable[Session]) -> dict[int, dict[str, dict[str, Any]]]:
     """{session: {kind of event: data of the last of its kind}}."""
     from study.trials.models import SessionEvent
 
-    events = SessionEvent.objects.filter(session__study=study, session__population=population).order_by("pk")
+    events = SessionEvent.objects.filter(session__in=list(sessions)).order_by("pk")
     told: dict[int, dict[str, dict[str, Any]]] = {}
     for session, kind, data in events.values_list("session_id", "kind", "data").iterator(chunk_size=CHUNK):
         told.setdefault(session, {})[kind] = data
     return told
 
 
-def _flags(study: Study, population: str, events: Mapping[int, Mapping[str, Any]]) -> dict[int, list[str]]:
-    """{session: signs of a script}, as `Session.flags` gives them, for all sessions that answered at once."""
+def _flags(sessions: Iterable[Session], events: Mapping[int, Mapping[str, Any]]) -> dict[int, list[str]]:
+    """{session: signs of a script}, as `Session.flags` gives them, for those of these sessions that answered."""
     from study.trials.models import Choice, TrialTrace
 
-    given = TrialTrace.objects.filter(trial__session__study=study, trial__session__population=population)
-    given = given.exclude(trial__answer__choice=Choice.NONE).order_by("trial__session_id")
+    given = TrialTrace.objects.filter(trial__session__in=list(sessions)).exclude(trial__answer__choice=Choice.NONE)
+    given = given.order_by("trial__session_id")
     answers = given.values_list("trial__session_id", "trial__answer__rt_ms", "details").iterator(chunk_size=CHUNK)
     return {
         session: robots.flags([{**details, "rt_ms": rt_ms} for _, rt_ms, details in of_one], events.get(session, ()))

@@ -1,9 +1,9 @@
 """Who sees what, where and when: the balanced plan of a session, from the frozen design, a list number and a seed.
 
-The trials of every cell (a strength or a control) come in blocks of equal size, the blocks stand in a circle, and the
-stimuli are cut into as many groups as there are blocks. On list l, group g meets block g + l, so after a whole turn
-every stimulus has met every block once: a Latin square of groups, blocks and lists. Each time a stimulus meets a cell
-again the altered image is on the other side, and each block is half left, half right.
+The trials of every cell (an attack at a strength, or a control of it) come in blocks of equal size, the blocks stand in
+a circle, and the stimuli are cut into as many groups as there are blocks. On list l, group g meets block g + l, so
+after a whole turn every stimulus has met every block once: a Latin square of groups, blocks and lists. Each time a
+stimulus meets a cell again the altered image is on the other side, and each block is half left, half right.
 """
 
 from __future__ import annotations
@@ -30,18 +30,20 @@ class PlanError(ValueError):
 
 
 class Kind(NamedTuple):
-    """What is done to a stimulus: one control kind ("" = the attack itself) at one strength."""
+    """What is done to a stimulus: one control kind ("" = the attack itself) of one attack at one strength."""
 
+    attack: str
     control: str
     strength: float
     gross: bool = False
 
     def __str__(self) -> str:
-        return f"{self.control or ('grossly altered' if self.gross else 'altered')} at strength {self.strength:g}"
+        done = self.control or ("grossly altered" if self.gross else "altered")
+        return f"{self.attack}: {done} at strength {self.strength:g}"
 
 
 #: The cell of an adaptive study: the attack, at a strength that is chosen from the answers.
-ADAPTIVE: Final = Kind("adaptive", 0.0)
+ADAPTIVE: Final = Kind("", "adaptive", 0.0)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class PlannedTrial:
 def make_plan(design: Mapping[str, Any], list_number: int, seed: int) -> list[PlannedTrial]:
     """The trials of one session in order: practice first, then main and catch trials mixed.
 
-    `design` is the frozen design (`Study.design_json`), `list_number` >= 0 decides which stimulus meets which cell on
+    `design` is the frozen design (`DesignVersion.now`), `list_number` >= 0 decides which stimulus meets which cell on
     which side, `seed` the order. The same arguments give the same plan. Within the mixed part no side comes more than
     four times in a row, and one catch trial lies in each of as many equal stretches as there are catch trials.
 
@@ -95,19 +97,21 @@ def make_plan(design: Mapping[str, Any], list_number: int, seed: int) -> list[Pl
     those of catch and control trials are all the same pair, so that the trials look alike.
     """
     rng = random.Random(seed)  # noqa: S311  (a reproducible order is wanted, not a secret)
-    pair = {(p["stimulus"], Kind(p["control"], p["strength"])): p["id"] for p in design["pairs"]}
+    pair = {(p["stimulus"], Kind(p["attack"], p["control"], p["strength"])): p["id"] for p in design["pairs"]}
     cells = [_cell(c) for c in design["cells"]]
-    gross = Kind("", design["catch"]["strength"])
+    first = design["attacks"][0]["name"]
+    gross = Kind(first, "", design["catch"]["strength"])
     strengths = design["adaptive"]["strengths"] if design["adaptive"] else []
 
     def planned(phase: str, stimulus: int, kind: Kind, side: str) -> PlannedTrial:
         if kind == ADAPTIVE:
-            levels = tuple(pair[stimulus, Kind("", strength)] for strength in strengths)
+            levels = tuple(pair[stimulus, Kind(first, "", strength)] for strength in strengths)
             return PlannedTrial(phase, stimulus, None, side, candidates=levels)
         shown = pair[stimulus, kind]
         return PlannedTrial(phase, stimulus, shown, side, candidates=(shown,) * len(strengths))
 
-    practice = _practice(design["practice"], pair, list_number, rng)
+    ladder = [Kind(first, "", strength) for strength in design["practice"]["strengths"]]
+    practice = _practice(design["practice"], ladder, pair, list_number, rng)
     main = [
         planned(MAIN, stimulus, kind, side) for stimulus, kind, side in rotate(design["stimuli"], cells, list_number)
     ]
@@ -120,15 +124,20 @@ def make_plan(design: Mapping[str, Any], list_number: int, seed: int) -> list[Pl
 
 
 def _cell(described: Mapping[str, Any]) -> Cell:
-    kind = ADAPTIVE if described["strength"] is None else Kind(described["control"], described["strength"])
-    return Cell(kind, described["trials"])
+    if described["strength"] is None:
+        return Cell(ADAPTIVE, described["trials"])
+    return Cell(Kind(described["attack"], described["control"], described["strength"]), described["trials"])
 
 
 def _practice(
-    described: Mapping[str, Any], pair: Mapping[tuple[int, Kind], int], list_number: int, rng: random.Random
+    described: Mapping[str, Any],
+    ladder: Sequence[Kind],
+    pair: Mapping[tuple[int, Kind], int],
+    list_number: int,
+    rng: random.Random,
 ) -> list[PlannedTrial]:
     """All rounds of practice, each from the clearest alteration to the finest, each half left and half right."""
-    stimuli, strengths = described["stimuli"], described["strengths"]
+    stimuli = described["stimuli"]
     a_round = len(stimuli) // described["rounds"]
     sides = [
         side
@@ -136,8 +145,8 @@ def _practice(
         for side in _shuffled(_alternating(a_round, start=list_number + n), rng)
     ]
     return [
-        PlannedTrial(PRACTICE, stimulus, pair[stimulus, Kind("", strength)], side, round=i // a_round + 1)
-        for i, (stimulus, strength, side) in enumerate(zip(stimuli, strengths, sides, strict=True))
+        PlannedTrial(PRACTICE, stimulus, pair[stimulus, kind], side, round=i // a_round + 1)
+        for i, (stimulus, kind, side) in enumerate(zip(stimuli, ladder, sides, strict=True))
     ]
 
 
@@ -199,17 +208,17 @@ def choose_stimuli(
     catch_trials: int,
     practice_kinds: Sequence[Kind],
     seed: int,
-    adaptive_strengths: Sequence[float] = (),
+    adaptive: Sequence[Kind] = (),
 ) -> Stimuli:
     """Share the base images out between main, catch and practice trials, at random from `seed`.
 
-    `kinds` says which pairs each base image has; `adaptive_strengths` are those that an adaptive cell chooses from.
+    `kinds` says which pairs each base image has; `adaptive` are those that an adaptive cell chooses from.
     Images that lack a pair for the main trials go to catch and practice first. Raises PlanError when there are too few.
     """
     order = sorted(kinds)
     random.Random(f"stimuli {seed}").shuffle(order)  # noqa: S311
     has = {stimulus: frozenset(of) for stimulus, of in kinds.items()}
-    everything = {cell.kind for cell in cells} - {ADAPTIVE} | {Kind("", strength) for strength in adaptive_strengths}
+    everything = {cell.kind for cell in cells} - {ADAPTIVE} | set(adaptive)
     for_main = [s for s in order if has[s] >= everything]
     spared_first = [s for s in order if s not in set(for_main)] + for_main[::-1]
     size = block_size(cells)
@@ -224,8 +233,9 @@ def choose_stimuli(
 
 
 def practice_ladder(strengths: Sequence[float], gross: Kind, trials: int) -> list[Kind]:
-    """What practice trials show: from the gross alteration down to the second strongest strength of the study."""
-    ladder = [gross, *(Kind("", strength) for strength in sorted(strengths, reverse=True))][:PRACTICE_STEPS]
+    """What practice trials show: from the gross alteration down to the second strongest strength of its attack."""
+    finer = (Kind(gross.attack, "", strength) for strength in sorted(strengths, reverse=True))
+    ladder = [gross, *finer][:PRACTICE_STEPS]
     return [ladder[i * len(ladder) // trials] for i in range(trials)]
 
 

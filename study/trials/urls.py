@@ -30,6 +30,7 @@ urlpatterns = [
     path("s/<slug:slug>/", views.information, name="information"),
     path("s/<slug:slug>/start", views.start, name="start"),
     path("run/<str:token>/", views.run, name="run"),
+    path("run/<str:token>/truth/<index:index>", views.truth, name="truth"),
     path("run/<str:token>/plan", api.plan, name="plan"),
     path("run/<str:token>/i/<index:index>/<side:side>", api.image, name="image"),
     path("run/<str:token>/i/<index:index>/<side:side>/<index:number>", api.image, name="numbered_image"),

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.conf import settings
+from django.contrib import admin
 from django.core import signing
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.functional import Promise
@@ -19,10 +20,23 @@ from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_POST, require_safe
 
 from study.trials import duration, languages, recruiters, robots
-from study.trials.exceptions import AlreadyTookPart, ConsentChanged, Full, NotCleared, NotOpen, TrialsError
+from study.trials import truth as truths
+from study.trials.exceptions import (
+    AlreadyTookPart,
+    CannotOpen,
+    ConsentChanged,
+    Full,
+    NotCleared,
+    NotOpen,
+    TrialsError,
+)
 from study.trials.forms import StartForm
 from study.trials.models import Population, Session, Study, new_token, token_sha256
+from study.trials.rights import Action
 
+NO_STUDY = "There is no study with this address."
+#: Who may see a draft.
+TRYING = (Population.PREVIEW, Population.SIMULATED)
 START_SALT = "study.trials.start"
 START_VALID_S = 24 * 3600
 RESUME_COOKIE = "run"
@@ -53,9 +67,9 @@ class OwnRun:
 def information(request: HttpRequest, slug: str) -> HttpResponse:
     """What the study is about and the consent form. Looking at it starts nothing: link previews look as well."""
     study = get_object_or_404(Study.objects.select_related("dataset"), slug=slug)
-    if study.state == Study.State.DRAFT:
-        return _draft(request, study)
     population = _population(request, study)
+    if study.state == Study.State.DRAFT and population not in TRYING:
+        return _draft(request, study)
     if population is None:
         return _closed(request, study, _("Log in as a researcher to see a preview."))
     ids = recruiters.ids_from(request.GET, recruiters.of(study))
@@ -74,8 +88,10 @@ def information(request: HttpRequest, slug: str) -> HttpResponse:
 @private
 def start(request: HttpRequest, slug: str) -> HttpResponse:
     """Consent given: a session begins. The same form sent twice leads to the same run."""
-    study = get_object_or_404(Study.objects.exclude(state=Study.State.DRAFT), slug=slug)
+    study = get_object_or_404(Study, slug=slug)
     ticket = _start_ticket(request, study)
+    if ticket is None and study.state == Study.State.DRAFT:
+        raise Http404(NO_STUDY)
     if ticket is None:
         sentence = _("This form is too old or incomplete: open the study's link again.")
         return _closed(request, study, sentence, status=400)
@@ -107,7 +123,7 @@ def _begin(
         )
     except ConsentChanged as error:
         return _information(request, study, visit, notice=error)
-    except (NotOpen, NotCleared, Full, AlreadyTookPart) as error:
+    except (NotOpen, NotCleared, Full, AlreadyTookPart, CannotOpen) as error:
         return _closed(request, study, error)
     if is_script:
         session.log(robots.HONEYPOT)
@@ -130,8 +146,28 @@ def run(request: HttpRequest, token: str) -> HttpResponse:
     template, context = _run_page(session)
     status = 410 if session.state == Session.State.WITHDRAWN else 200
     simulate = "simulate" in request.GET and session.population != Population.REAL
-    shared = {"session": session, "population": session.population, "simulate": simulate}
+    shared = {
+        "session": session,
+        "population": session.population,
+        "simulate": simulate,
+        "may_see_truth": _may_see_truth(request, session),
+    }
     return _page(request, session.study, session.language, template, status=status, **shared, **context)
+
+
+@require_safe
+@private
+def truth(request: HttpRequest, token: str, index: int) -> HttpResponse:
+    """What a trial of a preview really is, for a researcher who may try the study. All others find no such page."""
+    session = Session.objects.with_design().filter(token_sha256=token_sha256(token)).first()
+    told = truths.told(session, index) if session and _may_see_truth(request, session) else None
+    if told is None:
+        raise Http404("There is nothing here.")
+    return JsonResponse(told)
+
+
+def _may_see_truth(request: HttpRequest, session: Session) -> bool:
+    return session.population == Population.PREVIEW and _may_preview(request, session.study)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -169,15 +205,17 @@ def _page(
 
 
 def _draft(request: HttpRequest, study: Study) -> HttpResponse:
-    """Drafts are nobody's business yet; researchers are told what to do."""
-    if not _is_researcher(request):
-        raise Http404("There is no study with this address.")
-    message = _("This study is a draft: open it first. Preview sessions never count.")
-    return _closed(request, study, message, status=404)
+    """Drafts are nobody's business yet; who may try this one is led to its preview."""
+    if not _may_preview(request, study):
+        raise Http404(NO_STUDY)
+    query = request.GET.copy()
+    query["preview"] = "1"
+    return HttpResponseRedirect(f"{request.path}?{query.urlencode()}")
 
 
-def _is_researcher(request: HttpRequest) -> bool:
-    return bool(getattr(request.user, "is_staff", False))
+def _may_preview(request: HttpRequest, study: Study) -> bool:
+    """Whether a researcher asks who is signed in to the desk and may try this study."""
+    return admin.site.has_permission(request) and study.may(request.user, Action.PREVIEW)  # type: ignore[arg-type]
 
 
 def _population(request: HttpRequest, study: Study) -> str | None:
@@ -185,14 +223,14 @@ def _population(request: HttpRequest, study: Study) -> str | None:
     if "ticket" in request.GET:
         return Population.SIMULATED if study.is_simulation_ticket(request.GET["ticket"]) else None
     if "preview" in request.GET:
-        return Population.PREVIEW if _is_researcher(request) else None
+        return Population.PREVIEW if _may_preview(request, study) else None
     return Population.REAL
 
 
 def _refusal(study: Study, population: str) -> TrialsError | None:
     """Why nobody new can start; whoever has started may go on."""
-    if study.state != Study.State.OPEN:
-        return NotOpen()
+    if not study.lets_in(population):
+        return study.not_open()
     if study.dataset.display_refusal():
         return NotCleared()
     if population == Population.REAL and not study.free_places():
@@ -209,7 +247,10 @@ def _information(
     form: StartForm | None = None,
     notice: TrialsError | None = None,
 ) -> HttpResponse:
-    design = study.design_versions.latest("n").now
+    try:
+        design = study.shown_design
+    except CannotOpen as error:
+        return _closed(request, study, error)
     ticket = {
         "study": study.slug,
         "visit": asdict(visit),

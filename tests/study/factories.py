@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import count
@@ -17,8 +17,8 @@ from django.db.models import QuerySet
 
 from study.lab.images import encode_png, sha256
 from study.lab.models import Attack, BaseImage, Dataset, ModelRun, Pair, Prediction, sha256_of
-from study.trials.design import FORMAT_1
-from study.trials.models import Answer, Population, Session, Side, Study
+from study.trials.design import BEFORE_FORMAT_4, FORMAT_1
+from study.trials.models import Answer, Population, Session, Side, Source, Study
 
 STRENGTHS = (0.5, 2.0)
 GROSS = 7.0
@@ -85,20 +85,69 @@ def make_study(
     return study
 
 
+def add_model(
+    study: Study,
+    name: str = "further",
+    *,
+    strengths: Sequence[float] = STRENGTHS,
+    asked: Sequence[float] = (),
+    size: int = SIZE,
+    **attack: Any,
+) -> Source:
+    """A further model of the draft, of an attack of its own that has pairs at `strengths`; `asked`: those to be shown.
+
+    `attack`: in what it differs from that of the study's model, beside its seed: with nothing it is the same attack
+    under another field.
+    """
+    dataset, first = study.dataset, study.model_run.attack
+    assert first is not None
+    as_first = {"family": first.family, "parameters": first.parameters, "controls": first.controls}
+    drawn = {"name": f"{study.slug}-{name}", "seed": 1, "control_hash": sha256(name.encode())}
+    other = Attack.objects.create(**{**as_first, **drawn, **attack})
+    run = make_run(f"{other.name}-run", dataset, attack=other, clean_reference=study.model_run.clean_reference)
+    make_pairs(dataset, other, run, base_images=0, strengths=strengths, size=size)
+    return Source.objects.create(study=study, model_run=run, strengths=list(asked))
+
+
+def add_seed(study: Study, name: str = "again", *, gain: float = 10.0) -> Source:
+    """A further model of the draft with the very attack of its model, trained once more."""
+    run = make_run(f"{study.slug}-{name}", study.dataset, attack=study.model_run.attack, seed=1)
+    predict(run, Pair.objects.filter(attack=study.model_run.attack, base_image__dataset=study.dataset), gain=gain)
+    return Source.objects.create(study=study, model_run=run)
+
+
+def frozen_in_format_3(study: Study) -> Any:
+    """Open the draft as it was done before there were several attacks; returns the design."""
+    return _frozen(study, _in_format_3(study.design_json()))
+
+
 def frozen_in_format_1(study: Study) -> Any:
     """Open the draft as it was done before there were protocols; returns the design."""
-    new = study.design_json()
+    new = _in_format_3(study.design_json())
     old = {name: part for name, part in new.items() if name not in FORMAT_1}
     timing = {name: new["timing"][name] for name in ("fixation_ms", "blank_ms", "enable_after_ms")}
     old |= {"format": 1, "protocol": "2afc side by side", "timing": timing, "scale": study.scale}
     old["practice"] = {name: new["practice"][name] for name in ("strengths", "stimuli")}
     old["exclusions"] = {name: new["exclusions"][name] for name in ("incomplete", "same_side", "catch")}
-    study.design_versions.create(n=1, json=old, sha256=sha256_of(old), reason="opened")
-    strengths = [cell["strength"] for cell in old["cells"] if not cell["control"]]
+    return _frozen(study, old)
+
+
+def _in_format_3(design: dict[str, Any]) -> dict[str, Any]:
+    (attack,) = design["attacks"]
+    said = {name: part for name, part in design.items() if name not in {*BEFORE_FORMAT_4, "attacks"}}
+    said |= {"format": 3, "attack": {name: value for name, value in attack.items() if name != "label"}}
+    for part in ("models", "cells", "pairs"):
+        said[part] = [{name: value for name, value in row.items() if name != "attack"} for row in design[part]]
+    return said
+
+
+def _frozen(study: Study, design: dict[str, Any]) -> dict[str, Any]:
+    study.design_versions.create(n=1, json=design, sha256=sha256_of(design), reason="opened")
+    strengths = [cell["strength"] for cell in design["cells"] if not cell["control"]]
     QuerySet(Study).filter(pk=study.pk).update(state=Study.State.OPEN, strengths=strengths)
     study.refresh_from_db()
     study._make_slots()
-    return old
+    return design
 
 
 def make_run(name: str, dataset: Dataset, **fields: Any) -> ModelRun:
@@ -117,7 +166,8 @@ def make_pairs(
     strengths: Sequence[float] = STRENGTHS,
     size: int = SIZE,
 ) -> None:
-    """Base images of noise, and of each the pairs that a study needs, with predictions of `run`.
+    """Base images of noise, where there are none yet, and of each the pairs that a study needs, with predictions of
+    `run`.
 
     An alteration adds its strength to a few pixels, so that it can be found in the decoded image.
     """
@@ -127,13 +177,7 @@ def make_pairs(
         (Control.IDENTITY, 0.0, False),
         *((control, strengths[-1], False) for control in attack.controls),
     ]
-    bases = []
-    for index in range(base_images):
-        file, digest = _store(_noise(index, size))
-        bases.append(
-            BaseImage(dataset=dataset, index=index, subject=index, pitch=0.0, yaw=0.0, file=file, sha256=digest)
-        )
-    BaseImage.objects.bulk_create(bases)
+    bases = list(dataset.base_images.order_by("index")) or _base_images(dataset, base_images, size)
     pairs = []
     for base in bases:
         for control, strength, gross in conditions:
@@ -151,14 +195,28 @@ def make_pairs(
                     distortions={"displacement_mean_px": 0.6 * strength if attack.family == "wanet" else None},
                 )
             )
-    Pair.objects.bulk_create(pairs)
+    predict(run, Pair.objects.bulk_create(pairs))
+
+
+def predict(run: ModelRun, pairs: Iterable[Pair], *, gain: float = 10.0) -> None:
+    """Predictions of `run` with an error shift of `gain` degrees per unit of strength."""
     Prediction.objects.bulk_create(
         Prediction(
             pair=pair, model_run=run, clean_pitch=0.0, clean_yaw=0.0, altered_pitch=0.0, altered_yaw=0.0,
-            error_shift=10.0 * pair.strength, prediction_shift=10.0 * pair.strength, attack_error=1.0,
+            error_shift=gain * pair.strength, prediction_shift=gain * pair.strength, attack_error=1.0,
         )
         for pair in pairs
     )  # fmt: skip
+
+
+def _base_images(dataset: Dataset, n: int, size: int) -> list[BaseImage]:
+    bases = []
+    for index in range(n):
+        file, digest = _store(_noise(index, size))
+        bases.append(
+            BaseImage(dataset=dataset, index=index, subject=index, pitch=0.0, yaw=0.0, file=file, sha256=digest)
+        )
+    return BaseImage.objects.bulk_create(bases)
 
 
 def start(study: Study, population: str = Population.REAL, **more: Any) -> tuple[Session, str]:

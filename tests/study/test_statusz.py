@@ -213,7 +213,7 @@ def test_a_study_without_participants_or_with_a_backup_of_today_is_calm() -> Non
 
 
 OPEN = UnderWay(
-    id=1, title="S", slug="s", active={"real": 1}, begun=1, complete=0, wanted=6, answers_per_minute=1.0
+    id=1, title="S", slug="s", state="open", active={"real": 1}, begun=1, complete=0, wanted=6, answers_per_minute=1.0
 )  # fmt: skip
 
 

@@ -1,5 +1,5 @@
 """The researcher's admin of what reaches across the apps. What workers make is in study.lab.admin."""
 
-from study.desk.admin import sessions, studies
+from study.desk.admin import reports, sessions, studies
 
-__all__ = ["sessions", "studies"]
+__all__ = ["reports", "sessions", "studies"]

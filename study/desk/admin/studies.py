@@ -2,173 +2,242 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from django.contrib import admin, messages
-from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest
-from django.urls import URLPattern
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, reverse
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
-from study.desk import study_pages
-from study.desk.admin.read_only import ReadOnly
-from study.trials.exceptions import TrialsError
-from study.trials.models import DesignVersion, Population, Study, Translation
+from study.accounts import audit
+from study.accounts.audit import AuditedAdmin
+from study.desk import presets, study_pages
+from study.desk.panel import address_of, panel
+from study.desk.study_form import (
+    FIELDSETS,
+    MemberForm,
+    MemberFormSet,
+    OfThisStudy,
+    SourceForm,
+    StudyForm,
+    TranslationForm,
+)
+from study.trials.models import Member, Population, Session, Source, Study, Translation
+from study.trials.rights import Action, Role
+
+#: Where the live view is, once people take part.
+LIVE = "live"
 
 
-class DesignVersionInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
-    model = DesignVersion
-    fields = ("n", "created_at", "reason", "sha256", "matches")
-    readonly_fields = fields
+class DraftRows:
+    """Rows that are part of the design: whoever may edit the draft edits them, and whoever may view it sees them."""
+
+    def has_view_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
+        return _may(request, obj, Action.VIEW)
+
+    def has_change_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
+        return obj is not None and obj.state == Study.State.DRAFT and _may(request, obj, Action.EDIT)
+
+    def has_add_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
+        return self.has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
+        return self.has_change_permission(request, obj)
+
+
+class SourceInline(DraftRows, admin.TabularInline):  # type: ignore[type-arg]
+    """The same pictures for other models, other fields of the attack, other attacks."""
+
+    model = Source
+    form = SourceForm
+    formset = OfThisStudy
     extra = 0
-
-    @admin.display(boolean=True)
-    def matches(self, version: DesignVersion) -> bool:
-        return version.matches()
+    verbose_name_plural = "further models"
+    verbose_name = "further model"
 
 
-class TranslationInline(admin.StackedInline):  # type: ignore[type-arg]
+class TranslationInline(DraftRows, admin.StackedInline):  # type: ignore[type-arg]
     """Texts in other languages: edited with the draft, read only from the opening on."""
 
     model = Translation
+    form = TranslationForm
+    formset = OfThisStudy
     extra = 0
 
-    def has_add_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
-        return _is_draft(obj) and super().has_add_permission(request, obj)
 
-    def has_change_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
-        return _is_draft(obj) and super().has_change_permission(request, obj)
+class MemberInline(admin.TabularInline):  # type: ignore[type-arg]
+    """Who works on the study; for those who may say so."""
 
-    def has_delete_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
-        return _is_draft(obj) and super().has_delete_permission(request, obj)
+    model = Member
+    form = MemberForm
+    formset = MemberFormSet
+    extra = 0
+
+    def has_view_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
+        return _may(request, obj, Action.SHARE)
+
+    has_add_permission = has_change_permission = has_delete_permission = has_view_permission
 
 
-def _is_draft(study: Study | None) -> bool:
-    return study is None or study.state == Study.State.DRAFT
+class StudyList(ChangeList):
+    """Counts sessions for the list alone: a study's own page does nothing for each of them."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        return super().get_queryset(request, exclude_parameters).annotate(**_counts())
+
+
+def _may(request: HttpRequest, study: Study | None, action: Action) -> bool:
+    return study is not None and study.may(request.user, action)  # type: ignore[arg-type]  # the admin lets in nobody else
 
 
 @admin.register(Study)
-class StudyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    list_display = ("title", "state", "participants", "real", "simulated", "preview", "page")
-    list_filter = ("state", "dataset")
+class StudyAdmin(AuditedAdmin):
+    form = StudyForm
+    list_display = ("title", "badge", "protocol", "places", "simulated", "preview", "page", "live")
+    list_filter = ("state", "protocol", "dataset")
     search_fields = ("slug", "title")
-    prepopulated_fields = {"slug": ("title",)}
-    readonly_fields = ("state", "opened_at", "page", "design_sha256")
-    inlines = (TranslationInline, DesignVersionInline)
-    fieldsets = (
-        (None, {"fields": ("title", "slug", "state", "opened_at", "page", "design_sha256")}),
-        ("What is compared", {"fields": ("dataset", "model_run", "strengths", "bound", "participants", "seed")}),
-        (
-            "A session",
-            {
-                "fields": (
-                    "protocol", "procedure", "not_sure", "trials_per_strength", "trials_per_control", "catch_trials",
-                    "practice_trials", "practice_correct", "practice_rounds", "break_every", "resume_hours",
-                )
-            },
-        ),
-        ("An adaptive session", {"fields": ("adaptive_trials", "adaptive_minimum", "adaptive_sd")}),
-        (
-            "A trial, in milliseconds",
-            {
-                "fields": (
-                    "fixation_ms", "exposure_ms", "mask_ms", "gap_ms", "flicker_ms", "response_ms", "enable_after_ms",
-                    "blank_ms",
-                )
-            },
-        ),
-        (
-            "Who is left out, beside those who miss catch trials, choose one side or let trials pass",
-            {"fields": ("median_rt_below_ms", "fast_above_share", "focus_above_share")},
-        ),
-        (
-            "The screen",
-            {
-                "fields": (
-                    "scale", "image_degrees", "enlargement", "calibration", "distance", "allow_phones",
-                    "allow_tablets",
-                )
-            },
-        ),
-        (
-            "What participants read",
-            {
-                "fields": (
-                    "language", "information", "minimum_age", "eligibility", "payment", "withdrawal_deadline",
-                    "consent_version", "debrief", "contact", "ethics_reference",
-                )
-            },
-        ),
-        (
-            "Where they come from and go back to",
-            {
-                "fields": (
-                    "recruiter", "recruiter_parameters", "completion_code", "return_url", "screened_out_code",
-                    "screened_out_url", "return_hosts",
-                )
-            },
-        ),
-    )  # fmt: skip
-    actions = ("open_studies", "close_studies")
+    actions = None
+    change_form_template = "admin/trials/study/change_form.html"
+    inlines = (SourceInline, TranslationInline, MemberInline)
+
+    class Media:
+        css = {"all": ("desk/desk.css", "desk/study_form.css")}
+        js = ("desk/study_form.js",)
 
     def get_urls(self) -> list[URLPattern]:
         return [*study_pages.urls(), *super().get_urls()]
 
+    # --- who sees what
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        counts = {
-            population.value: Count("sessions", filter=Q(sessions__population=population)) for population in Population
-        }
-        studies: QuerySet[Any] = super().get_queryset(request).annotate(**counts)
-        return studies
+        studies: QuerySet[Study] = Study.objects.visible_to(request.user)  # type: ignore[arg-type]
+        return studies.select_related("dataset", "model_run__attack").order_by("-created_at")
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Study | None = None) -> tuple[str, ...]:
-        frozen = Study.DESIGN_FIELDS if obj and obj.state != Study.State.DRAFT else frozenset()
-        return (*self.readonly_fields, *(f.name for f in Study._meta.fields if f.name in frozen))
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.admin_site.has_permission(request)
 
-    def get_prepopulated_fields(self, request: HttpRequest, obj: Study | None = None) -> dict[str, Sequence[str]]:
-        return {} if obj else {"slug": ("title",)}
+    def has_view_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
+        """Every researcher has a list of studies; whose they are decides what is on it."""
+        return self.admin_site.has_permission(request) if obj is None else _may(request, obj, Action.VIEW)
+
+    def has_change_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
+        """Of no study in particular: the list is there to be looked at."""
+        return _may(request, obj, Action.EDIT)
 
     def has_delete_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
-        return bool(obj and obj.state == Study.State.DRAFT and super().has_delete_permission(request, obj))
+        return obj is not None and obj.state == Study.State.DRAFT and _may(request, obj, Action.SHARE)
 
-    @admin.display(description="real sessions")
-    def real(self, study: Any) -> int:
-        return int(study.real)
+    # --- the list
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return StudyList
+
+    @admin.display(description="state", ordering="state")
+    def badge(self, study: Study) -> SafeString:
+        return format_html('<span class="state state-{}">{}</span>', study.state, study.get_state_display())
+
+    @admin.display(description="participants", ordering="participants")
+    def places(self, study: Any) -> str:
+        return f"{study.complete} of {study.participants} complete, {study.real} started"
 
     @admin.display(description="simulated")
     def simulated(self, study: Any) -> int:
         return int(study.simulated)
 
-    @admin.display(description="preview")
+    @admin.display(description="previews")
     def preview(self, study: Any) -> int:
         return int(study.preview)
 
-    @admin.display(description="frozen design")
-    def design_sha256(self, study: Study) -> str:
-        return study.design_versions.order_by("-n").values_list("sha256", flat=True).first() or "not frozen"
-
     @admin.display(description="participants' page")
-    def page(self, study: Study) -> str:
-        if study.state != Study.State.OPEN:
+    def page(self, study: Study) -> SafeString | str:
+        if study.state not in (Study.State.OPEN, Study.State.PAUSED):
             return "not open"
-        address = study.get_absolute_url()
-        return format_html('<a href="{}">{}</a> · <a href="{}?preview=1">preview</a>', address, address, address)
+        return format_html('<a href="{}">{}</a>', study.get_absolute_url(), study.get_absolute_url())
 
-    @admin.action(description="Open: freeze the design and let participants in", permissions=["change"])
-    def open_studies(self, request: HttpRequest, studies: QuerySet[Study]) -> None:
-        for study in studies:
-            self._try(request, study, study.open, "is open")
+    @admin.display(description="live view")
+    def live(self, study: Study) -> SafeString | str:
+        address = address_of(study, LIVE)
+        said = '<a href="{}">live view<span class="visually-hidden"> of {}</span></a>'
+        return format_html(said, address, study) if address else "-"
 
-    @admin.action(description="Close: take no new participants", permissions=["change"])
-    def close_studies(self, request: HttpRequest, studies: QuerySet[Study]) -> None:
-        for study in studies:
-            self._try(request, study, study.close, "is closed")
+    # --- the form
 
-    def _try(self, request: HttpRequest, study: Study, verb: Any, outcome: str) -> None:
-        try:
-            verb()
-        except TrialsError as error:
-            self.message_user(request, f"{study}: {error}", messages.ERROR)
+    def get_fieldsets(self, request: HttpRequest, obj: Study | None = None) -> Any:
+        return [
+            (title, {"fields": names, "classes": classes, "description": said})
+            for title, names, classes, said in FIELDSETS
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Study | None = None) -> list[str]:
+        if obj is None or obj.state == Study.State.DRAFT:
+            return []
+        return [name for _, names, _, _ in FIELDSETS for name in names if name in Study.DESIGN_FIELDS]
+
+    def get_prepopulated_fields(self, request: HttpRequest, obj: Study | None = None) -> dict[str, Any]:
+        return {} if obj else {"slug": ("title",)}
+
+    def get_inlines(self, request: HttpRequest, obj: Study | None) -> Any:
+        return self.inlines if obj else ()
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        preset = presets.named(request.GET.get("preset", ""))
+        return {**super().get_changeform_initial_data(request), **(preset.fields if preset else {})}
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """First what to start from, then the form with its settings."""
+        if request.method == "GET" and "preset" not in request.GET and self.has_add_permission(request):
+            context = {
+                **self.admin_site.each_context(request),
+                "title": "What should the study answer?",
+                "presets": presets.PRESETS,
+                "opts": self.opts,
+            }
+            return TemplateResponse(request, "desk/presets.html", context)
+        return super().add_view(request, form_url, extra_context)
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        study: Study | None = kwargs.get("obj")
+        if study is None:
+            context |= {"preset": presets.named(request.GET.get("preset", ""))}
         else:
-            self.message_user(request, f"{study} {outcome}.", messages.SUCCESS)
+            stored = Study.objects.select_related("dataset", "model_run__attack").get(pk=study.pk)
+            context |= {
+                "tabs": study_pages.tabs(request, stored),
+                "study": stored,
+                "panel": panel(stored),
+                "may_run": _may(request, stored, Action.RUN),
+                "may_add": self.has_add_permission(request),
+            }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    # --- saving
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        if not change:
+            form.instance.admit(request.user, Role.OWNER)
+            audit.record("admitted", form.instance, after={"researcher": str(request.user), "role": Role.OWNER})
+
+    def response_add(self, request: HttpRequest, obj: Study, post_url_continue: str | None = None) -> HttpResponse:
+        """A draft is gone on with: further models, translations and members come once it is there."""
+        response = super().response_add(request, obj, post_url_continue)
+        goes_on = not {"_addanother", "_popup"} & set(request.POST)
+        return HttpResponseRedirect(reverse("admin:trials_study_change", args=[obj.pk])) if goes_on else response
+
+
+def _counts() -> dict[str, Any]:
+    """Sessions of a study by population, and the complete ones of people; each by a query within the query."""
+    counts = {population.value: _sessions(population=population) for population in Population}
+    return counts | {"complete": _sessions(population=Population.REAL, state=Session.State.COMPLETE)}
+
+
+def _sessions(**which: Any) -> Any:
+    """How many there are; those that a draft was tried with no longer count once the study is open."""
+    counted = Q(design__draft=False) | Q(study__state=Study.State.DRAFT)
+    of_study = Session.objects.filter(counted, study=OuterRef("pk"), **which).order_by().values("study")
+    return Coalesce(Subquery(of_study.annotate(n=Count("pk")).values("n"), output_field=IntegerField()), 0)

@@ -47,7 +47,7 @@ class AttackQuerySet(models.QuerySet["Attack"]):
         that there are not, for what the family refuses, and for a name that stands for something else.
         """
         from attacks import registry
-        from study.lab.triggers import possible_controls
+        from study.lab.triggers import gross_strength, possible_controls
 
         if threat_model not in (Attack.ThreatModel.DATA_POISONING, Attack.ThreatModel.TRAINING_CONTROL):
             raise ValueError(f"A trigger comes in by data_poisoning or training_control, not by {threat_model}.")
@@ -69,6 +69,7 @@ class AttackQuerySet(models.QuerySet["Attack"]):
             {
                 "state": {part: tensor.tolist() for part, tensor in trigger.state.items()},
                 "controls": possible_controls(trigger),
+                "gross_strength": gross_strength(trigger),
             },
         )
 
@@ -105,6 +106,9 @@ class Attack(models.Model):
     control_hash = models.CharField(max_length=64, blank=True, editable=False)
     controls = models.JSONField(
         default=list, editable=False, help_text="Kinds of control pairs that its trigger can have, beside identity."
+    )
+    gross_strength = models.FloatField(
+        null=True, editable=False, help_text="From here on it is as strong as the gross alteration of catch trials."
     )
     threat_model = models.CharField(max_length=20, choices=ThreatModel, default=ThreatModel.TRAINING_CONTROL)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -162,7 +166,11 @@ class Attack(models.Model):
             "control_hash": self.control_hash,
         }
 
-    def submit_pairs(
+    def submit_pairs(self, dataset: Dataset, model_runs: Sequence[ModelRun], **wanted: Any) -> Job:
+        """Have the pairs of `pair_parameters` made. Raises as that does."""
+        return Job.objects.submit(Job.Kind.PAIRS, self.pair_parameters(dataset, model_runs, **wanted))
+
+    def pair_parameters(
         self,
         dataset: Dataset,
         model_runs: Sequence[ModelRun],
@@ -173,8 +181,9 @@ class Attack(models.Model):
         images: int | None = None,
         px_per_degree: float = PX_PER_DEGREE,
         again: bool = False,
-    ) -> Job:
-        """Have pairs made of (at most `images`) base images at each strength, with controls and one gross alteration.
+    ) -> dict[str, Any]:
+        """Of a job that makes pairs of (at most `images`) base images at each strength, with controls and one gross
+        alteration.
 
         strengths: by default those usual for the attack's family. resampled, other_field: strengths of these controls,
         by default one of each that the trigger can have (`study.lab.triggers.pair_strengths`). px_per_degree: image px,
@@ -185,7 +194,7 @@ class Attack(models.Model):
         from study.lab.triggers import OTHER_FIELD, RESAMPLED, pair_strengths
 
         chosen = pair_strengths(self.trigger(1.0), {"": strengths, RESAMPLED: resampled, OTHER_FIELD: other_field})
-        self._require_models(dataset, model_runs)
+        self.require_models(dataset, model_runs)
         parameters = {
             "dataset": dataset.pk,
             "attack": self.pk,
@@ -196,12 +205,10 @@ class Attack(models.Model):
             "images": images,
             "px_per_degree": _density(px_per_degree),
         }
-        if again:
-            parameters["again"] = uuid.uuid4().hex
-        return Job.objects.submit(Job.Kind.PAIRS, parameters)
+        return {**parameters, "again": uuid.uuid4().hex} if again else parameters
 
-    def _require_models(self, dataset: Dataset, model_runs: Sequence[ModelRun]) -> None:
-        """Raise ValueError unless all these can be shown this attack's pairs on the data set."""
+    def require_models(self, dataset: Dataset, model_runs: Sequence[ModelRun]) -> None:
+        """Raises ValueError unless all these can be shown this attack's pairs on the data set."""
         untrained = [run.name for run in model_runs if not run.artifact]
         if untrained:
             raise ValueError(f"Not trained yet: {', '.join(untrained)}. Train first, then make pairs.")

@@ -110,6 +110,7 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
 
 
 IMPORTS = "datasets"
+PARTS = ("train", "validation", "test")
 
 
 def _split(seed: int, fractions: Sequence[float] | None) -> dict[str, Any]:
@@ -134,6 +135,9 @@ class Dataset(models.Model):
     may_display_to_participants = models.BooleanField(default=False)
     display_reason = models.TextField(blank=True, help_text="Why people may, or may not, be shown these images.")
     fingerprint = models.CharField(max_length=64, blank=True, editable=False)
+    sizes = models.JSONField(
+        null=True, editable=False, help_text="How many images and subjects each part has, from when it was prepared."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = DatasetQuerySet.as_manager()
@@ -150,6 +154,20 @@ class Dataset(models.Model):
             return None
         reason = self.display_reason or "No reason is recorded."
         return f"The images of {self.name!r} are not cleared for display to participants: {reason}"
+
+    def clear_for_display(self, reason: str) -> None:
+        """Let people be shown these images. Raises ValueError without a reason."""
+        self._decide_display(True, reason)
+
+    def withdraw_clearance(self, reason: str) -> None:
+        """Let nobody be shown these images any more. Raises ValueError without a reason."""
+        self._decide_display(False, reason)
+
+    def _decide_display(self, may: bool, reason: str) -> None:
+        if not reason.strip():
+            raise ValueError("Say why: the reason is kept with the decision.")
+        self.may_display_to_participants, self.display_reason = may, reason.strip()
+        self.save(update_fields=["may_display_to_participants", "display_reason"])
 
     def source(self) -> dict[str, Any]:
         """Where the data come from, as `models.run` wants to be told."""
@@ -172,7 +190,7 @@ class Dataset(models.Model):
     def image_size(self) -> tuple[int, int]:
         """(H, W) of the images. Raises ValueError for settings or files that cannot be used."""
         if self.kind == self.Kind.SYNTHETIC_EYES:
-            from models.datasets.synthetic_eyes import EyesConfig
+            from models.datasets.eyes_config import EyesConfig
 
             framing = EyesConfig(**self.parameters).framing
             return framing.height, framing.width
@@ -252,10 +270,24 @@ class Dataset(models.Model):
 
         Raises ValueError when they have changed since.
         """
-        fingerprint = sha256_of({part: parts[part]["fingerprint"] for part in ("train", "validation", "test")})
-        if Dataset.objects.filter(pk=self.pk, fingerprint="").update(fingerprint=fingerprint):
-            self.fingerprint = fingerprint
+        fingerprint = sha256_of({part: parts[part]["fingerprint"] for part in PARTS})
+        sizes = {part: {count: parts[part].get(count) for count in ("images", "subjects")} for part in PARTS}
+        if Dataset.objects.filter(pk=self.pk, fingerprint="").update(fingerprint=fingerprint, sizes=sizes):
+            self.fingerprint, self.sizes = fingerprint, sizes
             return
-        self.refresh_from_db(fields=["fingerprint"])
+        self.refresh_from_db(fields=["fingerprint", "sizes"])
         if self.fingerprint != fingerprint:
             raise ValueError(f"The images or labels of {self.name!r} have changed since it was first used.")
+        if self.sizes is None:  # recognised by an older version, which did not count
+            Dataset.objects.filter(pk=self.pk).update(sizes=sizes)
+            self.sizes = sizes
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the data have been made or checked: only then can models be trained on them side by side."""
+        return bool(self.fingerprint)
+
+    def counted(self, what: str) -> int | None:
+        """How many "images" or "subjects" all parts have together; None where nobody has counted."""
+        counts = [part[what] for part in (self.sizes or {}).values()]
+        return None if not counts or None in counts else sum(counts)

@@ -56,6 +56,11 @@ def patience(rings: int) -> timedelta:
     return min(LOST_AFTER * (1 << doublings), LOST_AFTER_AT_MOST)
 
 
+def idempotency_key(kind: str, parameters: Mapping[str, Any]) -> str:
+    """By which the job that does this work is known."""
+    return sha256_of([kind, parameters])
+
+
 @dataclass(frozen=True)
 class Swept:
     """What the sweeper found: jobs whose worker had stopped answering, and queued jobs whose message was lost."""
@@ -70,7 +75,7 @@ class JobQuerySet(models.QuerySet["Job"]):
 
         The same work is never queued twice: kind and parameters decide. Workers hear of it after the commit.
         """
-        key = sha256_of([kind, parameters])
+        key = idempotency_key(kind, parameters)
         defaults = {
             "kind": kind,
             "parameters": dict(parameters),
@@ -131,7 +136,7 @@ class Job(models.Model):
         OBSERVE = "observe", "let machines judge pairs"
         SURVIVE = "survive", "try a backdoor's survival"
         PERTURB = "perturb", "change a model's weights"
-        SET_UP = "set_up", "set up models"
+        SET_UP = "set_up", "set up"
         VERIFY = "verify", "check files against their records"
         PLAN = "plan", "plan a study"
         REHEARSE = "rehearse", "send simulated participants"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from models.filenames import CARD_NAME, WEIGHTS_NAME
 from models.tasks import TASKS, USUAL_TASK
 from study.lab import files
 from study.lab.files import StoredFile
+from study.lab.images import read_verified
 from study.lab.models.attacks import ON_WEIGHTS, PX_PER_DEGREE, Attack
 from study.lab.models.datasets import Dataset
 from study.lab.models.jobs import Job
@@ -128,9 +129,10 @@ class ModelRun(models.Model):
             files.fetch(artifact_files(self.artifact_path, self.artifact_sha256), anew=anew)
 
     def card(self) -> dict[str, Any]:
-        """What its artifact says of it. Raises as `fetch`."""
-        self.fetch()
-        return dict(json.loads((self.artifact_path / CARD_NAME).read_text()))
+        """What its artifact says of it. Raises DamagedFile, or `study.lab.files.StorageFailed`."""
+        card = StoredFile(f"{self.artifact}/{CARD_NAME}", self.artifact_sha256)
+        files.fetch([card])
+        return dict(json.loads(read_verified(files.path(card.name), card.sha256)))
 
     @property
     def attack_target(self) -> dict[str, Any] | None:
@@ -267,3 +269,9 @@ class ModelRun(models.Model):
         stored = ModelRun.objects.select_for_update().get(pk=self.pk).metrics
         self.metrics = {**(stored or {}), **figures}
         self.save(update_fields=["metrics"])
+
+
+def with_references(runs: Iterable[ModelRun]) -> list[ModelRun]:
+    """These runs and the clean references of those that have one, each once."""
+    both = [run for backdoored in runs for run in (backdoored.clean_reference, backdoored) if run is not None]
+    return list(dict.fromkeys(both))

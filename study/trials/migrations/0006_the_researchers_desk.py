@@ -5,6 +5,7 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+import study.trials.models.studies
 from study.trials import insert_only
 
 
@@ -44,6 +45,15 @@ class Migration(migrations.Migration):
             name="Source",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "strengths",
+                    models.JSONField(
+                        blank=True,
+                        default=list,
+                        help_text="Of an attack that no model above has: strengths of its main trials. Empty: the study's, or, of another family, all that have pairs, but the gross one.",
+                        validators=[study.trials.models.studies.validate_strengths],
+                    ),
+                ),
             ],
             options={
                 "ordering": ["pk"],

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -19,7 +20,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from study.lab.models import Dataset, Pair
-from study.trials import adaptive, recruiters, robots, viewing
+from study.trials import adaptive, erasures, recruiters, robots, viewing
 from study.trials.exceptions import (
     AlreadyTookPart,
     ClientIdTaken,
@@ -35,6 +36,7 @@ from study.trials.exceptions import (
     TrialsMissing,
 )
 from study.trials.exclusions import Answers, ExclusionRules, Missed
+from study.trials.export import SCREEN_WORDS
 from study.trials.insert_only import InsertOnly
 from study.trials.models.choices import Choice, Population, Side
 from study.trials.models.studies import DesignVersion, Slot, Study
@@ -44,8 +46,12 @@ from study.trials.protocols import LAYOUTS, Layout
 
 PUBLIC_CODE_LETTERS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # none that is easily taken for another
 TOKEN_BYTES = 16
-KEPT_EVENTS = ("started", "complete", "screened_out", "timed_out", "withdrawn", "erased")  # by a session that is erased
+KEPT_EVENTS = (  # by a session that is erased
+    "started", "complete", "screened_out", "timed_out", "withdrawn", "erased", "forgotten",
+)  # fmt: skip
+FORGOTTEN = "forgotten"  # kind of an event: who it was is no longer known
 EXCLUDED = "excluded"  # kind of an event: a rule of the design leaves the session out
+FAILED_SAVES = "failed_saves"  # kind of an event: an answer arrived after tries that failed, so the page says
 
 
 def new_token() -> str:
@@ -86,6 +92,8 @@ class SessionQuerySet(models.QuerySet["Session"]):
     ) -> tuple[Session, str]:
         """See `Study.start_session`."""
         token = token or new_token()
+        if population != Population.REAL and study.state == Study.State.DRAFT:
+            study.draft_version()  # reads files, which had better not happen within the transaction
         arrival = Arrival(study, population, recruiter_ids, token, language, consent_sha256)
         try:
             with transaction.atomic():
@@ -115,9 +123,7 @@ class Arrival:
         recruiter_key = self._recruiter_key()
         if recruiter_key and study.sessions.filter(recruiter_key=recruiter_key).exists():
             raise AlreadyTookPart
-        design = study.current_design
-        if design is None or not Study.objects.filter(pk=study.pk, state=Study.State.OPEN).exists():
-            raise NotOpen
+        design = self._design()
         if Dataset.objects.get(studies=study).display_refusal():
             raise NotCleared
         consented = study.consent_sha256(self.language)
@@ -132,7 +138,7 @@ class Arrival:
             token_sha256=token_sha256(self.token),
             recruiter_ids=self.recruiter_ids,
             recruiter_key=recruiter_key,
-            seed=self._seed(slot),
+            seed=self._seed(slot, design),
             consent_sha256=consented,
             language=self.language,
         )
@@ -140,17 +146,28 @@ class Arrival:
         session.log("started")
         return session
 
+    def _design(self) -> DesignVersion:
+        """What is shown: the newest frozen design, in a draft what the draft is now. A draft shows people nothing."""
+        study = Study.objects.get(pk=self.study.pk)
+        if not study.lets_in(self.population):
+            raise study.not_open()
+        design = study.draft_version() if study.state == Study.State.DRAFT else study.current_design
+        if design is None:
+            raise NotOpen
+        return design
+
     def _recruiter_key(self) -> str | None:
         person = recruiters.person(self.recruiter_ids, recruiters.of(self.study))
         if person is None or self.population != Population.REAL:
             return None
         return salted_hmac("study.trials.recruiter", f"{self.study.pk}:{person}", algorithm="sha256").hexdigest()
 
-    def _seed(self, slot: Slot) -> int:
+    def _seed(self, slot: Slot, design: DesignVersion) -> int:
         """Secret for people; reproducible for robots, so that a demonstration comes out the same again."""
         if slot.population == Population.REAL:
             return secrets.randbits(63)
-        earlier = slot.sessions.count()  # a place that was given back: its plan must not come a second time
+        # A place that was given back: its plan must not come a second time. What a draft was tried with does not count.
+        earlier = slot.sessions.filter(design__draft=design.draft).count()
         material = f"{self.study.seed} {slot.population} {slot.list_number}" + (f" {earlier}" if earlier else "")
         return int.from_bytes(hashlib.sha256(material.encode()).digest()[:8]) >> 1
 
@@ -369,6 +386,8 @@ class Session(models.Model):
         session._require_screen()
         answer = trial.answered(choice, client_id=client_id, attempt=attempt, rt_ms=rt_ms)
         TrialTrace.objects.create(trial=trial, **trace)
+        if failed := trace.get("details", {}).get(FAILED_SAVES):
+            session.log(FAILED_SAVES, index=index, tries=failed)
         session.seen_at = timezone.now()
         session.save(update_fields=["seen_at"])
         session._judge_practice(trial)
@@ -587,7 +606,33 @@ class Session(models.Model):
             if forget_recruiter_key:
                 session.recruiter_key = None
             session.save()
+            session._note_erasure(event)
         self.refresh_from_db()
+
+    def forget_person(self) -> None:
+        """Erase what tells who somebody is, and keep the answers: the recruiter's ids, and what describes the device.
+
+        A session under way ends. Once is enough.
+        """
+        self.time_out()
+        with transaction.atomic():
+            session = self._locked()
+            session.recruiter_ids, session.recruiter_key = {}, None
+            session.device = {name: word for name, word in session.device.items() if word in SCREEN_WORDS.get(name, ())}
+            session.save(update_fields=["recruiter_ids", "recruiter_key", "device"])
+            session.events.filter(kind="screen").erase()
+            traces = list(TrialTrace.objects.filter(trial__session=session))
+            TrialTrace.objects.filter(trial__session=session).erase()
+            TrialTrace.objects.bulk_create(trace.without_device() for trace in traces)
+            if not session.events.filter(kind=FORGOTTEN).exists():
+                session.log(FORGOTTEN)
+            session._note_erasure(FORGOTTEN)
+        self.refresh_from_db()
+
+    def _note_erasure(self, what: str) -> None:
+        """Also outside of the database. Of people: nobody wants back what robots are."""
+        if self.population == Population.REAL:
+            transaction.on_commit(partial(erasures.note, self, what), robust=True)
 
 
 def _of_one_person(given: Sequence[Answer]) -> Answers:

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,13 @@ from study.lab.files import StoredFile
 from study.lab.models import SCREEN_PX_PER_DEGREE, Dataset, ModelRun, sha256_of
 from study.lab.verification import Check
 from study.trials import design as designs
-from study.trials import images, recruiters
+from study.trials import images, recruiters, sources
 from study.trials.exceptions import (
     CannotOpen,
     Frozen,
     Full,
     NotOpen,
+    Paused,
 )
 from study.trials.insert_only import InsertOnly
 from study.trials.models.choices import Population
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 SHORTEST_FLICKER_MS = 167  # two pictures make a flash; WCAG 2.3.1 allows three flashes a second
 TICKET_SALT = "study.trials.simulation"
+KEPT_AS_TOLD = "Participants were told until when their data are kept: choose that day, or an earlier one."
 
 
 def validate_strengths(strengths: Any) -> None:
@@ -54,9 +56,16 @@ class StudyQuerySet(models.QuerySet["Study"]):
     def update(self, **values: Any) -> int:
         if not Study.DESIGN_FIELDS.isdisjoint(values) and self.exclude(state=Study.State.DRAFT).exists():
             raise Frozen("The design of a study that is open, or was, cannot change: amend it with a reason.")
+        if "retain_until" in values and self.kept_longer(values["retain_until"]).exists():
+            raise Frozen(KEPT_AS_TOLD)
         return super().update(**values)
 
     update.alters_data = True  # type: ignore[attr-defined]
+
+    def kept_longer(self, until: date | None) -> StudyQuerySet:
+        """Those that were opened, and whose data would be kept longer than participants were told."""
+        told = self.exclude(state=Study.State.DRAFT).exclude(retain_until=None)
+        return told if until is None else told.filter(retain_until__lt=until)
 
     def visible_to(self, user: User) -> StudyQuerySet:
         """Those that this researcher has a role on; all for a superuser."""
@@ -330,6 +339,8 @@ class Study(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         if changed := self._changed_design_fields():
             raise Frozen(_frozen_sentence(changed))
+        if self._is_kept_longer():
+            raise Frozen(KEPT_AS_TOLD)
         super().save(*args, **kwargs)
 
     def get_absolute_url(self) -> str:
@@ -358,16 +369,24 @@ class Study(models.Model):
         return self.state in (self.State.OPEN, self.State.PAUSED) and not self.looks_allowed
 
     @property
+    def further_sources(self) -> list[Source]:
+        """Its models beside the primary one, in their order."""
+        if self.pk is None:
+            return []
+        return list(self.sources.select_related("model_run__attack", "model_run__clean_reference"))
+
+    @property
     def model_runs(self) -> list[ModelRun]:
         """The backdoored models whose pairs are shown, the primary one first."""
-        further = self.sources.select_related("model_run__attack", "model_run__clean_reference")
-        return [self.model_run, *(source.model_run for source in further)]
+        return [self.model_run, *(source.model_run for source in self.further_sources)]
 
     # --- the design and its freezing
 
     def clean(self) -> None:
         if changed := self._changed_design_fields():
             raise ValidationError(_frozen_sentence(changed))
+        if self._is_kept_longer():
+            raise ValidationError({"retain_until": KEPT_AS_TOLD})
         designs.check(self)
         recruiters.check(self)
 
@@ -379,6 +398,9 @@ class Study(models.Model):
         if self.state == self.State.DRAFT:  # loaded before it was opened
             return ["state"]
         return [name for name in names if stored[name] != getattr(self, name)]
+
+    def _is_kept_longer(self) -> bool:
+        return Study.objects.filter(pk=self.pk).kept_longer(self.retain_until).exists()
 
     def texts(self, language: str | None = None) -> StudyTexts:
         """What participants read in this language; in the study's own where it has no such translation."""
@@ -397,6 +419,11 @@ class Study(models.Model):
         consented = [self.consent_version, texts.information, *(text for text in further if text)]
         return hashlib.sha256("\n".join(consented).encode()).hexdigest()
 
+    def texts_sha256(self, language: str | None = None) -> str:
+        """Hash of what participants read in this language beside what they consent to: instructions and debrief."""
+        texts = self.texts(language)
+        return sha256_of([texts.instructions, texts.debrief])
+
     def design_json(self) -> dict[str, Any]:
         """The design as it would be frozen now. Raises CannotOpen with what is missing."""
         return designs.describe(self)
@@ -406,14 +433,65 @@ class Study(models.Model):
         """The newest frozen version; None for a draft."""
         return self.design_versions.filter(draft=False).order_by("-n").first()
 
+    @property
+    def shown_design(self) -> Mapping[str, Any]:
+        """What whoever starts now is shown, in words of the present format. Raises CannotOpen as `draft_version`."""
+        frozen = self.current_design
+        return self._design_json_from_anywhere() if frozen is None else frozen.now
+
+    def draft_version(self) -> DesignVersion:
+        """The draft's design as it would be frozen now, to be tried: the same row for as long as nothing changes.
+
+        Raises CannotOpen with what is missing; texts may be.
+        """
+        design = self._design_json_from_anywhere()
+        sha256 = sha256_of(design)
+        if (newest := self._newest_draft()) and newest.sha256 == sha256:
+            return newest
+        self._demand_soundness()
+        designs.demand_images(self.dataset, self.model_runs)
+        designs.check_images(design)
+        with transaction.atomic():
+            study = self._locked()
+            if study.state != self.State.DRAFT:
+                raise CannotOpen(f"The study is {study.state} already.")
+            newest = study._newest_draft()
+            if newest and newest.sha256 == sha256:
+                return newest
+            n = newest.n + 1 if newest else 1
+            return self.design_versions.create(n=n, draft=True, json=design, sha256=sha256, reason="tried as a draft")
+
+    def _design_json_from_anywhere(self) -> dict[str, Any]:
+        """As `design_json`, also where this host does not have the images yet."""
+        try:
+            return self.design_json()
+        except CannotOpen:
+            designs.demand_images(self.dataset, self.model_runs)
+            return self.design_json()
+
+    def _newest_draft(self) -> DesignVersion | None:
+        return self.design_versions.filter(draft=True).order_by("-n").first()
+
+    @property
+    def designs_that_count(self) -> models.QuerySet[DesignVersion]:
+        """Whose sessions belong together: the frozen versions; of a draft, the newest that was tried."""
+        if self.state != self.State.DRAFT:
+            return self.design_versions.filter(draft=False)
+        return self.design_versions.filter(pk=getattr(self._newest_draft(), "pk", None))
+
+    def sessions_of(self, population: str) -> models.QuerySet[Session]:
+        """The sessions of this population that count together. What a draft was tried with is not among them later."""
+        return self.sessions.filter(population=population, design__in=self.designs_that_count)
+
     def open(self) -> DesignVersion:
         """Freeze the design, make the places, let participants in. Raises CannotOpen with the one thing in the way."""
-        designs.demand_images(self.dataset, self.model_run)
+        designs.demand_images(self.dataset, self.model_runs)
         with transaction.atomic():
             study = self._locked()
             if study.state != self.State.DRAFT:
                 raise CannotOpen(f"The study is {study.state} already.")
             version = study._freeze("opened")
+            study.slots.update(claimed_at=None)  # whoever tried the draft holds no place of the study
             Study.objects.filter(pk=self.pk).update(state=self.State.OPEN, opened_at=timezone.now())
         self.refresh_from_db()
         return version
@@ -429,7 +507,8 @@ class Study(models.Model):
             raise CannotOpen("A change of an open study needs a reason.")
         if unknown := set(changes) - (self.DESIGN_FIELDS - {"slug"}):
             raise CannotOpen(f"{', '.join(sorted(unknown))} is not part of the design.")
-        designs.demand_images(*(changes.get(name, getattr(self, name)) for name in ("dataset", "model_run")))
+        runs = [changes.get("model_run", self.model_run), *self.model_runs[1:]]
+        designs.demand_images(changes.get("dataset", self.dataset), runs)
         with transaction.atomic():
             study = self._locked()
             if study.state not in (self.State.OPEN, self.State.PAUSED):
@@ -456,20 +535,38 @@ class Study(models.Model):
             raise CannotOpen(refusal)
         if not self.information.strip() or not self.contact.strip():
             raise CannotOpen("Participants need to read what the study is about and whom to ask: fill in both first.")
-        try:
-            self.full_clean()
-            for translation in self.translations.all():
-                translation.full_clean()
-        except ValidationError as error:
-            said = "; ".join(f"{field}: {' '.join(words)}" for field, words in error.message_dict.items())
-            raise CannotOpen(said) from error
+        for translation in self.translations.order_by("language"):
+            if missing := translation.untranslated():
+                raise CannotOpen(
+                    f"The translation into {translation.get_language_display()} lacks what the study says in its own"
+                    f" language: fill in {', '.join(missing)}."
+                )
+        self._demand_soundness()
         design = designs.describe(self, kept)
         designs.check_images(design)
-        strengths = designs.strengths_of(design)
-        models.QuerySet(Study).filter(pk=self.pk).update(strengths=strengths)  # an empty list no longer means "all"
+        self._keep_strengths(designs.strengths_of(design))
         self._make_slots()
         n = (self.design_versions.filter(draft=False).aggregate(last=Max("n"))["last"] or 0) + 1
         return self.design_versions.create(n=n, json=design, sha256=sha256_of(design), reason=reason)
+
+    def _demand_soundness(self) -> None:
+        """Raises CannotOpen for settings that cannot be, or do not go together."""
+        try:
+            self.full_clean()
+            for part in (*self.translations.all(), *self.sources.all()):
+                part.full_clean()
+        except ValidationError as error:
+            said = "; ".join(f"{field}: {' '.join(words)}" for field, words in error.message_dict.items())
+            raise CannotOpen(said) from error
+
+    def _keep_strengths(self, strengths: Mapping[str, list[float]]) -> None:
+        """Of each attack, by its name in the trial table: an empty list no longer means "all"."""
+        own, *others = sources.attacks_of(self)
+        models.QuerySet(Study).filter(pk=self.pk).update(strengths=strengths[own.label])
+        for shown in others:
+            if shown.label == shown.attack.name:  # the first of its fields, whose strengths the others have
+                of_attack = self.sources.filter(model_run=shown.runs[0])
+                of_attack.update(strengths=strengths[shown.label])
 
     def _make_slots(self) -> None:
         """As many places in every population as participants; places that nobody took and nobody needs go."""
@@ -507,10 +604,22 @@ class Study(models.Model):
         return self.amend(reason, participants=participants)
 
     def files(self) -> list[StoredFile]:
-        """The image files of every version of the design: sessions under way keep theirs."""
-        return list(dict.fromkeys(file for version in self.design_versions.all() for file in version.files))
+        """The image files of every frozen version of the design, or every tried one of a draft: sessions under way
+        keep theirs."""
+        versions = self.design_versions.filter(draft=self.state == self.State.DRAFT)
+        return list(dict.fromkeys(file for version in versions for file in version.files))
 
     # --- arrivals
+
+    def lets_in(self, population: str) -> bool:
+        """Whether sessions of this population may start. Robots come until the study closes, previews always."""
+        if population == Population.REAL:
+            return self.state == self.State.OPEN
+        return population == Population.PREVIEW or self.state != self.State.CLOSED
+
+    def not_open(self) -> NotOpen:
+        """Why nobody new is let in."""
+        return Paused() if self.state == self.State.PAUSED else NotOpen()
 
     def simulation_ticket(self) -> str:
         """Signed value of the `ticket` parameter that makes a start on the information page a simulated one."""
@@ -569,7 +678,7 @@ class Study(models.Model):
         if slot is None:
             self._locked()
             last = self.slots.filter(population=population).aggregate(last=Max("list_number"))["last"]
-            slot = Slot(study=self, population=population, list_number=last + 1)
+            slot = Slot(study=self, population=population, list_number=0 if last is None else last + 1)
         slot.claimed_at = timezone.now()
         slot.save()
         return slot
@@ -606,6 +715,12 @@ Study.DESIGN_FIELDS = frozenset(
 
 def _frozen_sentence(changed: list[str]) -> str:
     return f"The study has been opened, so its design cannot change ({', '.join(changed)}): amend it with a reason."
+
+
+#: Columns that hold what participants read, of a study and of a translation.
+TEXTS = frozenset(
+    {"title", "information", "eligibility", "payment", "withdrawal_deadline", "consent", "instructions", "debrief"}
+)
 
 
 @dataclass(frozen=True)
@@ -666,6 +781,15 @@ class Translation(models.Model):
         self._require_draft()
         return super().delete(*args, **kwargs)
 
+    def untranslated(self) -> list[str]:
+        """Texts that the study has in its own language and not in this one, by the names of their columns, in words."""
+        columns = [field for field in self._meta.concrete_fields if field.name in TEXTS]
+        return [
+            str(field.verbose_name)
+            for field in columns
+            if getattr(self.study, field.name).strip() and not getattr(self, field.name).strip()
+        ]
+
     def clean(self) -> None:
         if self.language == self.study.language:
             raise ValidationError({"language": "This is the study's own language: its texts are the study's."})
@@ -685,6 +809,13 @@ class Source(models.Model):
 
     study = models.ForeignKey(Study, models.CASCADE, related_name="sources")
     model_run = models.ForeignKey(ModelRun, models.PROTECT, related_name="source_of")
+    strengths = models.JSONField(
+        default=list,
+        blank=True,
+        validators=[validate_strengths],
+        help_text="Of an attack that no model above has: strengths of its main trials. Empty: the study's, or, of "
+        "another family, all that have pairs, but the gross one.",
+    )
 
     class Meta:
         ordering = ["pk"]
@@ -700,6 +831,22 @@ class Source(models.Model):
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         self._require_draft()
         return super().delete(*args, **kwargs)
+
+    def clean(self) -> None:
+        if self.study_id is None or self.model_run_id is None:
+            return
+        if said := sources.refusal(self.study, self.model_run):
+            raise ValidationError({"model_run": said})
+        if self.strengths and (first := self._another_of_its_attack()):
+            raise ValidationError(
+                {"strengths": f"They are those of {first}, which has the same attack: leave them empty."}
+            )
+
+    def _another_of_its_attack(self) -> ModelRun | None:
+        """The model of the study before this one whose strengths are its own as well."""
+        above = [s.model_run for s in self.study.further_sources if self.pk is None or s.pk < self.pk]
+        earlier = (run for run in (self.study.model_run, *above) if run.attack and self.model_run.attack)
+        return next((run for run in earlier if sources.are_one(run.attack, self.model_run.attack)), None)
 
     def _require_draft(self) -> None:
         if Study.objects.filter(pk=self.study_id).exclude(state=Study.State.DRAFT).exists():

@@ -212,5 +212,16 @@ class TrialTrace(InsertOnly):
     pauses = models.PositiveIntegerField(null=True, help_text="How often the trial began anew, as the window changed.")
     details = models.JSONField(default=dict)
 
+    #: Of `details`: what analyses need. Sizes of screen and window, and what else a page says, describe one device.
+    ABOUT_THE_ANSWER = frozenset(
+        {"scale", "frames", "input", "trusted", "early_presses", "first_onset_ms", "first_offset_ms"}
+    )
+
     def __str__(self) -> str:
         return f"trace of {self.trial}"
+
+    def without_device(self) -> TrialTrace:
+        """Itself again, to be stored in its place, without what describes the device."""
+        kept = {field.attname: getattr(self, field.attname) for field in self._meta.concrete_fields}
+        details = {name: value for name, value in self.details.items() if name in self.ABOUT_THE_ANSWER}
+        return TrialTrace(**{**kept, "details": details})

@@ -37,5 +37,5 @@ def test_a_figure_of_simulated_studies_says_so(power: Power) -> None:
 
 def test_a_panel_names_its_bound_and_truth() -> None:
     design = Design(bound=0.55, pc=0.52)
-    assert power_figure.title(design, BELOW) == "claimed below .55 at a true PC of .52"
-    assert power_figure.title(design, DETECTABLE) == "claimed detectable at a true PC of .55"
+    assert design.claimed(BELOW) == "claimed below .55 at a true PC of .52"
+    assert design.claimed(DETECTABLE) == "claimed detectable at a true PC of .55"

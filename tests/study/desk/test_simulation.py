@@ -7,10 +7,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django.live_server_helper import LiveServer
 
-from study.desk.management.commands.simulate_participants import usual_people
 from study.desk.observers import KnownTruth, Response, SofterDetail
 from study.desk.simulation import SimulationError, simulate, within_window
-from study.lab.models import Attack, ModelRun
 from study.trials.models import Answer, Population, Session, Study, Trial
 from tests.study.factories import make_study
 
@@ -130,10 +128,31 @@ def test_an_unknown_study_is_refused() -> None:
         call_command("simulate_participants", "nowhere")
 
 
-def test_a_draft_is_refused() -> None:
-    study = make_study(opened=False)
-    with pytest.raises(CommandError, match="is draft, not open"):
+def test_a_closed_study_is_refused() -> None:
+    study = make_study()
+    study.close()
+    with pytest.raises(CommandError, match="is closed: it takes nobody any more"):
         call_command("simulate_participants", study.slug)
+
+
+def test_robots_try_a_draft(live_server: LiveServer) -> None:
+    study = make_study(opened=False)
+    assert simulate(study, KnownTruth(), base_url=live_server.url, participants=1)[0].answered == TRIALS_A_SESSION
+    assert study.sessions.get().design == study.draft_version()
+
+
+def test_whoever_has_been_there_is_not_sent_again(live_server: LiveServer) -> None:
+    study, arrived = make_study(), []
+    simulate(
+        study,
+        KnownTruth(),
+        base_url=live_server.url,
+        participants=2,
+        seed=1,
+        been={1_000_003},
+        arrived=lambda person, token: arrived.append((person, Session.objects.by_token(token))),
+    )
+    assert arrived == [(1_000_004, study.sessions.get())]
 
 
 def test_a_bad_observer_file_is_refused_before_anybody_starts(tmp_path: Path) -> None:
@@ -154,11 +173,3 @@ def test_a_server_that_is_not_there_is_said_in_a_sentence() -> None:
 def test_a_proxy_of_the_environment_is_not_asked(live_server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert len(simulate(make_study(), KnownTruth(), base_url=live_server.url, participants=1)) == 1
-
-
-@pytest.mark.parametrize(("family", "threshold"), [("wanet", 1.0), ("patch", 0.1), ("sinusoidal", 3.0)])
-def test_without_an_observer_file_people_see_the_middle_strength_of_the_attacks_family(
-    family: str, threshold: float
-) -> None:
-    study = Study(model_run=ModelRun(name="some", attack=Attack(family=family)))
-    assert usual_people(study) == KnownTruth(threshold=threshold)

@@ -16,7 +16,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from study.lab.admin import JobAdmin, PairAdmin, target_words, unfolded
+from study.lab.admin.jobs import JobAdmin
+from study.lab.admin.pairs import PairAdmin
+from study.lab.admin.rows import unfolded
+from study.lab.admin.runs import target_words
 from study.lab.images import encode_png, sha256, write_once
 from study.lab.models import Attack, BaseImage, Dataset, Job, ModelRun, Pair, PairJudgement, Prediction
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import os
 import subprocess
 import sys
@@ -12,11 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
 
 from study.lab.models import Pair
 from study.trials import export
-from study.trials.export import SESSION_COLUMNS, TRIAL_COLUMNS
+from study.trials.export import TRIAL_COLUMNS
 from study.trials.insert_only import InsertOnlyQuerySet
 from study.trials.models import AdaptiveChoice, Choice, Population, Session, Study, TrialTrace
 from tests.study.factories import answer, answer_all, make_study, start
@@ -277,70 +274,6 @@ def test_a_table_takes_no_more_queries_for_more_sessions(table: Any, django_asse
         answer_all(start(study)[0])
         with django_assert_max_num_queries(5):
             assert len(list(table(Study.objects.select_related("model_run").get(pk=study.pk)))) >= n
-
-
-# --- export_study
-
-
-def test_export_writes_trials_sessions_and_the_frozen_design(study: Study, tmp_path: Path) -> None:
-    call_command("export_study", study.slug, out=tmp_path / "out", verbosity=0)
-    out = tmp_path / "out"
-    assert sorted(path.name for path in out.iterdir()) == ["design.json", "sessions.csv", "trials.csv"]
-    with (out / "trials.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == list(TRIAL_COLUMNS)
-    assert len(rows) == 20
-    with (out / "sessions.csv").open(newline="") as file:
-        assert next(csv.reader(file)) == list(SESSION_COLUMNS)
-
-
-def test_the_exported_design_has_the_frozen_hash(study: Study, tmp_path: Path) -> None:
-    call_command("export_study", study.slug, out=tmp_path, verbosity=0)
-    design = study.current_design
-    assert design is not None
-    assert hashlib.sha256((tmp_path / "design.json").read_bytes()).hexdigest() == design.sha256
-
-
-def test_recruiters_ids_do_not_leave_the_server(study: Study, tmp_path: Path) -> None:
-    call_command("export_study", study.slug, out=tmp_path / "out", verbosity=0)
-    assert all("p1" not in path.read_text() for path in (tmp_path / "out").glob("*.csv"))
-
-
-def test_an_exported_table_can_be_analysed(study: Study, tmp_path: Path) -> None:
-    from study.analysis.frames import read_csv
-
-    call_command("export_study", study.slug, out=tmp_path / "out", verbosity=0)
-    assert len(read_csv(tmp_path / "out" / "trials.csv")) == 20
-
-
-def test_exporting_an_unknown_study_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="There is no study 'nowhere'"):
-        call_command("export_study", "nowhere", out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_exporting_to_a_place_that_is_a_file_is_refused(study: Study, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(CommandError, match="cannot be written"):
-        call_command("export_study", study.slug, out=tmp_path / "file")
-
-
-# --- erase_session
-
-
-def test_a_participants_code_erases_the_answers(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
-    session = Session.objects.get()
-    call_command("erase_session", session.public_code.lower())
-    assert "22 answers" in capsys.readouterr().out
-    assert list(study.trial_rows()) == []
-    session.refresh_from_db()
-    assert (session.state, session.recruiter_ids, session.recruiter_key) == ("withdrawn", {}, None)
-
-
-def test_a_code_that_nobody_has_erases_nothing(study: Study) -> None:
-    with pytest.raises(CommandError, match="check it letter by letter"):
-        call_command("erase_session", "NOBODY")
-    assert len(list(study.trial_rows())) == 20
 
 
 # --- an installation without tables

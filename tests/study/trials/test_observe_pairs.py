@@ -14,7 +14,7 @@ from study.lab import kinds
 from study.lab.models import Attack, Dataset, Job, Pair, PairJudgement
 from study.trials.management.commands import observe_pairs
 from study.trials.models import Study
-from tests.study.factories import SIZE, make_study
+from tests.study.factories import SIZE, add_model, make_study
 
 pytestmark = pytest.mark.django_db
 
@@ -56,8 +56,16 @@ def test_a_studys_pairs_are_judged_and_the_outcome_is_told(study: Study, submitt
     said = observe(study.slug, seed=3)
     (job,) = submitted
     assert (job.parameters["seed"], job.parameters["dataset"]) == (3, study.dataset_id)
-    assert said.splitlines()[0] == "144 pairs judged by 1 observers."
+    assert said.splitlines()[0] == f"144 pairs of {study.model_run.attack} judged by 1 observers."
     assert said.splitlines()[1] == "  rule: 75.0% of 48 right"
+
+
+def test_a_study_of_two_fields_has_the_pairs_of_both_judged(submitted: list[Job]) -> None:
+    study = make_study(opened=False, size=4)
+    further = add_model(study, size=4).model_run.attack
+    said = observe(study.slug)
+    assert [job.parameters["attack"] for job in submitted] == [study.model_run.attack_id, further.pk]
+    assert f"144 pairs of {further} judged by 1 observers." in said
 
 
 def test_an_attack_can_be_named_in_place_of_a_study(study: Study, submitted: list[Job]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from study.trials.models import DesignVersion, Population, Study, Trial
 from tests.study.factories import GROSS, make_run, make_study, start
 
 pytestmark = pytest.mark.django_db
+
+SMALL: dict[str, Any] = {"base_images": 22, "size": 4}
 
 
 def test_an_opened_study_has_a_design_with_its_hash() -> None:
@@ -45,16 +48,15 @@ def test_the_design_fixes_cells_rules_bound_models_and_consent() -> None:
     design = study.current_design
     assert design is not None
     assert design.json["cells"] == [
-        {"control": "", "strength": 0.5, "trials": 6},
-        {"control": "", "strength": 2.0, "trials": 6},
-        {"control": "identity", "strength": 0.0, "trials": 2},
-        {"control": "resampled", "strength": 2.0, "trials": 2},
-        {"control": "other_field", "strength": 2.0, "trials": 2},
-    ]
+        {"attack": study.slug, "control": control, "strength": strength, "trials": trials}
+        for control, strength, trials in (
+            ("", 0.5, 6), ("", 2.0, 6), ("identity", 0.0, 2), ("resampled", 2.0, 2), ("other_field", 2.0, 2),
+        )
+    ]  # fmt: skip
     assert design.json["catch"]["strength"] == GROSS
     assert design.json["bound"] == 0.55
     assert [model["role"] for model in design.json["models"]] == ["backdoored", "clean"]
-    assert design.json["attack"]["control_hash"] == "c" * 64
+    assert [attack["control_hash"] for attack in design.json["attacks"]] == ["c" * 64]
     assert design.json["consent"]["sha256"] == study.consent_sha256()
     assert design.json["exclusions"]["same_side"] == {"at_least": 18, "of": 20, "p_below": 0.001}
 
@@ -73,6 +75,40 @@ def test_the_rules_on_response_times_and_focus_are_frozen_with_the_design() -> N
     assert exclusions["focus"] == {"above_share": 0.05}
     QuerySet(Study).filter(pk=study.pk).update(median_rt_below_ms=1)
     assert study.current_design.faults() == ["The study says otherwise than its design: median_rt_below_ms."]
+
+
+def test_the_design_fixes_pay_looks_preregistration_and_all_texts() -> None:
+    study = make_study(
+        **SMALL, base_pay="4.50", bonus_per_correct="0.020", looks_allowed=True, instructions="Look.",
+        debrief="A warp.", research_question="Is it seen?", hypotheses="It is not.\n\n  Not even at 2. ",
+        sample_size_reason="Power .9",
+    )  # fmt: skip
+    assert study.current_design is not None
+    frozen = study.current_design.json
+    assert frozen["pay"] == {"currency": "EUR", "base_pay": "4.5", "bonus_per_correct": "0.02", "screened_out_pay": "0"}
+    assert frozen["looks"] is True
+    assert frozen["preregistration"] == {
+        "research_question": "Is it seen?",
+        "hypotheses": ["It is not.", "Not even at 2."],
+        "sample_size_reason": "Power .9",
+    }
+    assert frozen["texts"] == {"en": sha256_of(["Look.", "A warp."])}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "part"),
+    [
+        ("base_pay", 9, "pay"),
+        ("looks_allowed", True, "looks"),
+        ("hypotheses", "Another", "preregistration"),
+        ("debrief", "Another", "texts"),
+    ],
+)
+def test_a_design_notices_what_else_was_changed_behind_its_back(column: str, value: Any, part: str) -> None:
+    study = make_study(**SMALL)
+    QuerySet(Study).filter(pk=study.pk).update(**{column: value})
+    assert study.current_design is not None
+    assert study.current_design.faults() == [f"The study says otherwise than its design: {part}."]
 
 
 def test_an_attack_on_the_weights_cannot_be_shown() -> None:
@@ -359,6 +395,65 @@ def test_a_change_is_a_new_version_with_a_reason() -> None:
     assert (version.n, version.reason, version.json["participants"]) == (2, "more people came forward", 9)
     assert study.slots.filter(population=Population.REAL).count() == 9
     assert [v.matches() for v in study.design_versions.order_by("n")] == [True, True]
+
+
+# --- texts in every language
+
+TEXTS = {
+    "title": "Ogen", "information": "Kijk.", "eligibility": "U kunt lezen.", "payment": "Niets.",
+    "withdrawal_deadline": "Tot mei.", "consent": "Ik weet het.", "instructions": "Kies.", "debrief": "Dank.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [
+        ("payment", "payment"),
+        ("withdrawal_deadline", "withdrawal deadline"),
+        ("consent", "consent"),
+        ("instructions", "instructions"),
+        ("debrief", "debrief"),
+        ("information", "information"),
+    ],
+)
+def test_a_translation_has_every_text_that_the_study_has(column: str, name: str) -> None:
+    study = make_study(opened=False, **SMALL, **TEXTS)
+    study.translations.create(language="nl", **{**TEXTS, column: " "})
+    with pytest.raises(CannotOpen, match=f"The translation into Dutch lacks .*: fill in {name}\\."):
+        study.open()
+
+
+def test_a_translation_lacks_nothing_that_the_study_does_not_say_itself() -> None:
+    study = make_study(opened=False, **SMALL)
+    study.translations.create(language="nl", title="Ogen", information="Kijk.")
+    assert set(study.open().json["texts"]) == {"en", "nl"}
+
+
+# --- how long data are kept
+
+
+@pytest.mark.parametrize("later", [date(2030, 2, 1), None])
+def test_data_of_an_opened_study_are_never_kept_longer_than_participants_were_told(later: date | None) -> None:
+    study = make_study(**SMALL, retain_until=date(2030, 1, 1))
+    study.retain_until = later
+    with pytest.raises(ValidationError, match="told until when their data are kept") as caught:
+        study.full_clean()
+    assert set(caught.value.message_dict) == {"retain_until"}
+    with pytest.raises(Frozen, match="choose that day, or an earlier one"):
+        study.save()
+    with pytest.raises(Frozen, match="choose that day, or an earlier one"):
+        Study.objects.filter(pk=study.pk).update(retain_until=later)
+
+
+def test_data_of_an_opened_study_may_go_earlier_and_those_of_a_draft_whenever() -> None:
+    study = make_study(**SMALL)
+    for day in (date(2030, 1, 1), date(2029, 1, 1)):
+        study.retain_until = day
+        study.full_clean()
+        study.save()
+    draft = make_study(opened=False, **SMALL, retain_until=date(2030, 1, 1))
+    Study.objects.filter(pk=draft.pk).update(retain_until=None)
+    assert Study.objects.get(pk=draft.pk).retain_until is None
 
 
 def test_a_change_without_a_reason_is_refused() -> None:

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from study.lab.models import Dataset
 from study.trials.models import Population, Session, Study
+from study.trials.rights import Role
 from study.trials.views import START_SALT
 from tests.study.factories import answer, answer_all, make_study, start
 
@@ -205,13 +206,6 @@ def test_a_study_whose_images_lost_their_clearance_takes_nobody(client: Client, 
     assert not study.sessions.exists()
 
 
-def test_a_researcher_is_told_to_open_a_draft_before_a_preview(admin_client: Client) -> None:
-    draft = make_study(opened=False)
-    reply = admin_client.get(f"/s/{draft.slug}/?preview=1")
-    assert reply.status_code == 404
-    assert "This study is a draft: open it first. Preview sessions never count." in reply.content.decode()
-
-
 def test_a_researcher_may_preview_again_in_the_same_browser(admin_client: Client, study: Study) -> None:
     first = begin(admin_client, study, "?preview=1")["Location"]
     assert begin(admin_client, study, "?preview=1")["Location"] != first
@@ -296,7 +290,9 @@ def test_other_parameters_change_no_population(client: Client, study: Study, que
 
 
 def test_a_researcher_sees_a_preview(client: Client, study: Study) -> None:
-    client.force_login(get_user_model().objects.create_user("researcher", is_staff=True))
+    researcher = get_user_model().objects.create_user("researcher", is_staff=True)
+    study.admit(researcher, Role.VIEWER)
+    client.force_login(researcher)
     begin(client, study, "?preview=1")
     assert study.sessions.get().population == Population.PREVIEW
     assert study.free_places() == study.participants

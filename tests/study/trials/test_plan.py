@@ -16,6 +16,7 @@ from study.trials.plan import (
     LONGEST_RUN,
     MAIN,
     PRACTICE,
+    RIGHT,
     Cell,
     Kind,
     PlanError,
@@ -26,14 +27,14 @@ from study.trials.plan import (
 )
 
 DEFAULT = [
-    *(Cell(Kind("", s), 8) for s in (0.25, 0.5, 1.0, 2.0, 4.0)),
-    *(Cell(Kind(c, s), 4) for c, s in (("identity", 0.0), ("resampled", 2.0), ("other_field", 2.0))),
+    *(Cell(Kind("a", "", s), 8) for s in (0.25, 0.5, 1.0, 2.0, 4.0)),
+    *(Cell(Kind("a", c, s), 4) for c, s in (("identity", 0.0), ("resampled", 2.0), ("other_field", 2.0))),
 ]
 GROSS = 7.3
-SEEN_BY_ALL = Kind("", GROSS, gross=True)
+SEEN_BY_ALL = Kind("a", "", GROSS, gross=True)
 
 cell_lists = st.lists(st.integers(1, 6).map(lambda n: 2 * n), min_size=1, max_size=8).map(
-    lambda sizes: [Cell(Kind("", float(i + 1)), n) for i, n in enumerate(sizes)]
+    lambda sizes: [Cell(Kind("a", "", float(i + 1)), n) for i, n in enumerate(sizes)]
 )
 
 
@@ -53,7 +54,11 @@ def design_of(cells: list[Cell] = DEFAULT, catch: int = 8, practice: int = 6) ->
         *zip(practice_images, ladder, strict=True),
     ]
     return {
-        "cells": [{"control": c.kind.control, "strength": c.kind.strength, "trials": c.trials} for c in cells],
+        "attacks": [{"name": name} for name in dict.fromkeys(cell.kind.attack for cell in cells)],
+        "cells": [
+            {"attack": c.kind.attack, "control": c.kind.control, "strength": c.kind.strength, "trials": c.trials}
+            for c in cells
+        ],
         "stimuli": main,
         "catch": {"strength": GROSS, "stimuli": catch_images},
         "adaptive": None,
@@ -64,7 +69,7 @@ def design_of(cells: list[Cell] = DEFAULT, catch: int = 8, practice: int = 6) ->
             "rounds": 1,
         },
         "pairs": [
-            {"id": i, "stimulus": s, "control": kind.control, "strength": kind.strength}
+            {"id": i, "stimulus": s, "attack": kind.attack, "control": kind.control, "strength": kind.strength}
             for i, (s, kind) in enumerate(shown)
         ],
     }
@@ -172,13 +177,69 @@ def test_catch_images_change_sides_from_list_to_list() -> None:
 
 def test_an_odd_number_of_trials_in_a_cell_is_refused() -> None:
     with pytest.raises(PlanError, match="altered at strength 1 has 3 trials per session: give it an even number"):
-        rotate([1, 2, 3], [Cell(Kind("", 1.0), 3)], 0)
+        rotate([1, 2, 3], [Cell(Kind("a", "", 1.0), 3)], 0)
 
 
 def test_practice_goes_from_the_gross_alteration_to_weaker_ones() -> None:
-    four, two = Kind("", 4.0), Kind("", 2.0)
+    four, two = Kind("a", "", 4.0), Kind("a", "", 2.0)
     ladder = practice_ladder([0.25, 0.5, 1, 2, 4], SEEN_BY_ALL, 6)
     assert ladder == [SEEN_BY_ALL, SEEN_BY_ALL, four, four, two, two]
+
+
+# --- several attacks, or fields of one
+
+
+@st.composite
+def studies_of_several_fields(draw: st.DrawFn) -> list[Cell]:
+    """As many strengths and controls, with as many trials, under each of two to four fields."""
+    fields, strengths = draw(st.integers(2, 4)), draw(st.integers(1, 3))
+    trials, of_controls = (2 * draw(st.integers(1, 4)) for _ in range(2))
+    kinds = [*((("", float(s + 1)), trials) for s in range(strengths)), (("identity", 0.0), of_controls)]
+    return [Cell(Kind(field, *kind), n) for kind, n in kinds for field in "abcd"[:fields]]
+
+
+@given(studies_of_several_fields(), st.integers(0, 200), st.integers(0, 2**63 - 1))
+@settings(max_examples=40, deadline=None)
+def test_a_session_shows_every_field_at_every_strength_equally_often_on_either_side(
+    cells: list[Cell], list_number: int, seed: int
+) -> None:
+    design = design_of(cells, catch=4, practice=4)
+    planned = make_plan(design, list_number, seed)
+    shown = {pair["id"]: pair for pair in design["pairs"]}
+    met = Counter(
+        (shown[trial.pair]["attack"], shown[trial.pair]["control"], shown[trial.pair]["strength"], trial.altered_side)
+        for trial in planned
+        if trial.phase == MAIN
+    )
+    assert met == {
+        (cell.kind.attack, cell.kind.control, cell.kind.strength, side): cell.trials // 2
+        for cell in cells
+        for side in (LEFT, RIGHT)
+    }
+    assert len({shown[trial.pair]["stimulus"] for trial in planned}) == len(planned)
+    assert longest_run([trial.altered_side for trial in planned if trial.phase != PRACTICE]) <= LONGEST_RUN
+
+
+@given(studies_of_several_fields(), st.integers(0, 100))
+@settings(max_examples=40, deadline=None)
+def test_a_turn_of_lists_shows_every_stimulus_under_every_field_at_every_strength_equally_often(
+    cells: list[Cell], first: int
+) -> None:
+    size = min_gcd(cells)
+    turn = sum(cell.trials for cell in cells) // size
+    met = meetings(cells, range(first, first + 2 * turn))
+    for stimulus in stimuli_for(cells):
+        sides = {cell.kind: Counter(met[stimulus][cell.kind]) for cell in cells}
+        assert sides == {cell.kind: {LEFT: cell.trials // size, RIGHT: cell.trials // size} for cell in cells}
+
+
+def test_catch_and_practice_trials_show_the_first_attack() -> None:
+    cells = [Cell(Kind(attack, "", 1.0), 4) for attack in ("a", "b")]
+    design = design_of(cells, catch=2, practice=2)
+    attack = {pair["id"]: pair["attack"] for pair in design["pairs"]}
+    shown = [(trial.phase, attack[trial.pair]) for trial in make_plan(design, 0, seed=1)]
+    assert {attack for phase, attack in shown if phase != MAIN} == {"a"}
+    assert Counter(attack for phase, attack in shown if phase == MAIN) == {"a": 4, "b": 4}
 
 
 # --- sharing out the base images

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from study.trials.exceptions import CannotOpen
+from study.analysis import planned
 from study.trials.models import Study
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class Command(BaseCommand):
         # One thread: the matrices are small, and threads that wait for each other cost more than they save.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        from study.analysis import power
+        from study.analysis import power, power_figure
 
         if out and out.exists() and not out.is_dir():
             raise CommandError(f"--out {out} is a file; name a folder.")
@@ -82,7 +81,7 @@ class Command(BaseCommand):
                 answer = power.plan(design, lambda done, total: progress.update(task, completed=done, total=total))
             show(answer, Console(width=None if sys.stdout.isatty() else 110))
             if out:
-                write(answer, out)
+                power_figure.write(answer, out)
         except (ValueError, OSError) as error:
             raise CommandError(str(error)) from error
         if out:
@@ -90,44 +89,12 @@ class Command(BaseCommand):
 
 
 def of_study(slug: str) -> dict[str, Any]:
-    """The fields of `power.Design` that a study decides.
-
-    Raises CommandError where there is no such study, or none that can be planned with proportions correct.
-    """
+    """What a study decides. Raises ValueError as `planned.of_study`, and CommandError where there is no such study."""
     study = Study.objects.filter(slug=slug).first()
     if study is None:
         known = ", ".join(Study.objects.order_by("slug").values_list("slug", flat=True)) or "none yet"
         raise CommandError(f"There is no study {slug}; studies: {known}.")
-    if study.procedure == Study.Procedure.ADAPTIVE:
-        raise CommandError(f"{slug} is adaptive and gives thresholds only: there is no bound to plan for.")
-    if study.protocol == Study.Protocol.YES_NO:
-        raise CommandError(f"{slug} is a yes/no study, whose claims rest on d′: plan a forced choice instead.")
-    frozen = study.current_design
-    try:
-        design = frozen.now if frozen else study.design_json()
-    except CannotOpen as error:
-        raise CommandError(f"{slug} cannot be planned yet: {error}") from error
-    main = [cell for cell in design["cells"] if not cell["control"]]
-    return {
-        "bound": design["bound"],
-        "participants": design["participants"],
-        "trials": main[0]["trials"],
-        "stimuli": len(design["stimuli"]),
-        "conditions": len(main),
-    }
-
-
-def write(answer: Power, out: Path) -> None:
-    """power.json and the figure with its data, in the folder `out`, which is made when missing."""
-    from study.analysis import power_figure
-
-    out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(answer.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
-    (out / "power.json").write_text(text + "\n", encoding="utf-8")
-    drawing = power_figure.draw(answer)
-    (out / "power.svg").write_text(drawing.svg, encoding="utf-8")
-    (out / "power.png").write_bytes(drawing.png)
-    (out / "power.csv").write_bytes(drawing.csv)
+    return planned.of_study(study)
 
 
 def show(answer: Power, console: Console) -> None:

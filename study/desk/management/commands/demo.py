@@ -53,8 +53,8 @@ class Command(BaseCommand):
         self.stdout.write(f"Report: {demo.folder / 'report' / 'report.html'}")
         self.stdout.write("See the study in a browser with: make serve")
 
-    def _announce(self, title: str) -> None:
-        self.stdout.write(self.style.MIGRATE_HEADING(f"• {title}"))
+    def _announce(self, stage: str) -> None:
+        self.stdout.write(self.style.MIGRATE_HEADING(f"• {demonstration.STAGES[stage]}"))
         self.stdout.flush()
 
 

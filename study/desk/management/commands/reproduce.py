@@ -18,7 +18,7 @@ from study.desk.management.commands.sweep_attacks import add_data, name_failures
 from study.desk.sweep_table import write
 from study.lab import sweeps
 from study.lab.following import JobFailed, ready_database, workers
-from study.lab.management.commands.train_model import SYNTHETIC, dataset_of
+from study.lab.model_plans import SYNTHETIC, dataset_of
 from study.lab.models import Dataset
 from study.processes import ServiceError
 

@@ -10,17 +10,18 @@ from django.core.management.base import BaseCommand, CommandError
 
 from study.desk.browsing import simulate_in_browser
 from study.desk.installation import prepare
-from study.desk.observers import KnownTruth, load_population
+from study.desk.observers import load_population
 from study.desk.progress import counted
+from study.desk.rehearsing import usual_people
 from study.desk.simulation import SimulationError, Walk, simulate
 from study.lab.following import ready_database
 from study.processes import ServiceError, web_server
-from study.trials.models import Study
+from study.trials.models import Population, Study
 
 
 class Command(BaseCommand):
     help = (
-        "Send simulated participants through an open study by its web pages. Their sessions are marked as simulated, "
+        "Send simulated participants through a study, a draft or an open one, by its web pages. Their sessions are marked as simulated, "
         "have places of their own and never count as people."
     )
 
@@ -56,8 +57,8 @@ class Command(BaseCommand):
         found = Study.objects.filter(slug=study).first()
         if found is None:
             raise CommandError(f"There is no study named {study!r}.")
-        if found.state != Study.State.OPEN:
-            raise CommandError(f"The study {study!r} is {found.state}, not open: open it first.")
+        if not found.lets_in(Population.SIMULATED):
+            raise CommandError(f"The study {study!r} is {found.state}: it takes nobody any more, robots included.")
         if participants < 1:
             raise CommandError("--participants must be at least 1.")
         if quick and not browser:
@@ -82,16 +83,3 @@ class Command(BaseCommand):
         self.stdout.write(f"{len(walks)} simulated participants gave {answers} answers, practice included.")
         if failed := sum(not walk.passed for walk in walks):
             self.stdout.write(f"{failed} of them failed the practice, which ended their runs.")
-
-
-def usual_people(study: Study) -> KnownTruth:
-    """People whose threshold is the middle one of the strengths that are usual for the attack of this study's model.
-
-    Strengths of two families have no common unit: at one threshold for all, some attacks would never be seen.
-    """
-    from attacks import registry
-
-    if study.model_run.attack is None:
-        raise ValueError(f"{study.model_run} is a clean model: there is nothing to see.")
-    strengths = registry.family(study.model_run.attack.family).strengths
-    return KnownTruth(threshold=strengths[len(strengths) // 2])

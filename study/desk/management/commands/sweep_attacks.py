@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 from study.desk.sweep_table import write
 from study.lab import sweeps
 from study.lab.following import JobFailed, ready_database, workers
-from study.lab.management.commands.train_model import SYNTHETIC, dataset_of, recipe_of
+from study.lab.model_plans import SYNTHETIC, dataset_of, recipe_of
 from study.lab.models import PX_PER_DEGREE
 from study.processes import ServiceError
 

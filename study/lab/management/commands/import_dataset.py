@@ -8,7 +8,6 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import Field, fields
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from study.lab.following import LINE_EVERY_S, ready_database
+from study.lab.imports import import_folder
 from study.lab.lease import Every
 from study.lab.models import Dataset, NameTaken
 
@@ -51,12 +51,10 @@ class Command(BaseCommand):
         from models.datasets.formats import format_of
 
         ready_database(begin=True)
-        reader = format_of(kind)
-        name = name or (root.stem if reader.root_is_file else kind)
-        split = {"split_seed": given["split_seed"], "fractions": given["fractions"]}
+        name = name or (root.stem if format_of(kind).root_is_file else kind)
         try:
-            folder = Dataset.objects.folder_for_import(name)
-            manifest, is_new = _import(reader, root, folder, given, partial(Dataset.objects.imported, name, **split))
+            with _progress(f"Reading {root.name}") as progress:
+                manifest, is_new = import_folder(kind, root, name, given, progress)
         except KeyboardInterrupt:
             raise CommandError("Stopped: nothing was imported.", returncode=130) from None
         except NameTaken as taken:
@@ -64,7 +62,7 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(str(error)) from error
         except OSError as error:
-            place, reason = error.filename or folder, error.strerror or error
+            place, reason = error.filename or root, error.strerror or error
             raise CommandError(f"Nothing was imported; {place}: {reason}.") from error
         dataset = Dataset.objects.get(name=name)
         try:
@@ -131,36 +129,6 @@ def _add_option(group: argparse._ArgumentGroup, option: Field[Any], kind: Any) -
     else:
         about |= {"type": members[0] if members else kind, "metavar": option.name.rpartition("_")[2].upper()}
     group.add_argument(f"--{option.name.replace('_', '-')}", **about)
-
-
-def _import(
-    reader: Format, root: Path, folder: Path, given: dict[str, Any], record: Callable[[Manifest], Any]
-) -> tuple[Manifest, bool]:
-    from models.datasets.base import check_fractions
-    from models.datasets.importing import Choices, import_data
-
-    if given["fractions"]:
-        check_fractions(given["fractions"])
-    options = None
-    if reader.options is not None:
-        options = reader.options(**{option.name: given.pop(option.name) for option in fields(reader.options)})
-    size = given.get("size")
-    choices = Choices(
-        size=(size[0], size[1]) if size else None,
-        subjects=tuple(given["subjects"]),
-        **{name: given[name] for name in ("grey", "limit", "unlabelled", "flip_pitch", "flip_yaw") if name in given},
-    )
-    with _progress(f"Reading {root.name}") as progress:
-        return import_data(
-            reader,
-            root,
-            folder,
-            options=options,
-            choices=choices,
-            description=given["description"],
-            progress=progress,
-            record=record,
-        )
 
 
 @contextmanager

@@ -1,13 +1,12 @@
 """Pairs of clean and altered images for studies, with the models' predictions on them."""
 
 from argparse import ArgumentParser
-from collections.abc import Sequence
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from study.lab.following import JobFailed, follow, ready_database, workers
-from study.lab.models import PX_PER_DEGREE, Dataset, Job, ModelRun
+from study.lab.models import PX_PER_DEGREE, Dataset, Job, ModelRun, with_references
 from study.processes import ServiceError
 
 
@@ -101,9 +100,3 @@ def named(name: str) -> ModelRun:
     except ModelRun.DoesNotExist:
         names = ", ".join(ModelRun.objects.values_list("name", flat=True)) or "none yet"
         raise CommandError(f"There is no model run named {name!r}; there are: {names}.") from None
-
-
-def with_references(runs: Sequence[ModelRun]) -> list[ModelRun]:
-    """These runs and the clean references of those that have one, each once."""
-    both = [run for backdoored in runs for run in (backdoored.clean_reference, backdoored) if run is not None]
-    return list(dict.fromkeys(both))

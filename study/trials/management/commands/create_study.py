@@ -4,22 +4,22 @@ from typing import Any, TypeVar
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import models
+from django.db import models, transaction
 
 from study.lab.following import ready_database
 from study.lab.models import Dataset, ModelRun
 from study.trials.exceptions import CannotOpen
-from study.trials.models import Study
+from study.trials.models import Source, Study
 
 Row = TypeVar("Row", bound=models.Model)
 
-#: Columns of a study that have options of their own below, or none because they follow from others.
-NO_OPTION = frozenset({"id", "slug", "title", "state", "dataset", "model_run", "created_at", "opened_at"})
+#: Columns of a study that have options of their own below; those that nobody edits have none.
+OWN_OPTION = frozenset({"id", "slug", "title", "dataset", "model_run"})
 
 
 class Command(BaseCommand):
     help = (
-        "Create a study of one backdoored model's pairs, and open it with --open. "
+        "Create a study of the pairs of backdoored models, and open it with --open. "
         "Every setting of the admin's form is an option here."
     )
 
@@ -28,6 +28,15 @@ class Command(BaseCommand):
         parser.add_argument("--title", help="What participants read (default: the slug).")
         parser.add_argument("--model-run", help="The backdoored model (default: the only one of --attack).")
         parser.add_argument("--attack", help="The attack, where --model-run is not given.")
+        parser.add_argument(
+            "--further-model",
+            action="extend",
+            nargs="+",
+            default=[],
+            metavar="RUN[:STRENGTH,...]",
+            help="Models whose pairs are shown as well: another seed, another field, or another attack, which may have "
+            "strengths of its own.",
+        )
         parser.add_argument("--dataset", help="Data set of the pairs (default: the model's own).")
         parser.add_argument("--open", action="store_true", help="Freeze the design and let participants in.")
         settings = parser.add_argument_group("settings of the study")
@@ -45,11 +54,15 @@ class Command(BaseCommand):
             model_run=run,
             **given,
         )
+        further = [_source(text) for text in options["further_model"]]
         try:
-            study.full_clean()
+            with transaction.atomic():
+                _keep(study)
+                for source in further:
+                    source.study = study
+                    _keep(source)
         except ValidationError as error:
             raise CommandError("; ".join(f"{field}: {' '.join(said)}" for field, said in _said(error))) from error
-        study.save()
         if options["open"]:
             self._open(study)
         self.stdout.write(f"{study.get_absolute_url()} is {study.state}.")
@@ -66,8 +79,24 @@ class Command(BaseCommand):
         self.stdout.write(f"Design frozen: {version.sha256}")
 
 
+def _keep(row: Study | Source) -> None:
+    row.full_clean()
+    row.save()
+
+
+def _source(text: str) -> Source:
+    """The further model that is written so, of no study yet."""
+    name, _, strengths = text.partition(":")
+    try:
+        return Source(
+            model_run=_named(ModelRun, name), strengths=[float(s) for s in strengths.split(",")] if strengths else []
+        )
+    except ValueError as error:
+        raise CommandError(f"{text!r} names no model and strengths; write for example {name}:0.2,0.4") from error
+
+
 def _settings() -> list[Any]:
-    return [field for field in Study._meta.concrete_fields if field.name not in NO_OPTION]
+    return [field for field in Study._meta.concrete_fields if field.editable and field.name not in OWN_OPTION]
 
 
 def _option(field: Any) -> dict[str, Any]:

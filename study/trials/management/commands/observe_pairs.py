@@ -9,6 +9,7 @@ from study.lab.following import JobFailed, follow, ready_database, workers
 from study.lab.models import PX_PER_DEGREE, Attack, Dataset, Job, PairJudgement
 from study.processes import ServiceError
 from study.trials.models import Study
+from study.trials.sources import attacks_of
 
 
 class Command(BaseCommand):
@@ -31,20 +32,24 @@ class Command(BaseCommand):
 
     def handle(self, *, name: str, dataset: str | None, seed: int, px_per_degree: float | None, **_: Any) -> None:
         ready_database()
-        attack, on, density = _pairs_of(name, dataset)
+        attacks, on, density = _pairs_of(name, dataset)
         try:
             with workers():
-                job = attack.submit_judgements(
-                    on, seed=seed, px_per_degree=density if px_per_degree is None else px_per_degree
-                )
-                follow({f"Observers of {attack}": job})
+                jobs = {
+                    attack: attack.submit_judgements(
+                        on, seed=seed, px_per_degree=density if px_per_degree is None else px_per_degree
+                    )
+                    for attack in attacks
+                }
+                follow({f"Observers of {attack}": job for attack, job in jobs.items()})
         except (ValueError, JobFailed, ServiceError) as error:
             raise CommandError(str(error)) from error
-        self._summarise(job, attack, on)
+        for attack, job in jobs.items():
+            self._summarise(job, attack, on)
 
     def _summarise(self, job: Job, attack: Attack, dataset: Dataset) -> None:
         made = job.result or {}
-        self.stdout.write(f"{made['pairs']} pairs judged by {len(made['observers'])} observers.")
+        self.stdout.write(f"{made['pairs']} pairs of {attack} judged by {len(made['observers'])} observers.")
         of_attack = [
             row
             for row in PairJudgement.objects.trial_rows(dataset, attack)
@@ -55,20 +60,21 @@ class Command(BaseCommand):
             self.stdout.write(f"  {observer}: {sum(right) / len(right):.1%} of {len(right)} right")
 
 
-def _pairs_of(name: str, dataset: str | None) -> tuple[Attack, Dataset, float]:
-    """Attack, data set and image px per degree of a study, or of an attack. Raises CommandError."""
+def _pairs_of(name: str, dataset: str | None) -> tuple[list[Attack], Dataset, float]:
+    """Attacks, data set and image px per degree of a study, or of an attack. Raises CommandError."""
     study = Study.objects.filter(slug=name).select_related("dataset", "model_run__attack").first()
     if study is not None:
         if dataset not in (None, study.dataset.name):
             raise CommandError(f"The study {name} is on the data set {study.dataset}: leave --dataset out.")
-        if study.model_run.attack is None:
+        attacks = [shown.attack for shown in attacks_of(study)]
+        if not attacks:
             raise CommandError(f"The study {name} has no attack: choose one of a backdoored model.")
-        return study.model_run.attack, study.dataset, study.image_px_per_degree()
+        return attacks, study.dataset, study.image_px_per_degree()
     attack = Attack.objects.filter(name=name).first()
     if attack is None:
         known = [*Study.objects.values_list("slug", flat=True), *Attack.objects.values_list("name", flat=True)]
         raise CommandError(f"There is no study and no attack named {name!r}; there are: {', '.join(known) or 'none'}.")
-    return attack, _dataset(attack, dataset), PX_PER_DEGREE
+    return [attack], _dataset(attack, dataset), PX_PER_DEGREE
 
 
 def _dataset(attack: Attack, name: str | None) -> Dataset:

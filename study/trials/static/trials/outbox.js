@@ -184,7 +184,9 @@ const Outbox = (() => {
     /** One request. True when the first answer is stored and the next may follow. */
     async sendFirst() {
       const entry = this.entries[0];
+      const { trace } = entry.answer;
       const content = { ...entry.answer, attempt: this.attempt };
+      if (this.failures) content.trace = { ...trace, failed_saves: this.failures };
       const options = { keepalive: true }; // a request under way survives the page
       const { status, body } = await Requests.send(`${this.base}trials/${entry.index}`, "PUT", content, options);
       if (this.stopped || this.attempt === null) return false; // whatever it says: sending it again does no harm

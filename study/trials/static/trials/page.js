@@ -1,6 +1,6 @@
 "use strict";
 
-/** The pages of text: a button that copies a code, and one that lays one example image over the other. */
+/** The pages of text: a button that copies a code, one that lays one example image over the other, a form that waits. */
 for (const button of document.querySelectorAll("[data-copy]")) {
   button.hidden = !navigator.clipboard;
   button.addEventListener("click", async () => {
@@ -15,4 +15,9 @@ for (const button of document.querySelectorAll("[data-overlay]")) {
     const laid = document.getElementById(button.dataset.overlay).classList.toggle("is-overlaid");
     button.setAttribute("aria-pressed", String(laid));
   });
+}
+
+/** Asks again by itself, at a moment of this browser's own: many may have been told to wait. */
+for (const form of document.querySelectorAll("[data-again]")) {
+  setTimeout(() => form.submit(), 1000 * Number(form.dataset.again) * (1 + Math.random()));
 }

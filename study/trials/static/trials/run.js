@@ -339,6 +339,7 @@
       bar.max = this.foreseen().length;
       bar.value = this.answered;
       if (!trial) return;
+      document.dispatchEvent(new CustomEvent("trialbegins", { detail: trial.index }));
       const alike = this.plan.trials.filter(({ phase, round }) => phase === trial.phase && round === trial.round);
       const text = isPractice(trial) ? texts.practiceCount : this.plan.adaptive ? texts.mostCount : texts.mainCount;
       count.textContent = text.replace("{n}", alike.findIndex(({ index }) => index === trial.index) + 1).replace("{total}", alike.length);

@@ -1,0 +1,29 @@
+"""Jobs that are about studies: who sees them, and the newest of a kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import BigIntegerField, Q, QuerySet
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast
+
+from study.lab.models import Job
+from study.trials.models import Study
+
+if TYPE_CHECKING:
+    from study.accounts.models import User
+
+
+def visible_to(user: User, jobs: QuerySet[Any]) -> QuerySet[Any]:
+    """Jobs of the lab, and those of studies that this researcher has a role on."""
+    if user.is_superuser:
+        return jobs
+    studies = Study.objects.visible_to(user).values("pk")
+    about = jobs.alias(about_study=Cast(KT("parameters__study"), BigIntegerField()))
+    return about.filter(Q(about_study=None) | Q(about_study__in=studies))
+
+
+def of_study(study: Study, kind: str) -> QuerySet[Job]:
+    """The jobs of this kind about the study, the newest first."""
+    return Job.objects.filter(kind=kind, parameters__study=study.pk).order_by("-created_at")
