@@ -155,8 +155,9 @@ def synthetic_eyes(
     Raises ValueError for numbers that the renderer refuses.
     """
     from models.datasets import synthetic_eyes
+    from models.datasets.eyes_config import EyesConfig
 
-    config = synthetic_eyes.EyesConfig(
+    config = EyesConfig(
         train_subjects=people,
         train_images=people * images_per_person,
         validation_subjects=1,

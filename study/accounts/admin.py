@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
@@ -15,7 +13,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
-from django.urls import NoReverseMatch, URLPattern, path, reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
@@ -133,7 +131,7 @@ class AuditLogAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 def page_of(subject: str) -> str:
     """The address of the row's page in the admin, by the name that the log has for it; empty when there is none."""
-    kind, _, key = subject.split(": ")[0].rpartition(" ")
+    kind, _, key = subject.split(": ", maxsplit=1)[0].rpartition(" ")
     for model in admin.site._registry:
         if model._meta.verbose_name == kind:
             return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[quote(key)])

@@ -24,7 +24,7 @@ _APP_CODE: Final = re.compile(r"[0-9]{6}")
 _KEPT: Final = 16  # characters that a stored recovery code can have
 
 
-class RefusedCode(ValueError):
+class RefusedCode(ValueError):  # noqa: N818 (a fact about a code)
     """A code that does not count; the message is a sentence."""
 
 

@@ -13,8 +13,8 @@ from study.accounts.models import User
 
 STAFF = "May sign in here. Without it the account is kept, and opens nothing."
 GROUPS = (
-    f"“{RESEARCHERS}” may see and make data sets, attacks, models and pairs, and begin studies. What somebody may do with "
-    "a study is that study's own affair: its owner names members there."
+    f"“{RESEARCHERS}” may see and make data sets, attacks, models and pairs, and begin studies. What somebody may do "
+    "with a study is that study's own affair: its owner names members there."
 )
 
 

@@ -65,6 +65,7 @@ class CodeView(RedirectURLMixin, FormView):  # type: ignore[type-arg]
 
     form_class = CodeForm
     template_name = "accounts/code.html"
+    next_page = "admin:index"
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         user = _who_owes_a_code(request)
@@ -113,7 +114,6 @@ def _await_code(request: HttpRequest, user: User) -> None:
     request.session.cycle_key()
     request.session[OWES] = {
         "user": user.pk,
-        "backend": user.backend,  # type: ignore[attr-defined]  # which `authenticate` names
         "password": user.get_session_auth_hash(),
         "until": time.time() + PATIENCE_S,
     }
@@ -126,7 +126,6 @@ def _who_owes_a_code(request: HttpRequest) -> User | None:
         # A password that was changed meanwhile was given in vain.
         if user is None or not constant_time_compare(owed["password"], user.get_session_auth_hash()):
             return None
-        user.backend = owed["backend"]  # type: ignore[attr-defined]
         return user if time.time() < owed["until"] else None
     # Who set up a second factor elsewhere since this session began.
     signed_in: Any = request.user
@@ -137,7 +136,7 @@ def _enter(request: HttpRequest, user: User, factor: str = "") -> None:
     """Nobody is signed in without an entry in the log. The session ends at a fixed time, whatever is done in it."""
     with audit.acting(user.get_username()):
         audit.record("signed in", user, after={"second factor": factor} if factor else {})
-    login(request, user)
+    login(request, user, backend=settings.AUTHENTICATION_BACKENDS[-1])
     request.session.pop(OWES, None)
     if factor:
         request.session[GAVE] = True

@@ -36,19 +36,21 @@ class TwoFactorSite(admin.AdminSite):
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method == "GET" and super().has_permission(request):
             return HttpResponseRedirect(_next_step(request))
-        request.current_app = self.name  # type: ignore[attr-defined]
+        request.current_app = self.name
         view = sign_in.PasswordView.as_view(
             authentication_form=AdminAuthenticationForm,
             template_name="accounts/sign_in.html",
             extra_context={**self.each_context(request), "title": "Sign in", **(extra_context or {})},
         )
-        return view(request)
+        return view(request)  # type: ignore[return-value]  # which is one
 
     def login_code(self, request: HttpRequest) -> HttpResponse:
         context = {**self.each_context(request), "title": "Your code"}
-        return sign_in.CodeView.as_view(extra_context=context)(request)
+        return sign_in.CodeView.as_view(extra_context=context)(request)  # type: ignore[return-value]  # as above
 
-    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def logout(  # type: ignore[override]  # any response will do
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         who = request.user
         with transaction.atomic(), audit.acting(who.get_username()):
             response = super().logout(request, extra_context)
@@ -56,7 +58,9 @@ class TwoFactorSite(admin.AdminSite):
                 audit.record("signed out", who)
         return response
 
-    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def password_change(  # type: ignore[override]  # as above
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         with transaction.atomic():
             response = super().password_change(request, extra_context)
             if isinstance(response, HttpResponseRedirect):
@@ -67,7 +71,10 @@ class TwoFactorSite(admin.AdminSite):
         """One's own second factor, for those too who have none and must."""
         if not super().has_permission(request):
             return HttpResponseRedirect(_with_next(reverse("admin:login"), request.get_full_path()))
-        return second_factor_page.page(request, {**self.each_context(request), "has_permission": True})
+        context = {**self.each_context(request), "has_permission": True}
+        if _owes_second_factor(request):
+            context["available_apps"] = []  # nothing else is open yet
+        return second_factor_page.page(request, context)
 
 
 def _owes_second_factor(request: HttpRequest) -> bool:

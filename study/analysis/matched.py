@@ -6,6 +6,7 @@ pictures are the same for all of them, and so is what people see; the error shif
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -40,6 +41,7 @@ NO_CONTRAST: Final = "No two models were given the same pictures: there is nothi
 _FEWER_PICTURES: Final = (
     " Where models were given fewer of the pictures (see `pairs`), the detection rate beside them is that of theirs."
 )
+_OTHER_PICTURES: Final = " Models of different fields were given pictures of their own: no contrast compares them."
 _ADAPTIVE: Final = (
     " Strengths were chosen from the answers, so a proportion correct estimates nothing and none is given beside."
 )
@@ -357,4 +359,6 @@ def _note(trials: pd.DataFrame, rows: Sequence[Mapping[str, Any]], contrasts: Se
     for row in rows:
         pairs.setdefault((row["attack"], row["strength"]), set()).add(row["pairs"])
     fewer = _FEWER_PICTURES if any(len(counts) > 1 for counts in pairs.values()) else ""
-    return SAME_PICTURES + fewer + (_ADAPTIVE if is_adaptive(trials) else "")
+    given = Counter((row["attack"], row["strength"]) for row in rows)
+    apart = _OTHER_PICTURES if len(contrasts) < sum(math.comb(models, 2) for models in given.values()) else ""
+    return SAME_PICTURES + fewer + apart + (_ADAPTIVE if is_adaptive(trials) else "")

@@ -104,9 +104,9 @@ def _target(trials: pd.DataFrame, predictions: pd.DataFrame) -> str | None:
 
 
 def _by_condition(alike: pd.DataFrame) -> list[Floats]:
-    """(pairs, models) of each condition, of the pairs that all its models were given."""
+    """(pairs, models) of each condition and field, of the pairs that all its models were given."""
     wide = [
         given.pivot_table(index="picture", columns="model", values=_SHIFT).dropna().to_numpy(float)
-        for _, given in alike.groupby(["attack", "strength"], sort=True)
+        for _, given in alike.groupby(["attack", "strength", "field"], sort=True)
     ]
     return [table for table in wide if min(table.shape) > 1]

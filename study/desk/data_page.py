@@ -42,6 +42,7 @@ class ExportForm(forms.Form):
 
     def __init__(self, study: Study, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.label_suffix = ""
         self.study = study
         self.refusal = psych_ds.images_refusal(study)
         if self.refusal:

@@ -14,7 +14,7 @@ from django.shortcuts import redirect
 
 from study.accounts import audit
 from study.desk import study_pages
-from study.desk.study_form import HELP
+from study.desk.study_form import HELP, LABELS
 from study.desk.study_pages import StudyPage
 from study.trials.models import Study
 from study.trials.rights import Action, Role
@@ -47,6 +47,7 @@ class NamesForm(forms.ModelForm):  # type: ignore[type-arg]
         model = Study
         fields = ["title", "slug"]
         help_texts = HELP
+        labels = LABELS
 
 
 def duplicating(request: HttpRequest, study: Study) -> HttpResponse:

@@ -6,8 +6,10 @@ with the columns that there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 HEADER: Final = ("Where", "What", "Why", "How long", "Who sees it", "How it goes")
@@ -111,15 +113,15 @@ COLUMNS: Final[tuple[Kept, ...]] = (
                 "to explain a session",
             ),
             "data": (
-                "of `screen`: as Session.device; of `screened_out`: the reason in a word; of `excluded`: the rule; of"
-                " `different_answer`: the refused answer; else counts",
+                "of “screen”: as Session.device; of “screened_out”: the reason in a word; of “excluded”: the rule; of"
+                " “different_answer”: the refused answer; else counts",
                 "to explain a session",
             ),
             "at": ("when", "to explain a session"),
         },
         DATE,
         EDITORS,
-        "by Stop, by code: all but that it began and how it ended; on the retention date `screen`, or all but these",
+        "by Stop, by code: all but that it began and how it ended; on the retention date “screen”, or all but these",
     ),
     *_columns(
         "Trial",
@@ -209,7 +211,7 @@ ELSEWHERE: Final[tuple[Kept, ...]] = (
         "they decide whether somebody may start",
         "not kept; that the trap was filled in is an event",
         "nobody",
-        "nothing to erase",
+        "there is nothing to erase",
     ),
     Kept(
         "Log of the web server",
@@ -229,7 +231,7 @@ ELSEWHERE: Final[tuple[Kept, ...]] = (
         "by itself",
     ),
     Kept(
-        "Cookie `run` in the participant's browser",
+        "Cookie “run” in the participant's browser",
         "the signed secret of the run, for the study's own address alone",
         "so that the study's link leads back into the run",
         "14 days",
@@ -250,7 +252,7 @@ ELSEWHERE: Final[tuple[Kept, ...]] = (
         "so that no answer is lost",
         "with whoever got it",
         "whoever got it",
-        "by hand, after `import_receipt`",
+        "by hand, after “import_receipt”",
     ),
     Kept(
         "var/erased.jsonl",
@@ -266,7 +268,7 @@ ELSEWHERE: Final[tuple[Kept, ...]] = (
         "people cannot be asked again",
         "until they are deleted: by hand, or by the host's own rule",
         SERVER,
-        "with the file; `restore` erases again what was erased since",
+        "with the file; “restore” erases again what was erased since",
     ),
     Kept(
         "Exports, key files and payment lists",
@@ -290,7 +292,7 @@ ELSEWHERE: Final[tuple[Kept, ...]] = (
         "to know who did what",
         "as long as the installation",
         "superusers",
-        "never",
+        "it stays",
     ),
 )
 
@@ -298,6 +300,22 @@ ELSEWHERE: Final[tuple[Kept, ...]] = (
 def everything() -> tuple[Kept, ...]:
     """The whole table, in its order."""
     return COLUMNS + ELSEWHERE
+
+
+@dataclass(frozen=True)
+class Group:
+    """Things one after the other that are kept as long, seen by the same people and go the same way."""
+
+    until: str
+    seen_by: str
+    erased: str
+    kept: Sequence[Kept]
+
+
+def groups() -> list[Group]:
+    """The whole table, in its order, without saying the same again and again."""
+    fate = attrgetter("until", "seen_by", "erased")
+    return [Group(*shared, kept=list(kept)) for shared, kept in groupby(everything(), key=fate)]
 
 
 def meaning(column: str) -> str:

@@ -1,11 +1,13 @@
 """The page "Live" of a study: how it is going while people take part. It brings itself up to date.
 
-What it shows is counted at most every KEEP_S seconds in each web process, however many look, and nobody waits longer
-than PATIENCE_S for it: until a new count is there, the one before is shown.
+What it shows is counted once for all who look, in each web process at most every KEEP_S seconds, and less often where
+that takes long: so that no more than a SHARE of the time goes into it. Nobody waits longer than PATIENCE_S: until a new
+count is there, the one before is shown.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,6 +31,7 @@ from study.trials.models import Population, Study
 from study.trials.rights import Action
 
 KEEP_S: Final = 5.0
+SHARE: Final = 0.05
 PATIENCE_S: Final = 0.3
 #: Studies and populations that are kept an eye on at a time.
 MOST_WATCHED: Final = 64
@@ -69,8 +72,10 @@ class Watch:
         return self.newest
 
     def _count(self) -> None:
+        began = time.monotonic()
         study = Study.objects.get(pk=self.study)
         self.newest = counting.figures(study, self.population, with_rates=self.with_rates)
+        self.counted.keep_s = max(KEEP_S, (time.monotonic() - began) / SHARE)
 
 
 _watched: dict[tuple[int, str, bool], Watch] = {}

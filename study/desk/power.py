@@ -164,8 +164,8 @@ def reason(answer: Mapping[str, Any]) -> str:
     return (
         f"Simulations ({design.studies} studies each) of {design.participants} participants × {design.trials} trials"
         f" per condition on {design.stimuli} images, in {design.conditions} conditions, with SDs of"
-        f" {design.participant_sd:g} between people and {design.stimulus_sd:g} between images (logit): {below} of"
-        f" studies are {design.claimed(BELOW)}, and {detectable} {design.claimed(DETECTABLE)}."
+        f" {design.participant_sd:g} between people and {design.stimulus_sd:g} between images (logit): in {below} of them"
+        f" the alteration is {design.claimed(BELOW)}, and in {detectable} it is {design.claimed(DETECTABLE)}."
     )
 
 

@@ -37,6 +37,7 @@ class CodeForm(forms.Form):
 
     def __init__(self, study: Study, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.label_suffix = ""
         self.study = study
 
     def clean_code(self) -> str:
@@ -54,6 +55,10 @@ class DateForm(forms.Form):
     retain_until = forms.DateField(
         label="Erase by itself on", required=False, widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
 
     def clean_retain_until(self) -> Any:
         day = self.cleaned_data["retain_until"]
@@ -77,9 +82,11 @@ def _page(
 ) -> HttpResponse:
     user: Any = request.user
     states = study.sessions.filter(population=Population.REAL).order_by().values_list("state").annotate(n=Count("pk"))
+    for form in (code_form, date_form):
+        if form is not None:  # it has errors
+            form.fields[next(iter(form.errors))].widget.attrs["autofocus"] = True
     context = {
-        "kept": inventory.everything(),
-        "header": inventory.HEADER,
+        "groups": inventory.groups(),
         "code_form": code_form or CodeForm(study),
         "date_form": date_form or DateForm(initial={"retain_until": study.retain_until}),
         "may_erase": study.may(user, Action.ERASE),

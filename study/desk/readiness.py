@@ -9,6 +9,7 @@ from typing import Any, Final
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.utils.text import capfirst
 
+from study.desk.study_form import LABELS
 from study.lab.models import sha256_of
 from study.trials.exceptions import CannotOpen
 from study.trials.models import Study, StudyTexts
@@ -80,7 +81,9 @@ def _settings(study: Study) -> tuple[str, ...]:
 
 
 def _label(row: Any, name: str) -> str:
-    return "" if name == NON_FIELD_ERRORS else f"{capfirst(row._meta.get_field(name).verbose_name)}: "
+    if name == NON_FIELD_ERRORS:
+        return ""
+    return f"{LABELS.get(name) or capfirst(row._meta.get_field(name).verbose_name)}: "
 
 
 def _texts(study: Study) -> Iterator[str]:

@@ -62,7 +62,9 @@ def lines(content: Mapping[str, Any]) -> Iterator[Line]:
     """The lines of a report.json."""
     for row in content.get("conditions") or ():
         low, high = row.get("two_way_low"), row.get("two_way_high")
-        found = f"PC {_share(row['proportion_correct'])}" + (f" ({_share(low)} to {_share(high)})" if low else "")
+        found = f"PC {_share(row['proportion_correct'])}" + (
+            "" if low is None else f" ({_share(low)} to {_share(high)})"
+        )
         yield Line(f"{row['attack']}, s = {row['strength']:g}", row["n"], found, row.get("verdict") or "")
     if not content.get("conditions"):
         for row in content.get("thresholds") or ():

@@ -19,7 +19,7 @@ from django.views.decorators.http import require_POST
 from study.accounts import audit
 from study.desk import study_pages
 from study.desk.freezing import ConfirmForm
-from study.desk.study_form import FIELDSETS
+from study.desk.study_form import FIELDSETS, LABELS
 from study.desk.study_pages import StudyPage
 from study.trials import design as designs
 from study.trials.exceptions import TrialsError
@@ -64,7 +64,7 @@ class AmendForm(ReasonForm):
     def __init__(self, study: Study, *args: Any) -> None:
         super().__init__(*args, initial=model_to_dict(study, AMENDABLE))
         self.study = study
-        self.fields = {**self.fields, **fields_for_model(Study, AMENDABLE)}  # type: ignore[dict-item]
+        self.fields = {**self.fields, **fields_for_model(Study, AMENDABLE, labels=LABELS)}  # type: ignore[dict-item]
 
     @property
     def changes(self) -> dict[str, Any]:

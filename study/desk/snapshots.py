@@ -15,7 +15,9 @@ from typing import Any
 from django.db import connection, transaction
 
 #: Rows of these come with the tables themselves.
-COME_WITH_TABLES = re.compile("django_migrations|django_content_type|auth_permission|lab_sweeper|sqlite_.*")
+COME_WITH_TABLES = re.compile(
+    "django_migrations|django_content_type|auth_permission|auth_group|auth_group_permissions|lab_sweeper|sqlite_.*"
+)
 #: What of Django's options PostgreSQL's programs read from their environment.
 ENVIRONMENT = {"NAME": "PGDATABASE", "USER": "PGUSER", "PASSWORD": "PGPASSWORD", "HOST": "PGHOST", "PORT": "PGPORT"}
 ENVIRONMENT_OF_OPTIONS = {

@@ -100,6 +100,39 @@ HELP: Final = {
     "slug": "Its name in links and commands: letters, digits and hyphens. It is frozen with the design.",
     "retention": "What is erased on that day.",
 }
+#: Where the columns' own names do not read well.
+LABELS: Final = {
+    "slug": "Short name",
+    "model_run": "Model",
+    "trials_per_strength": "Trials at each strength",
+    "trials_per_control": "Trials for each control",
+    "practice_correct": "Right answers to pass",
+    "practice_rounds": "Practice rounds",
+    "break_every": "Trials between breaks",
+    "resume_hours": "Hours to resume in",
+    "adaptive_trials": "Most trials",
+    "adaptive_minimum": "Fewest trials",
+    "adaptive_sd": "SD to stop at",
+    "fixation_ms": "Fixation",
+    "exposure_ms": "Exposure",
+    "mask_ms": "Mask",
+    "gap_ms": "Blank between intervals",
+    "flicker_ms": "Flicker",
+    "response_ms": "Time to answer",
+    "blank_ms": "Blank after an answer",
+    "enable_after_ms": "Presses count after",
+    "image_degrees": "Width in degrees",
+    "participants": "Places",
+    "median_rt_below_ms": "Median response time below, ms",
+    "fast_above_share": "Share of fast answers above",
+    "focus_above_share": "Share of trials without focus above",
+    "bonus_per_correct": "Bonus for a right answer",
+    "screened_out_pay": "Pay when screened out",
+    "retain_until": "Erased on",
+    "retention": "What is erased",
+    "looks_allowed": "Looks at the results allowed",
+    "sample_size_reason": "Reason for the sample size",
+}
 #: Of a translation: what its columns hold is what those of the study hold.
 TRANSLATED: Final = (
     "title", "information", "eligibility", "payment", "withdrawal_deadline", "consent", "instructions", "debrief",
@@ -158,6 +191,7 @@ class StudyForm(forms.ModelForm):  # type: ignore[type-arg]
         model = Study
         fields = [name for _, names, _, _ in FIELDSETS for name in names]
         help_texts = HELP
+        labels = LABELS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -222,6 +256,7 @@ class SourceForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         if "model_run" in self.fields:
             self.fields["model_run"].queryset = showable_runs()  # type: ignore[attr-defined]
+            _only_to_choose(self.fields["model_run"])
 
 
 class TranslationForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -240,6 +275,17 @@ class MemberForm(forms.ModelForm):  # type: ignore[type-arg]
             "role": "Viewers look and try; analysts also rehearse, analyse and export; editors also change and run the "
             "study and see who is who at the recruiter; owners also name members.",
         }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "user" in self.fields:
+            _only_to_choose(self.fields["user"])
+
+
+def _only_to_choose(field: forms.Field) -> None:
+    """Without the admin's ways to add, change and look at what can be chosen."""
+    for way in ("add", "change", "delete", "view"):
+        setattr(field.widget, f"can_{way}_related", False)
 
 
 class OfThisStudy(forms.BaseInlineFormSet):  # type: ignore[type-arg]

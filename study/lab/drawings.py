@@ -86,7 +86,7 @@ def picture(
         if image
         else SafeString("")
     )
-    thickness = min(height, width) / 90
+    thickness = min(height, width) / 120
     lines = _lines(arrows)
     return format_html(
         '<svg class="picture {}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}'

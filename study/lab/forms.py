@@ -4,8 +4,11 @@ jobs that do the rest. Nothing here loads torch.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,13 +17,15 @@ from typing import Any, ClassVar
 from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 
 from models.datasets.eyes_config import SIZE_RANGE, EyesConfig
 from study.accounts import audit
-from study.lab import model_plans
+from study.lab import model_plans, uploads
 from study.lab.catalogue import Parameter, catalogue
 from study.lab.models import PX_PER_DEGREE, Attack, Dataset, Job, ModelRun, Pair
+from study.lab.models.datasets import PARTS
 from study.lab.setting_up import IMPORT, MODELS, PAIRS
 
 SEEDS_BELOW = 2**63
@@ -77,7 +82,7 @@ class SeedsField(forms.CharField):
 def field_of(parameter: Parameter, nothing: str) -> forms.Field:
     """The form field in which a family's or format's parameter is chosen. nothing: what it means to leave it empty."""
     given: dict[str, Any] = {
-        "label": parameter.name.replace("_", " "),
+        "label": parameter.name.replace("_", " ").capitalize(),
         "initial": parameter.default,
         "help_text": " ".join(filter(None, (_sentence(parameter.help), nothing if parameter.optional else ""))),
         "required": not parameter.optional,
@@ -124,6 +129,17 @@ class LabForm(forms.Form):
 
     #: What the audit log says was done, and to what.
     action: ClassVar[str] = "asked for"
+    #: The fields that go together, under what: of the others none is shown. OWN stands for the family's or format's.
+    groups: ClassVar[Sequence[tuple[str, Sequence[str]]]] = ()
+
+    def grouped(self) -> list[tuple[str, list[forms.BoundField]]]:
+        """Legends, each with its fields, in the order to show them."""
+        own = [name for name in self.fields if name.startswith(OWN)]
+        groups = self.groups or [("", list(self.fields))]
+        named = [
+            (legend, [each for name in names for each in (own if name == OWN else [name])]) for legend, names in groups
+        ]
+        return [(legend, [self[name] for name in names]) for legend, names in named]
 
     def submit(self) -> list[Job]:
         """The jobs that do it, in the transaction that records who asked for them."""
@@ -151,6 +167,10 @@ class EyesForm(LabForm):
     """A data set of rendered eyes."""
 
     action = "created"
+    groups = (
+        ("Pictures", ("name", "size", "eye", "seed")),
+        ("People and images", [f"{part}_{what}" for part in PARTS for what in ("subjects", "images")]),
+    )
 
     name = forms.SlugField(label="Name", help_text="Letters, digits, - and _.", initial="synthetic-eyes")
     size = forms.IntegerField(
@@ -180,7 +200,7 @@ class EyesForm(LabForm):
         return free_name(Dataset.objects, self.cleaned_data["name"])
 
     def clean(self) -> dict[str, Any]:
-        for part in ("train", "validation", "test"):
+        for part in PARTS:
             people, images = (self.cleaned_data.get(f"{part}_{what}") for what in ("subjects", "images"))
             if people and images and images < people:
                 self.add_error(f"{part}_images", f"There must be at least one image of each person: {people}.")
@@ -197,6 +217,11 @@ class EyesForm(LabForm):
 
 class ImportForm(LabForm):
     """A folder of this server, in a published format."""
+
+    groups = (
+        ("", ("folder", "name", "description")),
+        ("Images", (OWN, "limit", "grey", "flip_pitch", "flip_yaw", "split_seed")),
+    )
 
     folder = forms.CharField(label="Folder or file", max_length=500)
     name = forms.SlugField(label="Name", help_text="Of the data set: letters, digits, - and _.")
@@ -251,6 +276,82 @@ class ImportForm(LabForm):
         return [Job.objects.submit(Job.Kind.SET_UP, parameters)]
 
 
+class UploadForm(LabForm):
+    """Images and gaze of one's own, as one file of arrays."""
+
+    action = "created"
+    groups = (("", ("file", "name", "description", "group_key", "split_seed")),)
+
+    file = forms.FileField(
+        label="File",
+        widget=forms.ClearableFileInput(attrs={"accept": ".npz"}),
+        help_text="An .npz file with images, uint8 (N, H, W) or (N, H, W, 3), and pitchyaw, radians (N, 2); if you "
+        "can, also subject (N,).",
+    )
+    name = forms.SlugField(label="Name", help_text="Of the data set: letters, digits, - and _.")
+    description = forms.CharField(
+        label="What the images are", required=False, max_length=300, help_text="In words for reports."
+    )
+    group_key = forms.CharField(
+        label="Group key",
+        required=False,
+        max_length=64,
+        help_text="Array of the file whose equal rows a split keeps together. Empty: the subject.",
+    )
+    split_seed = forms.IntegerField(label="Seed of the split", initial=0, min_value=0, max_value=SEEDS_BELOW - 1)
+
+    def clean_name(self) -> str:
+        return free_name(Dataset.objects, self.cleaned_data["name"])
+
+    def clean(self) -> dict[str, Any]:
+        """Looks into the file as far as its headers: what else is wrong with it, the job that prepares it says."""
+        upload = self.cleaned_data.get("file")
+        if upload is None:
+            return self.cleaned_data
+        try:
+            held = uploads.check_arrays(upload)
+        except ValidationError as refusal:
+            self.add_error("file", refusal)
+            return self.cleaned_data
+        key = self.cleaned_data.get("group_key")
+        if key and key not in held.columns:
+            there = ", ".join(held.columns) or "none"
+            self.add_error("group_key", f"The file has no array named {key}; it has: {there}.")
+        return self.cleaned_data
+
+    def jobs(self) -> list[Job]:
+        given = self.cleaned_data
+        dataset = Dataset.objects.arrays(
+            given["name"],
+            keep_upload(given["file"]),
+            group_key=given["group_key"] or None,
+            split_seed=given["split_seed"],
+            description=given["description"] or None,
+        )
+        audit.record("created", dataset, after=dataset.parameters)
+        return [dataset.submit_preparation()]
+
+
+def keep_upload(upload: UploadedFile[Any]) -> Path:
+    """Put the file under VAR/uploads, named by its SHA-256: the same file twice is kept once."""
+    folder = Path(settings.VAR) / "uploads"
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".", delete=False) as temporary:
+        try:
+            for block in upload.chunks():
+                digest.update(block)
+                temporary.write(block)
+            temporary.flush()
+            os.fsync(temporary.fileno())
+            kept = folder / f"{digest.hexdigest()}.npz"
+            os.replace(temporary.name, kept)
+        except BaseException:
+            os.unlink(temporary.name)
+            raise
+    return kept
+
+
 NO_IMPORT_FOLDERS = (
     "No folder may be imported from yet: name some in IMPORT_FOLDERS where this server is set up, with commas between "
     "them, or use manage.py import_dataset."
@@ -277,6 +378,12 @@ class TrainForm(LabForm):
     """Clean and backdoored models of one attack family, for each of several seeds."""
 
     action = "asked to train"
+    groups = (
+        ("Models", ("dataset", "name", "which", "seeds")),
+        ("Attack", (OWN, "attack_seeds", "attack_name")),
+        ("Target", ("target", "pitch", "yaw")),
+        ("Training", ("recipe", "network", "task", "threat_model", "clean_label")),
+    )
 
     dataset = forms.ModelChoiceField(label="Data set", queryset=Dataset.objects.order_by("name"))
     name = forms.SlugField(
@@ -348,8 +455,6 @@ class TrainForm(LabForm):
         self.add_own(self.family.parameters, "Empty: drawn from the seed.")
         networks = [(name, name.replace("_", " ")) for name in catalogue().networks]
         self.fields["network"] = forms.ChoiceField(label="Network", choices=networks)
-        own = [OWN + one.name for one in self.family.parameters]
-        self.order_fields(["dataset", "name", "which", *own, *self.fields])
 
     def clean_dataset(self) -> Dataset:
         dataset: Dataset = self.cleaned_data["dataset"]
@@ -458,7 +563,11 @@ NAME_LENGTH = 50
 class PairsForm(LabForm):
     """Pairs under a backdoored model's attack, and what it and other models see in them."""
 
-    action = "asked for"
+    groups = (
+        ("", ("run", "models")),
+        ("Alterations", ("strengths", "resampled", "other_field")),
+        ("Images", ("images", "px_per_degree")),
+    )
 
     run = forms.ModelChoiceField(label="Backdoored model", queryset=ModelRun.objects.none())
     models = forms.ModelMultipleChoiceField(

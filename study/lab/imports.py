@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,11 @@ def import_folder(
     folder = Dataset.objects.folder_for_import(name)
     if given.get("fractions"):
         check_fractions(given["fractions"])
-    split = {"split_seed": given.get("split_seed", 0), "fractions": given.get("fractions")}
+    split: dict[str, Any] = {"split_seed": given.get("split_seed", 0), "fractions": given.get("fractions")}
+
+    def record(manifest: Manifest) -> None:
+        Dataset.objects.imported(name, manifest, **split)
+
     return import_data(
         reader,
         root,
@@ -40,7 +43,7 @@ def import_folder(
         choices=_choices(given, reader.options),
         description=given.get("description"),
         progress=progress,
-        record=partial(Dataset.objects.imported, name, **split),
+        record=record,
     )
 
 

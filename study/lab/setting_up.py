@@ -83,7 +83,7 @@ def import_data(specification: Specification, stop: Callable[[], bool]) -> dict[
 
     The specification: format, folder, name, and choices as `study.lab.imports.import_folder` takes them.
     """
-    from models.stopping import StoppedError
+    from models.training import StoppedError
     from study.lab.imports import import_folder
 
     count = counting("reading")

@@ -58,7 +58,10 @@ def checks_of(
     return [
         *(Check(base_images, f"base image {image}", partial(_read, image, local)) for image in images),
         *(Check(pairs, f"pair {pair}", partial(_rebuild, pair, local)) for pair in altered),
-        *(Check(models, f"model {run}", partial(_load, run, local)) for run in runs.exclude(artifact="").order_by("pk")),
+        *(
+            Check(models, f"model {run}", partial(_load, run, local))
+            for run in runs.exclude(artifact="").order_by("pk")
+        ),
     ]
 
 

@@ -38,8 +38,12 @@ class Kind(NamedTuple):
     gross: bool = False
 
     def __str__(self) -> str:
-        done = self.control or ("grossly altered" if self.gross else "altered")
-        return f"{self.attack}: {done} at strength {self.strength:g}"
+        return f"{self.attack}: {self.done}"
+
+    @property
+    def done(self) -> str:
+        """In words, but for the attack."""
+        return f"{self.control or ('grossly altered' if self.gross else 'altered')} at strength {self.strength:g}"
 
 
 #: The cell of an adaptive study: the attack, at a strength that is chosen from the answers.
@@ -244,12 +248,19 @@ def _take(
 ) -> tuple[int, ...]:
     able = [s for s in candidates if has[s] >= kinds]
     if len(able) < n:
-        wanted = ", ".join(sorted(str(kind) for kind in kinds))
         raise PlanError(
             f"{n} {use} need {n} base images of their own, but only {len(able)} are left that have the pairs "
-            f"({wanted}): make pairs of more base images, or ask for fewer trials."
+            f"({_listed(kinds)}): make pairs of more base images, or ask for fewer trials."
         )
     return tuple(able[:n])
+
+
+def _listed(kinds: Iterable[Kind]) -> str:
+    """What each attack is wanted for."""
+    of_attack: dict[str, list[str]] = {}
+    for kind in sorted(kinds):
+        of_attack.setdefault(kind.attack, []).append(kind.done)
+    return "; ".join(f"{attack}: {', '.join(done)}" for attack, done in of_attack.items())
 
 
 def _spread(counts: Sequence[int]) -> list[tuple[int, int]]:

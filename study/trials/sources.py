@@ -85,9 +85,9 @@ def same_field_twice(attacks: Sequence[ShownAttack]) -> str | None:
     return None
 
 
-def are_one(one: Attack, other: Attack) -> bool:
-    """Whether they differ in their seed alone, at most: one attack under several fields."""
-    return _but_for_the_seed(one) == _but_for_the_seed(other)
+def have_one_attack(one: ModelRun, other: ModelRun) -> bool:
+    """Whether their attacks differ in their seed alone, at most: one attack under several fields."""
+    return bool(one.attack and other.attack) and _but_for_the_seed(one.attack) == _but_for_the_seed(other.attack)
 
 
 def _but_for_the_seed(attack: Attack) -> Hashable:

@@ -30,18 +30,28 @@ POLICY: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src
 SHOWN: Final = {".html": "text/html; charset=utf-8", ".svg": "image/svg+xml", ".png": "image/png"}
 
 
+class _OwnStudies(admin.RelatedFieldListFilter):
+    """Offers the studies that one has a role on."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+        studies = model_admin.get_queryset(request).values_list("study", "study__title").order_by("study__title")
+        return list(dict.fromkeys(studies))
+
+
 @admin.register(Analysis)
 class AnalysisAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
-    list_display = ("report", "study", "population", "created_at", "said", "design_matches", "data", "taken_along")
+    list_display = ("report", "study", "made", "said", "design_matches", "data", "taken_along")
     list_display_links = None
-    list_filter = ("study", "population", "exploratory")
+    list_filter = (("study", _OwnStudies), "population", "exploratory")
     list_select_related = ("study", "design")
     list_per_page = 20
     date_hierarchy = "created_at"
     fields = readonly_fields = (
-        "study", "population", "exploratory", "created_at", "said", "design_matches", "data_sha256", "code_version",
-        "taken_along", "report_path",
+        "report", "study", "made", "said", "design_matches", "data_sha256", "code_version", "taken_along", "kept_at",
     )  # fmt: skip
+
+    class Media:
+        css = {"all": ("desk/reports.css",)}
 
     def get_urls(self) -> list[URLPattern]:
         read, archive = self.admin_site.admin_view(self.read), self.admin_site.admin_view(self.archive)
@@ -55,8 +65,8 @@ class AnalysisAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         """Reports on the studies that one has a role on."""
         return Analysis.objects.visible_to(request.user).select_related("study", "design")  # type: ignore[arg-type]
 
-    def get_list_filter(self, request: HttpRequest) -> tuple[Any, ...]:
-        return (("study", _OwnStudies), "population", "exploratory")
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Reports", **(extra_context or {})})
 
     def read(self, request: HttpRequest, pk: int, name: str) -> HttpResponse:
         """A file of a report. 404 for one that it does not have, 403 while nobody may see it."""
@@ -97,6 +107,10 @@ class AnalysisAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         marks += [("exploratory",)] if analysis.exploratory else []
         return format_html_join("", ' <span class="mark">{}</span>', marks)
 
+    @admin.display(description="made, UTC", ordering="created_at")
+    def made(self, analysis: Analysis) -> str:
+        return f"{analysis.created_at:%Y-%m-%d %H:%M}"
+
     @admin.display(description="what it says")
     def said(self, analysis: Analysis) -> str:
         told = _summary(analysis)
@@ -119,13 +133,9 @@ class AnalysisAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         files += [(reverse("admin:analysis_zip", args=[analysis.pk]), "all files")]
         return format_html_join(" · ", '<a href="{}">{}</a>', files)
 
-
-class _OwnStudies(admin.RelatedFieldListFilter):
-    """Offers the studies that one has a role on."""
-
-    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
-        studies = model_admin.get_queryset(request).values_list("study", "study__title").order_by("study__title")
-        return list(dict.fromkeys(studies))
+    @admin.display(description="kept at")
+    def kept_at(self, analysis: Analysis) -> str:
+        return analysis.folder or analysis.report_path
 
 
 def _summary(analysis: Any) -> Summary:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
+from django.forms.models import model_to_dict
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, reverse
@@ -17,6 +19,7 @@ from django.utils.safestring import SafeString
 from study.accounts import audit
 from study.accounts.audit import AuditedAdmin
 from study.desk import presets, study_pages
+from study.desk.applicability import is_of_use
 from study.desk.panel import address_of, panel
 from study.desk.study_form import (
     FIELDSETS,
@@ -35,10 +38,13 @@ LIVE = "live"
 
 
 class DraftRows:
-    """Rows that are part of the design: whoever may edit the draft edits them, and whoever may view it sees them."""
+    """Rows that are part of the design: whoever may edit the draft edits them, and whoever may view it sees them.
+
+    The admin asks without a study too, when it reads the rows of one that it has asked about before.
+    """
 
     def has_view_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
-        return _may(request, obj, Action.VIEW)
+        return obj is None or _may(request, obj, Action.VIEW)
 
     def has_change_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
         return obj is not None and obj.state == Study.State.DRAFT and _may(request, obj, Action.EDIT)
@@ -79,7 +85,7 @@ class MemberInline(admin.TabularInline):  # type: ignore[type-arg]
     extra = 0
 
     def has_view_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
-        return _may(request, obj, Action.SHARE)
+        return obj is None or _may(request, obj, Action.SHARE)  # as above
 
     has_add_permission = has_change_permission = has_delete_permission = has_view_permission
 
@@ -98,7 +104,7 @@ def _may(request: HttpRequest, study: Study | None, action: Action) -> bool:
 @admin.register(Study)
 class StudyAdmin(AuditedAdmin):
     form = StudyForm
-    list_display = ("title", "badge", "protocol", "places", "simulated", "preview", "page", "live")
+    list_display = ("title", "badge", "complete", "real", "simulated", "preview", "page", "live")
     list_filter = ("state", "protocol", "dataset")
     search_fields = ("slug", "title")
     actions = None
@@ -107,7 +113,7 @@ class StudyAdmin(AuditedAdmin):
 
     class Media:
         css = {"all": ("desk/desk.css", "desk/study_form.css")}
-        js = ("desk/study_form.js",)
+        js = (forms.Script("desk/study_form.js", defer=True),)
 
     def get_urls(self) -> list[URLPattern]:
         return [*study_pages.urls(), *super().get_urls()]
@@ -134,6 +140,9 @@ class StudyAdmin(AuditedAdmin):
 
     # --- the list
 
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Studies", **(extra_context or {})})
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return StudyList
 
@@ -141,9 +150,13 @@ class StudyAdmin(AuditedAdmin):
     def badge(self, study: Study) -> SafeString:
         return format_html('<span class="state state-{}">{}</span>', study.state, study.get_state_display())
 
-    @admin.display(description="participants", ordering="participants")
-    def places(self, study: Any) -> str:
-        return f"{study.complete} of {study.participants} complete, {study.real} started"
+    @admin.display(description="complete")
+    def complete(self, study: Any) -> str:
+        return f"{study.complete} of {study.participants}"
+
+    @admin.display(description="started")
+    def real(self, study: Any) -> int:
+        return int(study.real)
 
     @admin.display(description="simulated")
     def simulated(self, study: Any) -> int:
@@ -162,15 +175,22 @@ class StudyAdmin(AuditedAdmin):
     @admin.display(description="live view")
     def live(self, study: Study) -> SafeString | str:
         address = address_of(study, LIVE)
-        said = '<a href="{}">live view<span class="visually-hidden"> of {}</span></a>'
+        said = '<a href="{}" aria-label="Live view of {}">live view</a>'
         return format_html(said, address, study) if address else "-"
 
     # --- the form
 
     def get_fieldsets(self, request: HttpRequest, obj: Study | None = None) -> Any:
+        """All of a draft's settings; of what was opened those that make a difference."""
+        frozen = model_to_dict(obj) if obj and obj.state != Study.State.DRAFT else None
+        shown = [
+            (title, [name for name in names if frozen is None or is_of_use(name, frozen)], classes, said)
+            for title, names, classes, said in FIELDSETS
+        ]
         return [
             (title, {"fields": names, "classes": classes, "description": said})
-            for title, names, classes, said in FIELDSETS
+            for title, names, classes, said in shown
+            if names
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Study | None = None) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
@@ -10,7 +10,6 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-
 
 from study.lab.admin.images import difference_picture, warp_picture
 from study.lab.admin.rooms import Button, Room
@@ -42,7 +41,7 @@ class AttackAdmin(Room):
     readonly_fields = ("in_words", "chosen", "picture", "drawn_at", "usable_controls")
     when_empty = "There is no attack yet. Attacks are drawn when models are trained under them: train models."
 
-    def get_fieldsets(self, request: HttpRequest, obj: Attack | None = None) -> list[tuple[str | None, dict[str, Any]]]:  # type: ignore[override]
+    def get_fieldsets(self, request: HttpRequest, obj: Attack | None = None) -> Any:
         return [
             (None, {"fields": ("in_words", "chosen", "picture")}),
             ("Internals", {"fields": ("control_hash", "usable_controls", "drawn_at"), "classes": ("collapse",)}),
@@ -51,7 +50,7 @@ class AttackAdmin(Room):
     def list_buttons(self, request: HttpRequest) -> list[Button]:
         return train_button(request)
 
-    def row_jobs(self, row: Attack) -> Sequence[Job]:
+    def row_jobs(self, row: Attack) -> Iterable[Job]:
         return Job.objects.filter(kind__in=[Job.Kind.PAIRS, Job.Kind.OBSERVE], parameters__attack=row.pk)[:5]
 
     @admin.display(description="control hash")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.db.models import TextField
+from django.forms import Textarea
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
@@ -20,7 +23,7 @@ from study.lab.admin.images import gaze_picture
 from study.lab.admin.rooms import Button, Room, Tab
 from study.lab.admin.rows import table
 from study.lab.catalogue import catalogue
-from study.lab.forms import EyesForm, ImportForm, ReasonForm, import_folders
+from study.lab.forms import EyesForm, ImportForm, ReasonForm, UploadForm
 from study.lab.models import Dataset, Job
 from study.lab.samples import Sample, sample_png, samples
 
@@ -36,13 +39,13 @@ class DatasetAdmin(Room):
     editable = ("licence", "attribution")
     hidden = ("may_display_to_participants", "display_reason", "fingerprint", "sizes", "created_at")
     readonly_fields = ("in_words", "clearance", "parts", "gazes", "arrows", "angles")
+    formfield_overrides = {TextField: {"widget": Textarea(attrs={"rows": 3})}}
     when_empty = "There is no data set yet. Rendered eyes are the quickest way to one: they need nothing from you."
 
-    def get_fieldsets(
-        self, request: HttpRequest, obj: Dataset | None = None
-    ) -> list[tuple[str | None, dict[str, object]]]:  # type: ignore[override]
+    def get_fieldsets(self, request: HttpRequest, obj: Dataset | None = None) -> Any:
+        of_imports = ("arrows", "angles") if obj is not None and obj.kind == Dataset.Kind.IMPORTED else ()
         return [
-            (None, {"fields": ("in_words", "parts", "clearance", "gazes", "arrows", "angles")}),
+            (None, {"fields": ("in_words", "parts", "clearance", "gazes", *of_imports)}),
             ("Terms", {"fields": self.editable}),
             ("Internals", {"fields": ("kind", "parameters", "root", "name"), "classes": ("collapse",)}),
         ]
@@ -51,6 +54,7 @@ class DatasetAdmin(Room):
         guard = self.admin_site.admin_view
         return [
             path("render/", guard(self.render_eyes), name="lab_dataset_render"),
+            path("upload/", guard(self.upload), name="lab_dataset_upload"),
             path("import/", guard(self.import_folder), name="lab_dataset_import"),
             path("<int:pk>/contact-sheet/", guard(self.contact_sheet), name="lab_dataset_contact_sheet"),
             path("<int:pk>/sample/<int:n>/", guard(self.sample), name="lab_dataset_sample"),
@@ -68,6 +72,7 @@ class DatasetAdmin(Room):
         return [
             Button("Render synthetic eyes", reverse("admin:lab_dataset_render")),
             Button("Import a folder of this server", reverse("admin:lab_dataset_import")),
+            Button("Upload arrays (.npz)", reverse("admin:lab_dataset_upload")),
         ]
 
     def row_buttons(self, request: HttpRequest, row: Dataset) -> list[Button]:
@@ -86,7 +91,7 @@ class DatasetAdmin(Room):
             buttons.append(Button(label, reverse(f"admin:lab_dataset_{verb}", args=[row.pk])))
         return buttons
 
-    def row_jobs(self, row: Dataset) -> Sequence[Job]:
+    def row_jobs(self, row: Dataset) -> Iterable[Job]:
         return Job.objects.filter(kind=Job.Kind.PREPARE, parameters__dataset=row.pk)[:5]
 
     def render_eyes(self, request: HttpRequest) -> HttpResponse:
@@ -107,6 +112,11 @@ class DatasetAdmin(Room):
         return self.ask(
             request, ImportForm, title="Import a folder", button="Import", intro=intro, tabs=tabs, format=chosen
         )
+
+    def upload(self, request: HttpRequest) -> HttpResponse:
+        """Ask for a data set of a file of one's own."""
+        intro = "Nobody is shown these images before somebody clears them for display, with a reason."
+        return self.ask(request, UploadForm, title="Upload arrays", button="Upload", intro=intro)
 
     @method_decorator(require_POST)
     def prepare(self, request: HttpRequest, pk: int) -> HttpResponse:
@@ -200,7 +210,7 @@ class DatasetAdmin(Room):
     @admin.display(description="parts")
     def parts(self, dataset: Dataset) -> SafeString | str:
         if not dataset.sizes:
-            return "Counted when the data are prepared."
+            return "Not counted yet: that is done when the data are prepared or used."
         rows = [(part, _number(one["images"]), _number(one["subjects"])) for part, one in dataset.sizes.items()]
         return table(("part", "images", "subjects"), rows)
 

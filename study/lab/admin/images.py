@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from study.lab import drawings
 from study.lab.admin.rooms import Room
-from study.lab.differences import GAIN, difference_png
+from study.lab.differences import GAIN, MIDDLE, difference_png
 from study.lab.files import StorageFailed
 from study.lab.images import DamagedFile
 from study.lab.models import Attack, BaseImage, Dataset, Pair, StoredImage
@@ -90,7 +90,8 @@ def difference_picture(pair: Pair) -> SafeString:
     """What a pair's alteration adds and takes away."""
     source = reverse("admin:lab_pair_difference", args=[pair.pk])
     words = (
-        f"Difference at strength {pair.strength:g}: grey where nothing changes, {GAIN} times what is added or taken."
+        f"{MIDDLE} + {GAIN} (altered − clean) at strength {pair.strength:g}, for each channel, levels of "
+        "255: grey where nothing changes, light where something is added, dark where it is taken away."
     )
     return format_html(
         '<figure class="large"><img src="{}" alt="{}"><figcaption>{}</figcaption></figure>', source, words, words

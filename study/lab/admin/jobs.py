@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect
@@ -19,9 +20,12 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.views.decorators.http import require_POST
 
+from study.accounts import audit
 from study.lab import about
-from study.lab.admin.rows import MadeByWorkers, counted, moment, table
+from study.lab.admin.rooms import Room
+from study.lab.admin.rows import counted, moment, table
 from study.lab.models import Job
+from study.lab.setting_up import submitted_by
 from study.lab.templatetags.lab import last_line
 
 #: Of how many jobs one may ask at once: as many as a page of the list has.
@@ -29,7 +33,7 @@ ASKED_AT_ONCE = 100
 
 
 @admin.register(Job)
-class JobAdmin(MadeByWorkers):
+class JobAdmin(Room):
     list_display = ("job", "standing", "words", "submitted", "ended")
     list_filter = ("kind", "state")
     summary = ("subject", "attempts", "submitted", "started", "ended")
@@ -41,10 +45,14 @@ class JobAdmin(MadeByWorkers):
     )
     # fmt: on
     actions = ("cancel", "try_again")
+    change_list_template = "admin/lab/job/change_list.html"
+    change_form_template = "admin/lab/job/change_form.html"
+    when_empty = "No job yet: they are made by buttons such as Train models, and by commands."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
-        """With the names of the rows that the parameters refer to."""
-        return about.with_names(super().get_queryset(request))
+        """Those this researcher may see, with the names of the rows that the parameters refer to."""
+        user: Any = request.user
+        return about.with_names(about.visible_to(user, super().get_queryset(request)))
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
         """First what a researcher asks of a job; what the workers keep for themselves is folded."""
@@ -70,7 +78,8 @@ class JobAdmin(MadeByWorkers):
             raise PermissionDenied
         keys = request.GET.getlist("job")[:ASKED_AT_ONCE]
         try:
-            jobs = Job.objects.filter(pk__in=keys).prefetch_related("events")
+            user: Any = request.user
+            jobs = about.visible_to(user, Job.objects.filter(pk__in=keys)).prefetch_related("events")
         except ValidationError as error:
             raise Http404("That is no job's key.") from error
         return JsonResponse({str(job.pk): state_of(job) for job in jobs}, headers={"Cache-Control": "no-store"})
@@ -82,8 +91,12 @@ class JobAdmin(MadeByWorkers):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         job = context["original"]
-        context |= {"title": capfirst(about.title(job)), "subtitle": None}
+        led_to = submitted_by(job) if job.kind == Job.Kind.SET_UP else ()
+        context["led_to"] = led_to
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def page_title(self, row: Any) -> str:
+        return str(capfirst(about.title(row)))
 
     @method_decorator(require_POST)
     def cancel_one(self, request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -116,7 +129,7 @@ class JobAdmin(MadeByWorkers):
         links = (
             (
                 row.model._meta.verbose_name,
-                reverse(f"admin:lab_{row.model._meta.model_name}_change", args=[row.pk]),
+                reverse(f"admin:{row.model._meta.app_label}_{row.model._meta.model_name}_change", args=[row.pk]),
                 row.name,
             )
             for row in about.referred(job)
@@ -176,8 +189,7 @@ class JobAdmin(MadeByWorkers):
 
     @admin.action(description="Cancel selected jobs", permissions=["change"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
-        by = request.user.get_username()
-        states = [job.state if job.request_cancel(by) else "over" for job in queryset]
+        states = [_cancelled(job, request.user.get_username()) for job in queryset]
         said = counted(
             (states.count(Job.State.CANCELLED), "job is cancelled", "jobs are cancelled"),
             (states.count(Job.State.RUNNING), "job stops within seconds", "jobs stop within seconds"),
@@ -187,8 +199,7 @@ class JobAdmin(MadeByWorkers):
 
     @admin.action(description="Try selected jobs again", permissions=["change"])
     def try_again(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
-        by = request.user.get_username()
-        requeued = [job.retry(by) for job in queryset]
+        requeued = [_tried_again(job, request.user.get_username()) for job in queryset]
         said = counted(
             (requeued.count(True), "job is queued again", "jobs are queued again"),
             (
@@ -200,7 +211,24 @@ class JobAdmin(MadeByWorkers):
         messages.info(request, said)
 
 
-def state_of(job: Job) -> dict[str, Any]:
+def _cancelled(job: Job, by: str) -> str:
+    """The state that the job is in then; "over" when it was over already."""
+    with transaction.atomic():
+        if not job.request_cancel(by):
+            return "over"
+        audit.record("cancelled", job)
+    return job.state
+
+
+def _tried_again(job: Job, by: str) -> bool:
+    with transaction.atomic():
+        requeued = job.retry(by)
+        if requeued:
+            audit.record("tried again", job)
+    return requeued
+
+
+def state_of(job: Any) -> dict[str, Any]:
     """How a job stands, as JSON: `fraction` is within its stage, 0 to 1; `line` is the last line of `log`."""
     return {
         "state": job.state,

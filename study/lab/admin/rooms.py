@@ -1,15 +1,15 @@
-"""A room's pages beyond Django's own: forms that ask for long work, verbs with a button, and the jobs of a row, live."""
+"""A room's pages beyond Django's own: forms that ask for long work, buttons, and the jobs of a row, live."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from django import forms
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Model
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -19,8 +19,6 @@ from django.utils.functional import cached_property
 from study.lab.admin.rows import MadeByWorkers
 from study.lab.forms import LabForm
 from study.lab.models import Job
-
-Row = TypeVar("Row", bound=Model)
 
 #: How many jobs a row's page lists.
 JOBS_SHOWN = 20
@@ -45,11 +43,13 @@ class Tab:
 
 
 class FewPages(Paginator):  # type: ignore[type-arg]
-    """Counts no further than the list can be leafed through."""
+    """Counts no further than anybody leafs."""
+
+    object_list: QuerySet[Any]
 
     @cached_property
     def count(self) -> int:
-        return len(self.object_list.order_by().values_list("pk")[:COUNTED_AT_MOST])  # type: ignore[union-attr]
+        return self.object_list.order_by().values("pk")[:COUNTED_AT_MOST].count()
 
 
 class Room(MadeByWorkers):
@@ -70,9 +70,13 @@ class Room(MadeByWorkers):
         """On a row's page."""
         return []
 
-    def row_jobs(self, row: Any) -> Sequence[Job]:
+    def row_jobs(self, row: Any) -> Iterable[Job]:
         """The jobs about a row, the newest first."""
         return ()
+
+    def page_title(self, row: Any) -> str:
+        """What a row's page is called."""
+        return str(row)
 
     def may_add(self, request: HttpRequest) -> bool:
         """Whether this researcher may ask for more of these; there is no form of Django's to do so."""
@@ -95,6 +99,7 @@ class Room(MadeByWorkers):
             "title": name[:1].upper() + name[1:],
             "buttons": self.list_buttons(request),
             "when_empty": self.when_empty,
+            "counted_at_most": COUNTED_AT_MOST,
         }
         return super().changelist_view(request, context | (extra_context or {}))
 
@@ -104,7 +109,7 @@ class Room(MadeByWorkers):
         row = context["original"]
         jobs = list(self.row_jobs(row)) if request.user.has_perm("lab.view_job") else []
         context |= {
-            "title": str(row),
+            "title": self.page_title(row),
             "subtitle": None,
             "buttons": self.row_buttons(request, row),
             "live_jobs": [job for job in jobs if not job.is_over],
@@ -126,8 +131,8 @@ class Room(MadeByWorkers):
     ) -> HttpResponse:
         """A form that asks for long work: shown, refused with its errors, or done; then the job's page follows it."""
         self.demand_add(request)
-        given = (request.POST, request.FILES) if request.method == "POST" else ()
-        form = form_class(*given, initial=initial, **options)
+        data, files = (request.POST, request.FILES) if request.method == "POST" else (None, None)
+        form = form_class(data, files, initial=initial, **options)
         if form.is_valid():
             jobs = form.submit()
             return redirect("admin:lab_job_change", jobs[0].pk)
@@ -139,6 +144,7 @@ class Room(MadeByWorkers):
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "form": form,
+            "groups": form.grouped() if isinstance(form, LabForm) else [("", form.visible_fields())],
             "media": self.media + form.media,
             "back": reverse(f"admin:lab_{self.opts.model_name}_changelist"),
             **words,

@@ -15,11 +15,13 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 
+from study.accounts.audit import AuditedAdmin
+
 #: Longer JSON is unfolded on demand: a model's figures by subject would fill fifty screens.
 FOLDED_FROM = 100
 
 
-class MadeByWorkers(admin.ModelAdmin):  # type: ignore[type-arg]
+class MadeByWorkers(AuditedAdmin):
     """Rows that are looked at, not written by hand; `editable` names what may be changed."""
 
     editable: tuple[str, ...] = ()

@@ -845,8 +845,8 @@ class Source(models.Model):
     def _another_of_its_attack(self) -> ModelRun | None:
         """The model of the study before this one whose strengths are its own as well."""
         above = [s.model_run for s in self.study.further_sources if self.pk is None or s.pk < self.pk]
-        earlier = (run for run in (self.study.model_run, *above) if run.attack and self.model_run.attack)
-        return next((run for run in earlier if sources.are_one(run.attack, self.model_run.attack)), None)
+        earlier = (self.study.model_run, *above)
+        return next((run for run in earlier if sources.have_one_attack(run, self.model_run)), None)
 
     def _require_draft(self) -> None:
         if Study.objects.filter(pk=self.study_id).exclude(state=Study.State.DRAFT).exists():

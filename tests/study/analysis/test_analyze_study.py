@@ -15,7 +15,7 @@ from study.analysis import frames
 from study.analysis.models import Analysis
 from study.trials.exclusions import CATCH, MISSED
 from study.trials.models import Choice, Population, Session, Study
-from tests.study.factories import answer, answer_all, make_study, start
+from tests.study.factories import add_model, answer, answer_all, make_study, start
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -50,6 +50,20 @@ def answer_two_thirds(session: Session, person: int) -> None:
         right = trial.phase == "catch" or (trial.index + person) % 3
         wrong_side = "right" if trial.altered_side == "left" else "left"
         answer(session, trial.index, trial.altered_side if right else wrong_side)
+
+
+@pytest.fixture
+def of_two_fields_and_families(db):
+    """A study of three models, two of them with a field each of one attack, that two simulated people have finished."""
+    study = make_study(opened=False, base_images=46, size=4, trials_per_strength=4)
+    add_model(study, "field", size=4)
+    add_model(study, "blend", family="blended", strengths=(0.1, 0.2), size=4)
+    study.open()
+    for person in range(2):
+        session, _ = start(study, Population.SIMULATED)
+        answer_two_thirds(session, person)
+        session.complete()
+    return study
 
 
 # --- a trial table in a file
@@ -144,6 +158,22 @@ def test_a_file_in_place_of_the_folder_is_refused(golden_csv: Path, tmp_path: Pa
 
 
 # --- a study
+
+
+def test_a_study_of_several_fields_and_families_gets_a_report_on_all_of_them(
+    of_two_fields_and_families, tmp_path: Path
+) -> None:
+    study = of_two_fields_and_families
+    analyze(study.slug, "--population", "simulated", "--out", tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text())
+    first, blend = study.model_run.attack.name, f"{study.slug}-blend"
+    assert [(row["attack"], row["strength"], row["n"]) for row in content["conditions"]] == sorted(
+        [(first, 0.0, 8), (first, 0.5, 16), (first, 2.0, 16), (blend, 0.0, 4), (blend, 0.1, 8), (blend, 0.2, 8)]
+    )
+    assert "for these 2 fields (" in content["scope"]
+    assert ", this trigger " in content["scope"]
+    assert " and these 3 models (" in content["scope"]
+    assert content["models"]["gee"]["formula"] == "correct ~ strength + attack"
 
 
 def test_a_study_gets_a_report_and_a_record_of_it(answered, tmp_path: Path) -> None:

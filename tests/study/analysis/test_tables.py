@@ -9,10 +9,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from study.analysis import frames, matched, tables
-from study.lab.models import Attack, ModelRun, Pair, Prediction
+from study.analysis import crossed, error_shift, frames, machine_observers, matched, reliability, tables
+from study.lab.models import Attack, ModelRun, Pair, PairJudgement, Prediction
 from study.trials.models import Population, Study
-from tests.study.factories import answer_all, make_run, make_study, start
+from tests.study.factories import add_model, add_seed, answer_all, make_run, make_study, start
 
 pytestmark = pytest.mark.django_db
 
@@ -132,3 +132,100 @@ def test_catch_trials_do_not_blur_the_displacement_of_a_unit_of_strength(study: 
     Pair.objects.filter(gross=True).update(distortions={"displacement_mean_px": 1.0})
     (row,) = read(study).machine
     assert row["displacement_px"] == pytest.approx(0.3)
+
+
+# --- several fields, attacks and models
+
+THREE = (0.5, 1.0, 2.0)
+MANY: dict[str, Any] = {
+    "base_images": 44, "size": 4, "strengths": THREE, "trials_per_strength": 4, "trials_per_control": 2,
+}  # fmt: skip
+
+
+@pytest.fixture
+def of_two_fields() -> Study:
+    """A draft of 2 fields x 3 strengths, the first field in two models."""
+    study = make_study(opened=False, **MANY)
+    add_model(study, "other", strengths=THREE, size=4)
+    add_seed(study, gain=4.0)
+    evaluation = {"evaluation": {"doses": [{"strength": s, "error_shift": 10 * s} for s in THREE]}}
+    for run in study.model_runs:
+        ModelRun.objects.filter(pk=run.pk).update(metrics=evaluation, target=ADDITIVE)
+    return study
+
+
+def opened(study: Study) -> Study:
+    study.open()
+    take_part(study)
+    return study
+
+
+def test_two_fields_are_one_attack_in_the_trials_and_in_what_models_make_of_them(of_two_fields: Study) -> None:
+    material = read(opened(of_two_fields))
+    first, other, again = of_two_fields.model_runs
+    fields = {run: run.attack.control_hash[:12] for run in (first, other, again)}
+    main = frames.main_trials(material.trials)
+    assert set(main["attack"]) == set(material.predictions["attack"]) == {first.attack.name}
+    assert main.groupby(["field", "strength"]).size().to_dict() == {
+        (field, strength): 2 if strength == 0 else 4
+        for field in {fields[first], fields[other]}
+        for strength in (0.0, *THREE)
+    }
+    assert set(zip(main["field"], main["model"], strict=True)) == {(fields[run], run.name) for run in (first, other)}
+    assert set(zip(material.predictions["field"], material.predictions["model"], strict=True)) == {
+        (field, run.name) for run, field in fields.items()
+    }
+    assert {(row["model"], row["attack"], row["field"]) for row in material.machine} == {
+        (run.name, first.attack.name, run.attack.control_hash) for run in (first, other, again)
+    }
+
+
+def test_the_scope_names_all_fields_and_models(of_two_fields: Study) -> None:
+    names = ", ".join(run.name for run in of_two_fields.model_runs)
+    hashes = ", ".join(run.attack.control_hash[:12] for run in of_two_fields.model_runs[:2])
+    scope = read(opened(of_two_fields)).scope
+    assert scope.startswith(f"for these 2 fields ({hashes}) and these 3 models ({names}) on {of_two_fields.dataset}, ")
+
+
+def test_the_scope_of_two_families_tells_fields_from_triggers() -> None:
+    study = make_study(opened=False, **MANY)
+    blend = add_model(study, "blend", family="blended", strengths=(0.1, 0.2), size=4).model_run
+    assert read(opened(study)).scope.startswith(
+        f"for this field cccccccccccc, this trigger {blend.attack.control_hash[:12]} and these 2 models"
+    )
+
+
+def test_models_are_compared_on_their_own_fields_pictures(of_two_fields: Study) -> None:
+    material = read(opened(of_two_fields))
+    first, _, again = (run.name for run in of_two_fields.model_runs)
+    found = matched.summary(frames.main_trials(material.trials), material.predictions)
+    assert found is not None
+    assert {(row["first"], row["second"]) for row in found["contrasts"]} == {tuple(sorted((first, again)))}
+    assert "Models of different fields were given pictures of their own" in found["note"]
+    shifts = reliability.of_shift(frames.main_trials(material.trials), material.predictions)
+    assert (shifts["pairs"], shifts["models"]) == (12, 3)
+
+
+def test_a_pair_is_a_stimulus_under_one_field(of_two_fields: Study) -> None:
+    opened(of_two_fields)
+    take_part(of_two_fields)
+    main = frames.main_trials(read(of_two_fields).trials)
+    altered = main[main["control"] == ""]
+    assert len(error_shift.items(altered)) == altered["item"].nunique()
+
+
+def test_machine_observers_are_set_beside_people_pair_by_pair(of_two_fields: Study) -> None:
+    for run in of_two_fields.model_runs[:2]:
+        pairs = list(Pair.objects.filter(attack=run.attack).values_list("pk", flat=True))
+        row = {"observer": "rule", "chooses": True, "values": [1.0] * len(pairs)}
+        PairJudgement.objects.record(of_two_fields.dataset, run.attack, {"pairs": pairs, "observers": [row]})
+    material = read(opened(of_two_fields))
+    rows = machine_observers.summary(material.observers, material.trials)
+    assert {row["n"] for row in rows if row["strength"] == 1.0} == {8}  # 4 of either field
+
+
+def test_with_five_fields_models_are_a_random_factor() -> None:
+    study = make_study(opened=False, family="patch", base_images=44, size=4, trials_per_strength=2)
+    for n in range(4):
+        add_model(study, f"field-{n}", size=4)
+    assert crossed.further_factors(frames.main_trials(read(opened(study)).trials)) == ["model"]

@@ -18,7 +18,7 @@ from django.urls import reverse
 
 from study.accounts.models import AuditEntry, User
 from study.desk import exports, zipping
-from study.desk.exports import TABLES, File, Selection
+from study.desk.exports import TABLES, File
 from study.trials.export import SESSION_COLUMNS, TRIAL_COLUMNS
 from study.trials.models import Population, Session, Study
 from study.trials.rights import Role
@@ -167,7 +167,10 @@ def test_a_zip_holds_what_was_put_in() -> None:
     files = [File("a.csv", iter([b"1,", b"2"])), File("data/b.csv", [b"x"])]
     with zipfile.ZipFile(io.BytesIO(b"".join(zipping.zipped(files, "out")))) as archive:
         assert archive.testzip() is None
-        assert {name: archive.read(name) for name in archive.namelist()} == {"out/a.csv": b"1,2", "out/data/b.csv": b"x"}
+        assert {name: archive.read(name) for name in archive.namelist()} == {
+            "out/a.csv": b"1,2",
+            "out/data/b.csv": b"x",
+        }
 
 
 def test_every_column_has_a_meaning() -> None:
@@ -215,7 +218,7 @@ def test_the_command_writes_json_and_psych_ds_too(study: Study, tmp_path: Path) 
 
 
 def test_the_command_refuses_a_blind_study(open_study: Study, tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="stay hidden until the study closes.*--unblind REASON"):
+    with pytest.raises(CommandError, match=r"stay hidden until the study closes.*--unblind REASON"):
         export(open_study, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -148,8 +148,8 @@ def test_the_figure_of_another_study_is_not_served(draft: Study) -> None:
 def test_the_reason_says_what_the_simulations_gave() -> None:
     assert reason(answer()) == (
         "Simulations (2000 studies each) of 20 participants × 4 trials per condition on 30 images, in 2 conditions, with"
-        " SDs of 0.2 between people and 0.2 between images (logit): 83 % of studies are claimed below .60 at a true PC of"
-        " .50, and 50 % claimed detectable at a true PC of .60."
+        " SDs of 0.2 between people and 0.2 between images (logit): in 83 % of them the alteration is claimed below .60 at"
+        " a true PC of .50, and in 50 % it is claimed detectable at a true PC of .60."
     )
 
 
@@ -178,7 +178,14 @@ def test_an_analyst_does_not_change_the_reason(draft: Study) -> None:
 
 
 def test_the_process_writes_figure_and_numbers(draft: Study) -> None:
-    small = {"participants": 10, "trials": 2, "stimuli": 12, "studies": 100, "grid_participants": [10], "grid_trials": [2]}
+    small = {
+        "participants": 10,
+        "trials": 2,
+        "stimuli": 12,
+        "studies": 100,
+        "grid_participants": [10],
+        "grid_trials": [2],
+    }
     work = planning.planning(planning.submit(draft, small), Path())
     result = planning.carry_out(work.specification, lambda: False)
     assert sorted(result["files"]) == ["power.csv", "power.json", "power.png", "power.svg"]

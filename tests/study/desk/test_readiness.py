@@ -31,7 +31,7 @@ def test_all_problems_are_said_at_once() -> None:
     assert len(ready.problems) == 6
     said = " ".join(ready.problems)
     for part in (
-        "Mask ms: A mask follows a fixed exposure",
+        "Mask: A mask follows a fixed exposure",
         "3 trials per session: give it an even number",
         "what participants read before they consent",
         "whom participants may ask",

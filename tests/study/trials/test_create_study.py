@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import re
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from study.trials.models import Study
-from tests.study.factories import make_study
+from tests.study.factories import add_model, add_seed, make_study
 
 pytestmark = pytest.mark.django_db
 
@@ -55,6 +58,40 @@ def test_what_makes_no_study_is_refused_in_one_sentence(ready: Study, options: l
     with pytest.raises(CommandError, match=sentence):
         create(ready, *options)
     assert Study.objects.count() == 1
+
+
+def test_further_models_come_with_their_strengths(ready: Study) -> None:
+    again, blend = (
+        add_seed(ready).model_run,
+        add_model(ready, "blend", family="blended", strengths=(0.1, 0.2)).model_run,
+    )
+    create(ready, "--further-model", again.name, f"{blend.name}:0.1,0.2")
+    sources = Study.objects.get(slug="second").sources.all()
+    assert [(source.model_run, source.strengths) for source in sources] == [(again, []), (blend, [0.1, 0.2])]
+
+
+@pytest.mark.parametrize(
+    ("further", "sentence"),
+    [
+        ("{primary}", "is the study's primary model already"),
+        ("nothing", "There is no model run named 'nothing'"),
+        ("{primary}:many", "names no model and strengths; write for example {primary}:0.2,0.4"),
+        ("{again}:0.5", "They are those of {primary}, which has the same attack: leave them empty"),
+    ],
+)
+def test_a_further_model_that_cannot_be_is_refused_and_nothing_is_made(
+    ready: Study, further: str, sentence: str
+) -> None:
+    names = {"primary": ready.model_run.name, "again": add_seed(ready).model_run.name}
+    with pytest.raises(CommandError, match=re.escape(sentence.format(**names))):
+        create(ready, "--further-model", further.format(**names))
+    assert Study.objects.get() == ready
+
+
+def test_pay_and_the_day_of_erasure_are_options(ready: Study) -> None:
+    create(ready, "--base-pay", "4.50", "--retain-until", "2030-01-31", "--looks-allowed")
+    study = Study.objects.get(slug="second")
+    assert (study.base_pay, study.retain_until, study.looks_allowed) == (Decimal("4.5"), date(2030, 1, 31), True)
 
 
 def test_a_slug_is_used_once(ready: Study) -> None:

@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
-from study.lab.models import Pair
+from study.lab.models import Pair, Prediction
 from study.trials import export
 from study.trials.export import TRIAL_COLUMNS
 from study.trials.insert_only import InsertOnlyQuerySet
 from study.trials.models import AdaptiveChoice, Choice, Population, Session, Study, TrialTrace
-from tests.study.factories import answer, answer_all, make_study, start
+from tests.study.factories import add_model, add_seed, answer, answer_all, make_study, start
 
 pytestmark = pytest.mark.django_db
 
+MANY: dict[str, Any] = {"base_images": 30, "size": 4, "trials_per_strength": 2}
 FACE = [
     "participant", "stimulus", "attack", "strength", "error_shift_deg", "clean_side", "response_side", "correct",
     "rt_ms", "is_catch",
@@ -209,6 +210,44 @@ def test_trials_that_became_unnecessary_are_not_missing() -> None:
     assert len(list(study.trial_rows())) == row["judged"]
 
 
+# --- several attacks and models
+
+
+def test_fields_of_one_attack_share_its_name_and_differ_in_field_and_model() -> None:
+    study = make_study(opened=False, **MANY)
+    further = add_model(study, size=4).model_run
+    study.open()
+    answer_all(start(study)[0])
+    rows = [row for row in study.trial_rows() if row["control"] != "other_field"]
+    attack = study.model_run.attack
+    assert {(row["attack"], row["field"], row["model"]) for row in rows} == {
+        (attack.name, attack.control_hash[:12], study.model_run.name),
+        (attack.name, further.attack.control_hash[:12], further.name),
+    }
+    assert {row["field"] for row in rows if row["is_catch"]} == {attack.control_hash[:12]}
+
+
+def test_another_attack_has_its_own_name_and_the_shift_of_its_own_model() -> None:
+    study = make_study(opened=False, **MANY)
+    other = add_model(study, "blend", family="blended", strengths=(0.1, 0.2), size=4).model_run
+    Prediction.objects.filter(model_run=other).update(error_shift=-3.0)
+    study.open()
+    answer_all(start(study)[0])
+    rows = [row for row in study.trial_rows() if row["attack"] == other.attack.name]
+    assert {(row["model"], row["error_shift_deg"]) for row in rows} == {(other.name, -3.0)}
+    assert {row["strength"] for row in rows if not row["control"]} == {0.1, 0.2}
+
+
+def test_of_several_models_of_one_attack_the_table_has_the_first_ones_shift() -> None:
+    study = make_study(opened=False, **MANY)
+    add_seed(study, gain=99.0)
+    study.open()
+    answer_all(start(study)[0])
+    assert {(row["model"], row["error_shift_deg"]) for row in study.trial_rows() if row["strength"] == 2.0} == {
+        (study.model_run.name, 20.0)
+    }
+
+
 # --- sessions
 
 
@@ -253,6 +292,18 @@ def test_a_script_that_left_before_the_first_answer_is_flagged_too() -> None:
     study = make_study()
     start(study)[0].log("honeypot")
     assert next(study.session_rows())["flags"] == "honeypot"
+
+
+def test_sessions_that_are_read_in_several_parts_are_told_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = make_study(**MANY)
+    for n in range(3):
+        session, _ = start(study)
+        answer_all(session, but=n)
+        session.log("honeypot")
+    at_once = list(study.session_rows())
+    monkeypatch.setattr(export, "SESSIONS", 2)
+    assert list(study.session_rows()) == at_once
+    assert ["honeypot" in row["flags"] for row in at_once] == [True] * 3
 
 
 def test_other_populations_and_withdrawn_sessions_are_left_out(study: Study) -> None:

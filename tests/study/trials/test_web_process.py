@@ -38,6 +38,16 @@ addresses = [
     "/healthz", "/readyz", "/metrics", "/admin/login/", f"/s/{{study.slug}}/", run, run + "plan", run + "i/0/left",
 ]
 statuses = [get(address) for address in addresses]
+
+from django.contrib.auth import get_user_model
+from django.test import Client
+from django.urls import reverse
+from study.desk import study_pages
+
+desk = Client(HTTP_HOST="localhost")
+desk.force_login(get_user_model().objects.create_superuser("r"))
+desks = [reverse("admin:index"), *(page.address(study) for page in study_pages.pages() if page.tab and not page.states)]
+statuses += [str(desk.get(address).status_code) for address in desks]
 resident = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS")) / 1000
 heavy = [name for name in {HEAVY} if name in sys.modules]
 print(json.dumps({{"statuses": statuses, "resident": resident, "heavy": heavy}}))
@@ -57,4 +67,5 @@ def test_answering_requests_loads_neither_torch_nor_statistics(tmp_path: Path) -
     )
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["resident"] < RESIDENT_MB
-    assert (found["statuses"], found["heavy"]) == (["200"] * 8, [])
+    assert (set(found["statuses"]), found["heavy"]) == ({"200"}, [])
+    assert len(found["statuses"]) > 8

@@ -21,8 +21,8 @@ from study.trials.models import Population, Study
 
 class Command(BaseCommand):
     help = (
-        "Send simulated participants through a study, a draft or an open one, by its web pages. Their sessions are marked as simulated, "
-        "have places of their own and never count as people."
+        "Send simulated participants through a study, a draft or an open one, by its web pages. Their sessions are "
+        "marked as simulated, have places of their own and never count as people."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
