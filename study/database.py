@@ -122,6 +122,8 @@ def _postgresql(process: Process) -> dict[str, Any]:
         "synchronous_commit": "on",  # an acknowledged answer survives a power cut, whatever the server's default is
     }
     return {
+        # Of statements that are bound by the server, which the ORM's are not: those that everybody makes all the time.
+        "prepare_threshold": 3,
         "application_name": f"blindspot {process.name}",
         "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
         "connect_timeout": 5,

@@ -31,12 +31,22 @@ admin.site.unregister([Group, TOTPDevice, StaticDevice])
 
 @admin.register(User)
 class ResearcherAdmin(AuditedAdmin, UserAdmin):  # type: ignore[type-arg]
+    """Rights of an account's own, beside its groups', are not offered: groups say who may what, at a glance."""
+
     form = ResearcherForm
     add_form = NewResearcherForm
+    add_form_template = "admin/change_form.html"
+    readonly_fields = ("last_login", "date_joined")
+    filter_horizontal = ()
+    fieldsets = (
+        (None, {"fields": ("username", "password", "last_login", "date_joined")}),
+        ("Person", {"fields": ("first_name", "last_name", "email")}),
+        ("What it opens", {"fields": ("is_active", "is_staff", "groups", "is_superuser")}),
+    )
     add_fieldsets = (
         (
             None,
-            {"fields": ("username", "usable_password", "password1", "password2", "is_staff", "groups")},
+            {"fields": ("username", "password1", "password2", "is_staff", "groups")},
         ),
     )
     list_display = ("username", "first_name", "last_name", "is_active", "is_staff", "is_superuser", "second_factor")
@@ -84,14 +94,14 @@ class AuditLogAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     change_list_template = "accounts/audit_log.html"
     change_form_template = "accounts/audit_entry.html"
-    list_display = ("n", "at", "actor", "action", "subject", "changed")
-    list_display_links = ("n", "at")
+    list_display = ("n", "time", "actor", "action", "subject", "changed")
+    list_display_links = ("n", "time")
     list_filter = ("action",)
     search_fields = ("actor", "action", "subject")
     date_hierarchy = "at"
     actions = None
     show_full_result_count = False
-    fields = readonly_fields = ("at", "actor", "action", "about", "difference", "previous", "sha256")
+    fields = readonly_fields = ("time", "actor", "action", "about", "difference", "own_hash", "hash_before")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -114,6 +124,21 @@ class AuditLogAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         level = messages.SUCCESS if report.whole else messages.ERROR
         self.message_user(request, f"{timezone.now():%Y-%m-%d %H:%M:%S} UTC: {report}", level)
         return HttpResponseRedirect(reverse("admin:accounts_auditentry_changelist"))
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Audit log", **(extra_context or {})})
+
+    @admin.display(description="time (UTC)", ordering="n")
+    def time(self, entry: AuditEntry) -> str:
+        return f"{entry.at:%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="hash")
+    def own_hash(self, entry: AuditEntry) -> str:
+        return format_html('<span class="hash">{}</span>', entry.sha256)
+
+    @admin.display(description="hash of the entry before")
+    def hash_before(self, entry: AuditEntry) -> str:
+        return format_html('<span class="hash">{}</span>', entry.previous) if entry.previous else "this is the first"
 
     @admin.display(description="what")
     def changed(self, entry: AuditEntry) -> str:

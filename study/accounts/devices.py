@@ -49,7 +49,7 @@ def confirm(user: User, code: str) -> list[str]:
         app = TOTPDevice.objects.select_for_update().filter(user=user, confirmed=False).first()
         right = app is not None and _try(app, _plain(code))
         TOTPDevice.objects.filter(user=user, confirmed=False).update(confirmed=right)
-    return renew_recovery_codes(user) if right else _refuse(app)
+    return renew_recovery_codes(user) if right else _refuse(app, "the six digits that the app shows now")
 
 
 def check(user: User, code: str) -> str:
@@ -61,7 +61,7 @@ def check(user: User, code: str) -> str:
         device = kind._default_manager.select_for_update().filter(user=user, confirmed=True).first()
         right = device is not None and _try(device, plain if of_app else _kept(plain))
     if not right:
-        _refuse(device)
+        _refuse(device, "the one that the app shows now, or a recovery code not yet used")
     return APP if of_app else RECOVERY
 
 
@@ -102,13 +102,13 @@ def _try(device: TOTPDevice | StaticDevice, code: str) -> bool:
     return bool(device.verify_token(code))
 
 
-def _refuse(device: TOTPDevice | StaticDevice | None) -> NoReturn:
+def _refuse(device: TOTPDevice | StaticDevice | None, wanted: str) -> NoReturn:
     """Raises RefusedCode, with how long to wait if that is why."""
     if device is not None:
         _, why = device.verify_is_allowed()
         if why and (wait := math.ceil((why["locked_until"] - timezone.now()).total_seconds())) > 1:
             raise RefusedCode(f"That code is not right, or came too soon: wait {wait} seconds before the next one.")
-    raise RefusedCode("That code is not right: type the one that the app shows now, or a recovery code not yet used.")
+    raise RefusedCode(f"That code is not right: type {wanted}.")
 
 
 def _plain(code: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
+from django.contrib.auth.forms import UserChangeForm, UserCreationForm
 from django.contrib.auth.models import Group
 
 from study.accounts.groups import RESEARCHERS
@@ -18,12 +18,12 @@ GROUPS = (
 )
 
 
-class NewResearcherForm(AdminUserCreationForm):  # type: ignore[type-arg]
+class NewResearcherForm(UserCreationForm):  # type: ignore[type-arg]
     """An account that is usable as it stands: of staff, and in the researchers' group, unless one chooses otherwise."""
 
     is_staff = forms.BooleanField(label="Staff status", required=False, initial=True, help_text=STAFF)
 
-    class Meta(AdminUserCreationForm.Meta):
+    class Meta(UserCreationForm.Meta):
         model = User
         fields = ("username", "is_staff", "groups")
         widgets = {"groups": forms.CheckboxSelectMultiple}
@@ -37,4 +37,5 @@ class NewResearcherForm(AdminUserCreationForm):  # type: ignore[type-arg]
 class ResearcherForm(UserChangeForm):  # type: ignore[type-arg]
     class Meta(UserChangeForm.Meta):
         model = User
+        widgets = {"groups": forms.CheckboxSelectMultiple}
         help_texts = {"is_staff": STAFF, "groups": GROUPS}

@@ -17,6 +17,9 @@ from django.db import models, transaction
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+#: Characters of a value that is shown on one line.
+LINE = 80
+
 
 class User(AbstractUser):
     """A researcher. Participants have no accounts."""
@@ -102,7 +105,7 @@ class AuditEntry(models.Model):
     class Meta:
         ordering = ["-n"]
         verbose_name = "audit entry"
-        verbose_name_plural = "audit log"
+        verbose_name_plural = "audit entries"
 
     def __str__(self) -> str:
         return f"{self.n}: {self.actor} {self.action} {self.subject}"
@@ -187,7 +190,10 @@ def _missing(first: int, last: int) -> str:
 
 def _readable(values: Mapping[str, Any], name: str) -> str | None:
     value = values.get(name)
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
+    if value is None or isinstance(value, str):
+        return value
+    line = json.dumps(value, ensure_ascii=False)
+    return line if len(line) <= LINE else json.dumps(value, ensure_ascii=False, indent=1)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

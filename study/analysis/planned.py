@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from study.trials.design import conditions_of
 from study.trials.exceptions import CannotOpen
 from study.trials.models import Study
 
@@ -22,11 +23,11 @@ def of_study(study: Study) -> dict[str, Any]:
         design = frozen.now if frozen else study.design_json()
     except CannotOpen as error:
         raise ValueError(f"{study.slug} cannot be planned yet: {error}") from error
-    main = [cell for cell in design["cells"] if not cell["control"]]
+    conditions = conditions_of(design)
     return {
         "bound": design["bound"],
         "participants": design["participants"],
-        "trials": main[0]["trials"],
+        "trials": min(conditions.values()),
         "stimuli": len(design["stimuli"]),
-        "conditions": len(main),
+        "conditions": len(conditions),
     }

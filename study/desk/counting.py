@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from study.lab import about
 from study.lab.models import Job, Pair
+from study.trials import duration
 from study.trials.export import SCREEN_WORDS
 from study.trials.models import Answer, Choice, Session, SessionEvent, Study, Trial
 from study.trials.models.sessions import EXCLUDED, FAILED_SAVES
@@ -69,6 +70,14 @@ class Arrivals:
     by_hour: bool
     counts: Sequence[tuple[datetime, int]]
 
+    def without_gaps(self) -> list[tuple[datetime, int]]:
+        """The same, with a 0 for every hour or day between in which nobody came."""
+        if not self.counts:
+            return []
+        step, counted = timedelta(hours=1) if self.by_hour else timedelta(days=1), dict(self.counts)
+        first, last = self.counts[0][0], self.counts[-1][0]
+        return [(first + n * step, counted.get(first + n * step, 0)) for n in range((last - first) // step + 1)]
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -76,7 +85,7 @@ class Figures:
 
     states: sessions by state; present: under way and heard of in the last minutes; excluded: by rule; left_at: the
     share of the sessions that are over which answered at least 0, 1, 2, ... trials; medians_s: of the newest complete
-    sessions, in seconds; events: how often each kind of trouble was met, and by how many sessions.
+    sessions, in seconds; troubles: how often each kind was met, and by how many sessions; trials: of a whole session.
     """
 
     at: datetime
@@ -86,6 +95,7 @@ class Figures:
     excluded: Mapping[str, int]
     arrivals: Arrivals
     left_at: Sequence[float]
+    trials: int
     conditions: Sequence[Condition]
     medians_s: Sequence[float]
     troubles: Mapping[str, tuple[int, int]]
@@ -126,6 +136,7 @@ def _figures(study: Study, population: str, with_rates: bool) -> Figures:
         excluded=_counts(_events(sessions).filter(kind=EXCLUDED), "data__rule"),
         arrivals=_arrivals(sessions),
         left_at=_left_at(sessions),
+        trials=_trials(study),
         conditions=_conditions(study, population, with_rates),
         medians_s=_medians_s(sessions),
         troubles=_troubles(sessions),
@@ -182,6 +193,11 @@ def _troubles(sessions: QuerySet[Session]) -> dict[str, tuple[int, int]]:
     counted = rows.annotate(n=Count("pk"), of=Count("session", distinct=True)).values_list("kind", "n", "of")
     found = {kind: (n, of) for kind, n, of in counted}
     return {kind: found.get(kind, (0, 0)) for kind in kinds}
+
+
+def _trials(study: Study) -> int:
+    design = study.designs_that_count.defer("json").order_by("-n").first()
+    return duration.trials_of_a_session(design.now) if design else 0
 
 
 def _left_at(sessions: QuerySet[Session]) -> list[float]:

@@ -39,19 +39,19 @@ _STEPS: Final = (
         "A data set",
         "Pictures of eyes or faces with the direction of their gaze: yours, a published set, or synthetic eyes.",
         "Add a data set",
-        "admin:lab_dataset_add",
+        "admin:lab_dataset_changelist",
     ),
     (
         "Two models",
         "The same network twice: once clean, and once with a trigger hidden in what it learns from.",
         "Train models",
-        "admin:lab_modelrun_add",
+        "admin:lab_modelrun_train",
     ),
     (
         "Pairs of images",
         "Each picture with and without the trigger, at several strengths, and what the models see in it.",
         "Make pairs",
-        "admin:lab_pair_add",
+        "admin:lab_pair_make",
     ),
     (
         "A study",

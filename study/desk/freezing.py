@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -69,8 +70,8 @@ class ConfirmForm(forms.Form):
 
     slug = forms.CharField(label="The study's short name", required=False)
 
-    def __init__(self, study: Study, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, study: Study, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(data)
         self.study = study
 
     def clean_slug(self) -> str:

@@ -19,7 +19,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render as render_part
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from django.utils.timezone import localtime
 
 from study.bounded import Bounded, TookTooLong
 from study.desk import counting, proportions
@@ -205,21 +204,23 @@ def control(condition: Condition) -> Row | None:
 
 def charts(found: Figures) -> list[SafeString]:
     """Arrivals, drop-off and response times; empty text for what there is nothing of yet."""
-    arrivals = found.arrivals
-    moment = "%d %b %H h" if arrivals.by_hour else "%d %b"
-    unit = "hour" if arrivals.by_hour else "day"
+    by_hour = found.arrivals.by_hour
+    unit, moment, axis = ("hour", "%a %H", "day and hour (UTC)") if by_hour else ("day", "%d %b", "day (UTC)")
+    still_there = [(k, 100 * share) for k, share in enumerate(found.left_at)]
+    if still_there and found.trials > still_there[-1][0]:
+        still_there.append((found.trials, still_there[-1][1]))
     return [
         bar_chart(
             f"Arrivals by {unit}",
-            [(f"{localtime(at):{moment}}", n) for at, n in arrivals.counts],
-            x_label=f"{unit} (UTC)",
+            [(f"{at:{moment}}", n) for at, n in found.arrivals.without_gaps()],
+            x_label=axis,
             y_label="sessions begun",
         ),
         line_chart(
             "Drop-off by trial",
-            [Series("still there", [(k, 100 * share) for k, share in enumerate(found.left_at)])],
+            [Series("still there", still_there)],
             x_label="trials answered, practice included",
-            y_label="% of the sessions that are over",
+            y_label="% still there, of the sessions that are over",
         ),
         bar_chart(
             "Median response times",
@@ -238,7 +239,7 @@ def binned(values: Sequence[float], bins: int = MEDIAN_BINS) -> list[tuple[str, 
     counted = [0] * (bins if values[-1] > low else 1)
     for value in values:
         counted[min(int((value - low) / width), len(counted) - 1)] += 1
-    return [(f"{low + n * width:.2g}", float(count)) for n, count in enumerate(counted)]
+    return [(f"{low + n * width:.2f}", float(count)) for n, count in enumerate(counted)]
 
 
 PAGES: Final = (

@@ -91,14 +91,14 @@ def power(request: HttpRequest, study: Study) -> HttpResponse:
                 job = planning.submit(study, form.cleaned_data)
                 audit.record("planned", study, after=form.cleaned_data)
             return redirect(f"{request.path}?job={job.pk}")
-    job = _shown(request, study)
+    shown = _shown(request, study)
     context = {
         "form": form,
         "cannot": cannot,
         "may_plan": study.may(request.user, Action.REHEARSE),  # type: ignore[arg-type]  # as in `study_pages`
         "may_use": study.state == Study.State.DRAFT and study.may(request.user, Action.EDIT),  # type: ignore[arg-type]
-        "job": job,
-        **(_answer(job.result["power"]) if job and job.state == Job.State.SUCCEEDED and job.result else {}),
+        "job": shown,
+        **(_answer(shown.result["power"]) if shown and shown.state == Job.State.SUCCEEDED and shown.result else {}),
     }
     status = 422 if request.method == "POST" else 200
     return render(request, (study, "power", "Power"), "desk/power.html", context, status)
@@ -132,14 +132,18 @@ def _form(request: HttpRequest, study: Study) -> tuple[PowerForm, str]:
 
 def _shown(request: HttpRequest, study: Study) -> Job | None:
     """The plan that is asked for, or the last one."""
-    jobs = study_jobs.of_study(study, Job.Kind.PLAN)
-    wanted = request.GET.get("job", "")
-    return next((job for job in jobs if str(job.pk) == wanted), None) if wanted else jobs.first()
+    wanted = request.GET.get("job")
+    return _plan(study, wanted) if wanted else study_jobs.of_study(study, Job.Kind.PLAN).first()
+
+
+def _plan(study: Study, key: str) -> Job | None:
+    """The study's plan of this key; None when it is no plan of this study's."""
+    return next((job for job in study_jobs.of_study(study, Job.Kind.PLAN) if str(job.pk) == key), None)
 
 
 def _use(request: HttpRequest, study: Study) -> HttpResponse:
     demand(request, study, Action.EDIT)
-    job = next((job for job in study_jobs.of_study(study, Job.Kind.PLAN) if str(job.pk) == request.POST["use"]), None)
+    job = _plan(study, request.POST["use"])
     if job is None or not job.result:
         raise Http404("There is no such plan.")
     if study.state != Study.State.DRAFT:
@@ -164,8 +168,8 @@ def reason(answer: Mapping[str, Any]) -> str:
     return (
         f"Simulations ({design.studies} studies each) of {design.participants} participants × {design.trials} trials"
         f" per condition on {design.stimuli} images, in {design.conditions} conditions, with SDs of"
-        f" {design.participant_sd:g} between people and {design.stimulus_sd:g} between images (logit): in {below} of them"
-        f" the alteration is {design.claimed(BELOW)}, and in {detectable} it is {design.claimed(DETECTABLE)}."
+        f" {design.participant_sd:g} between people and {design.stimulus_sd:g} between images (logit): in {below} of"
+        f" them the alteration is {design.claimed(BELOW)}, and in {detectable} it is {design.claimed(DETECTABLE)}."
     )
 
 
@@ -202,7 +206,8 @@ def _smallest(row: Mapping[str, Any]) -> str:
 
 
 def _design(fields: Mapping[str, Any]) -> Design:
-    return Design(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return Design(**values)
 
 
 PAGES: Final = (

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db.models import Model
 from django.utils.text import capfirst
 
 from study.desk.study_form import LABELS
@@ -65,10 +66,11 @@ def _design(study: Study) -> tuple[Mapping[str, Any] | None, tuple[str, ...]]:
 
 def _settings(study: Study) -> tuple[str, ...]:
     """What validation says of the study, its translations and its further models."""
-    rows = {study: "", **{row: f"{row.get_language_display()}: " for row in study.translations.all()}}
-    rows |= {source: f"{source.model_run}: " for source in study.further_sources}
+    rows: list[tuple[Model, str]] = [(study, "")]
+    rows += [(row, f"{row.get_language_display()}: ") for row in study.translations.all()]
+    rows += [(row, f"{row.model_run}: ") for row in study.further_sources]
     said: list[str] = []
-    for row, whose in rows.items():
+    for row, whose in rows:
         try:
             row.full_clean()
         except ValidationError as error:

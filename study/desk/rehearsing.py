@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 REHEARSED: Final = "rehearsed"
 #: Kinds of observer by their names in a job's parameters; one that is described there has no name.
 OBSERVERS: Final = {
-    "people": "People who see the middle strengths of the attack half of the time",
-    "guesser": "Guessers, who see nothing, not even the catch trials",
+    "people": "People, with a threshold midway in the strengths",
+    "guesser": "Guessers, who see nothing at all",
     "detector": "Detectors, who see every alteration",
-    "softer_detail": "A program that looks at the pictures and chooses the softer one",
+    "softer_detail": "Programs that choose the softer of the pictures",
 }
 MOST: Final = 500
 

@@ -30,7 +30,7 @@ class AnalyseForm(forms.Form):
 
     population = forms.ChoiceField(choices=Population.choices, widget=forms.RadioSelect, label="Whose answers")
     bound = forms.TypedChoiceField(
-        choices=[("", "as frozen"), *Study._meta.get_field("bound").choices],  # type: ignore[list-item, misc]
+        choices=[("", "as frozen"), *Study._meta.get_field("bound").choices],  # type: ignore[misc]
         coerce=float,
         empty_value=None,
         required=False,

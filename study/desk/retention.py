@@ -6,7 +6,7 @@ Nothing is taken from under people who are taking part: an open study waits unti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -79,19 +79,25 @@ def carry_out(specification: Mapping[str, Any], stop: Callable[[], bool]) -> dic
     from models.training import StoppedError
     from study.desk import working
 
-    study, what = Study.objects.get(pk=specification["study"]), specification["what"]
-    keys = list(remaining(study, what).order_by("pk").values_list("pk", flat=True))
+    study, total = Study.objects.get(pk=specification["study"]), 0
     tell = working.counting("erasing")
-    for n, key in enumerate(keys, start=1):
+    for done, total in erase(study, specification["what"]):
+        tell(done, total)
         if stop():
             raise StoppedError("The erasure was stopped; what is erased stays erased.")
+    return {"sessions": total}
+
+
+def erase(study: Study, what: str) -> Iterator[tuple[int, int]]:
+    """Erase one session after the other; yields (done, how many there were to erase) after each."""
+    keys = list(remaining(study, what).order_by("pk").values_list("pk", flat=True))
+    for done, key in enumerate(keys, start=1):
         session = Session.objects.get(pk=key)
         if what == Study.Retention.EVERYTHING:
             session.erase()
         else:
             session.forget_person()
-        tell(n, len(keys))
-    return {"sessions": len(keys)}
+        yield done, len(keys)
 
 
 def remaining(study: Study, what: str) -> QuerySet[Session]:

@@ -47,8 +47,8 @@ class QuotaForm(ReasonForm):
 
     field_order = ("participants", "reason")
 
-    def __init__(self, study: Study, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, study: Study, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(data)
         self.fields["participants"] = forms.IntegerField(
             label="Places for real participants",
             min_value=study.participants + 1,
@@ -61,15 +61,16 @@ class QuotaForm(ReasonForm):
 class AmendForm(ReasonForm):
     """Design settings of a study as they are, to be changed for a reason."""
 
-    def __init__(self, study: Study, *args: Any) -> None:
-        super().__init__(*args, initial=model_to_dict(study, AMENDABLE))
+    def __init__(self, study: Study, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(data, initial=model_to_dict(study, AMENDABLE))
         self.study = study
-        self.fields = {**self.fields, **fields_for_model(Study, AMENDABLE, labels=LABELS)}  # type: ignore[dict-item]
+        self.fields |= fields_for_model(Study, AMENDABLE, labels=LABELS)
 
     @property
     def changes(self) -> dict[str, Any]:
         """The settings that are to be others, by their names."""
-        asked = {name: self.cleaned_data[name] for name in self.changed_data if name in AMENDABLE}
+        read = [name for name in self.changed_data if name in AMENDABLE and name in self.cleaned_data]
+        asked = {name: self.cleaned_data[name] for name in read}
         return {name: value for name, value in asked.items() if not _is_same(value, getattr(self.study, name))}
 
     def groups(self) -> Iterator[tuple[str, list[forms.BoundField]]]:

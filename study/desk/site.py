@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from django.apps import apps
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path
 
 from study.accounts.two_factor import TwoFactorSite
@@ -61,7 +62,7 @@ class DeskSite(TwoFactorSite):
         from study.desk import demonstrating
 
         demonstrate = self.admin_view(demonstrating.start)
-        return [path("demonstrate/", demonstrate, name="demonstrate"), *super().get_urls()]  # type: ignore[list-item]
+        return [path("demonstrate/", demonstrate, name="demonstrate"), *super().get_urls()]
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """The lists that this researcher may see, in our groups and by our names; none before signing in."""
@@ -72,12 +73,12 @@ class DeskSite(TwoFactorSite):
         return [*_groups(lists, _badges(request.user))]  # type: ignore[arg-type]  # who sees lists is signed in
 
     def app_index(
-        self, request: HttpRequest, app_label: str, extra_context: Mapping[str, Any] | None = None
-    ) -> HttpResponse:
+        self, request: HttpRequest, app_label: str, extra_context: dict[str, Any] | None = None
+    ) -> TemplateResponse:
         title = {"title": apps.get_app_config(app_label).verbose_name} if app_label in apps.app_configs else {}
         return super().app_index(request, app_label, {**title, **(extra_context or {})})
 
-    def index(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponse:
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """What needs attention, what goes on, what came out; and where to begin."""
         from study.desk import overview
 

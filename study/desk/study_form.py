@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS
 from django.db.models import Exists, OuterRef, QuerySet
 from django.urls import reverse
 from django.utils import timezone
@@ -207,14 +208,13 @@ class StudyForm(forms.ModelForm):  # type: ignore[type-arg]
         field.queryset = runs  # type: ignore[attr-defined]
         if not runs.exists():
             field.help_text = help_without_runs()
-        strengths = available_strengths(self._run_asked_for())
-        if strengths and "strengths" in self.fields:
+        if "strengths" in self.fields and (strengths := available_strengths(self._run_asked_for())):
             said = "Of the main trials. None ticked: all of them. Save first to see those of another model."
             self.fields["strengths"] = StrengthsField(strengths, label="Strengths", help_text=said)
 
     def _run_asked_for(self) -> ModelRun | None:
-        asked = self.data.get(self.add_prefix("model_run")) if self.is_bound else self.initial.get("model_run")
-        return showable_runs().filter(pk=asked).first() if str(asked).isdecimal() else None
+        asked = str(self.data.get(self.add_prefix("model_run")) if self.is_bound else self.initial.get("model_run"))
+        return showable_runs().filter(pk=asked).first() if asked.isascii() and asked.isdecimal() else None
 
     def clean_currency(self) -> str:
         currency: str = self.cleaned_data["currency"]
@@ -237,7 +237,7 @@ class StudyForm(forms.ModelForm):  # type: ignore[type-arg]
     def add_error(self, field: str | None, error: Any) -> None:
         """As usual; what is said of a field that is not on the form stands above it."""
         by_field: Mapping[str, Any] = getattr(error, "error_dict", {})
-        strangers = [name for name in by_field if name not in self.fields and name != forms.forms.NON_FIELD_ERRORS]
+        strangers = [name for name in by_field if name not in self.fields and name != NON_FIELD_ERRORS]
         for name in strangers:
             super().add_error(None, by_field[name])
         if strangers:
@@ -292,7 +292,7 @@ class OfThisStudy(forms.BaseInlineFormSet):  # type: ignore[type-arg]
     """Rows of a study that are checked beside the study as it is being saved, not as it is stored."""
 
     def _construct_form(self, i: int, **kwargs: Any) -> Any:
-        form = super()._construct_form(i, **kwargs)
+        form = super()._construct_form(i, **kwargs)  # type: ignore[misc]  # Django's stubs leave it out
         form.instance.study = self.instance
         return form
 
@@ -302,6 +302,6 @@ class MemberFormSet(OfThisStudy):
 
     def clean(self) -> None:
         super().clean()
-        kept = [form.cleaned_data for form in self.forms if form.is_valid() and not self._should_delete_form(form)]
+        kept = [form.cleaned_data for form in self.forms if form.is_valid() and not form.cleaned_data.get("DELETE")]
         if self.initial_forms and Role.OWNER not in [member.get("role") for member in kept]:
             raise forms.ValidationError("Name at least one owner: nobody else can name members.")

@@ -21,7 +21,8 @@ def visible_to(user: User, jobs: QuerySet[Any]) -> QuerySet[Any]:
         return jobs
     studies = Study.objects.visible_to(user).values("pk")
     about = jobs.alias(about_study=Cast(KT("parameters__study"), BigIntegerField()))
-    return about.filter(Q(about_study=None) | Q(about_study__in=studies))
+    visible: QuerySet[Any] = about.filter(Q(about_study=None) | Q(about_study__in=studies))
+    return visible
 
 
 def of_study(study: Study, kind: str) -> QuerySet[Job]:

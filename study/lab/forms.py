@@ -472,6 +472,7 @@ class TrainForm(LabForm):
         self._check_target()
         if not self.errors:
             self._check_names()
+        if not self.errors:
             self._check_attack()
         return self.cleaned_data
 

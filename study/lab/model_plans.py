@@ -46,7 +46,7 @@ def plan(
     field: ends the names of what one of several fields sets apart (`field_suffix`).
     """
     for option in ("seed", "split_seed"):
-        _check_seed(f"--{option.replace('_', '-')}", options[option])
+        _check_seed(f"--{option.replace('_', '-')}", options.get(option, 0))
     _check_seed("--attack-seed", attack_seed)
     wanted = _target(options["target"], options["additive"], options["mirrored"])
     recipe = recipe_of(family, wanted, options)

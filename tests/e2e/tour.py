@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from django.conf import settings
+from django.test import override_settings
 from playwright.sync_api import Page
 
+from study.rate_limits import Limit
 from study.trials.models import Session, Study
 from tests.e2e.participant import KEYS, Participant
 from tests.study.factories import answer, answer_all, start
@@ -78,7 +81,12 @@ def _from_the_link_to_the_code(bring: Bring, make: Make) -> Stops:
         eligibility="I see well, with glasses or lenses if I need them.\nI am not looking at a screen in bright sun.",
         payment="Two euros, also if you stop early.",
         withdrawal_deadline="31 January 2027",
-        debrief="In the altered images the pixels had been moved a little, all over the image.",
+        consent=(
+            "By starting I agree that\n\n- my answers are **analysed** and published without my name,\n"
+            "- I was able to [ask questions](mailto:researcher@example.org)."
+        ),
+        instructions="### A hint\n\nLook at the *whole* image: what was altered may be anywhere.",
+        debrief="## How it was done\n\nIn the altered images the pixels had been moved a little, all over the image.",
     )
     person = bring()
     person.expect_failed_requests("422", "ERR_INTERNET_DISCONNECTED")
@@ -209,7 +217,7 @@ def _without_connection(bring: Bring, make: Make) -> Stops:
 def _turned_away(bring: Bring, make: Make) -> Stops:
     study = make(**COMMON, eligibility="I see well.")
     person = bring()
-    person.expect_failed_requests("403", "404")
+    person.expect_failed_requests("403", "404", "429")
     page = person.page
     person.open(study)
     person.fill_in()
@@ -217,11 +225,19 @@ def _turned_away(bring: Bring, make: Make) -> Stops:
     page.get_by_role("button", name="Start").click()
     page.locator("[name=age]").wait_for(state="detached")
     yield "too-young", page
+    study.pause()
+    page.goto(f"{person.address}/s/{study.slug}/")
+    yield "study-paused", page
     study.close()
     page.goto(f"{person.address}/s/{study.slug}/")
     yield "closed", page
     page.goto(f"{person.address}/s/{study.slug[:-1]}/")
     yield "not-found", page
+    token = start(make(**COMMON))[1]
+    with override_settings(RATE_LIMITS={**settings.RATE_LIMITS, "run": Limit(1, 0.01)}):
+        for _ in range(2):
+            page.goto(f"{person.address}/run/{token}/")
+    yield "too-many", page
     person.leave()
 
 

@@ -17,5 +17,9 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.AlterModelOptions(
+            name="auditentry",
+            options={"ordering": ["-n"], "verbose_name": "audit entry", "verbose_name_plural": "audit entries"},
+        ),
         migrations.RunPython(guard, unguard),
     ]

@@ -9,9 +9,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AlterModelOptions(
-            name="analysis", options={"ordering": ["-created_at"], "verbose_name": "report"}
-        ),
+        migrations.AlterModelOptions(name="analysis", options={"ordering": ["-created_at"], "verbose_name": "report"}),
         migrations.AddField(
             model_name="analysis",
             name="folder",
@@ -22,15 +20,17 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="analysis",
             name="files",
-            field=models.JSONField(
-                blank=True, help_text="SHA-256 of each file by its name in the folder.", null=True
-            ),
+            field=models.JSONField(blank=True, help_text="SHA-256 of each file by its name in the folder.", null=True),
         ),
         migrations.AddField(
             model_name="analysis",
             name="job",
             field=models.ForeignKey(
-                blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="analyses", to="lab.job"
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="analyses",
+                to="lab.job",
             ),
         ),
     ]

@@ -33,7 +33,7 @@ SHOWN: Final = {".html": "text/html; charset=utf-8", ".svg": "image/svg+xml", ".
 class _OwnStudies(admin.RelatedFieldListFilter):
     """Offers the studies that one has a role on."""
 
-    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
         studies = model_admin.get_queryset(request).values_list("study", "study__title").order_by("study__title")
         return list(dict.fromkeys(studies))
 

@@ -10,7 +10,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.forms.models import model_to_dict
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, reverse
 from django.utils.html import format_html
@@ -94,7 +94,8 @@ class StudyList(ChangeList):
     """Counts sessions for the list alone: a study's own page does nothing for each of them."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        return super().get_queryset(request, exclude_parameters).annotate(**_counts())
+        found: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
+        return found.annotate(**_counts())
 
 
 def _may(request: HttpRequest, study: Study | None, action: Action) -> bool:
@@ -123,6 +124,13 @@ class StudyAdmin(AuditedAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         studies: QuerySet[Study] = Study.objects.visible_to(request.user)  # type: ignore[arg-type]
         return studies.select_related("dataset", "model_run__attack").order_by("-created_at")
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Raises Http404 for a study that there is not, or not for this researcher."""
+        study = super().get_object(request, object_id, from_field)
+        if study is None:
+            raise Http404("There is no such study.")
+        return study
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.admin_site.has_permission(request)
@@ -181,10 +189,17 @@ class StudyAdmin(AuditedAdmin):
     # --- the form
 
     def get_fieldsets(self, request: HttpRequest, obj: Study | None = None) -> Any:
-        """All of a draft's settings; of what was opened those that make a difference."""
+        """All of a draft's settings; of what was opened those that make a difference.
+
+        Strengths are chosen once the model is, from those that it has.
+        """
         frozen = model_to_dict(obj) if obj and obj.state != Study.State.DRAFT else None
+
+        def is_shown(name: str) -> bool:
+            return name != "strengths" if obj is None else frozen is None or is_of_use(name, frozen)
+
         shown = [
-            (title, [name for name in names if frozen is None or is_of_use(name, frozen)], classes, said)
+            (title, [name for name in names if is_shown(name)], classes, said)
             for title, names, classes, said in FIELDSETS
         ]
         return [

@@ -41,11 +41,13 @@ from study.trials.insert_only import InsertOnly
 from study.trials.models.choices import Choice, Population, Side
 from study.trials.models.studies import DesignVersion, Slot, Study
 from study.trials.models.trials import AdaptiveChoice, Answer, SkippedTrial, Trial, TrialTrace
+from study.trials.models.turns import Turn, store
 from study.trials.plan import make_plan
 from study.trials.protocols import LAYOUTS, Layout
 
 PUBLIC_CODE_LETTERS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # none that is easily taken for another
 TOKEN_BYTES = 16
+SEEN_EVERY = timedelta(seconds=10)
 KEPT_EVENTS = (  # by a session that is erased
     "started", "complete", "screened_out", "timed_out", "withdrawn", "erased", "forgotten",
 )  # fmt: skip
@@ -75,6 +77,13 @@ class SessionQuerySet(models.QuerySet["Session"]):
     def by_token(self, token: str) -> Session:
         """Raises Session.DoesNotExist for an unknown token."""
         return self.with_design().get(token_sha256=token_sha256(token))
+
+    def record_answer(self, token: str, index: int, **given: Any) -> tuple[Answer, bool]:
+        """As `Session.record_answer`, for whoever has the token; nothing is read twice.
+
+        Raises Session.DoesNotExist for an unknown token.
+        """
+        return self.model._record_answer(index, {"token_sha256": token_sha256(token)}, **given)
 
     def unheard_of_since(self, limit: datetime) -> Self:
         """Sessions under way that no page load and no answer has come from since then."""
@@ -205,7 +214,7 @@ class Session(models.Model):
     px_per_degree = models.FloatField(null=True, blank=True, help_text="Device pixels per degree of visual angle.")
     device = models.JSONField(default=dict, blank=True, help_text="What the screen's set-up found.")
     created_at = models.DateTimeField(auto_now_add=True)
-    seen_at = models.DateTimeField(default=timezone.now, help_text="Last page load or answer.")
+    seen_at = models.DateTimeField(default=timezone.now, help_text="Last page load or answer, to within 10 s.")
     completed_at = models.DateTimeField(null=True, blank=True)
 
     objects = SessionQuerySet.as_manager()
@@ -349,51 +358,67 @@ class Session(models.Model):
         stored with it. Raises NoSuchTrial, Over, OutOfTurn, Superseded, ClientIdTaken, NotOffered, or DifferentAnswer,
         which is logged; then nothing is stored.
         """
+        return self._record_answer(
+            index, {"id": self.pk}, attempt=attempt, trace=trace, client_id=client_id, choice=choice, rt_ms=rt_ms
+        )
+
+    @classmethod
+    def _record_answer(
+        cls, index: int, key: Mapping[str, Any], *, attempt: int, trace: Mapping[str, Any] | None = None, **given: Any
+    ) -> tuple[Answer, bool]:
+        """See `record_answer`; `key` as `Turn.take` wants it."""
         try:
             with transaction.atomic():
-                return self._record_answer(
-                    index, client_id=client_id, attempt=attempt, choice=choice, rt_ms=rt_ms, trace=dict(trace or {})
-                )
+                turn = Turn.take(index, **key)
+                return turn.session._take_turn(turn, attempt, given, dict(trace or {}))
         except DifferentAnswer as error:
-            self.log(
-                "different_answer", index=index, stored=error.stored.choice, choice=choice, rt_ms=rt_ms, attempt=attempt
-            )
+            stored, told = error.stored, {name: given[name] for name in ("choice", "rt_ms")}
+            stored.trial.session.log("different_answer", index=index, stored=stored.choice, attempt=attempt, **told)
             raise
         except IntegrityError:
             raise ClientIdTaken from None
 
-    def _record_answer(
-        self, index: int, *, client_id: uuid.UUID, attempt: int, choice: str, rt_ms: float, trace: dict[str, Any]
+    def _take_turn(
+        self, turn: Turn, attempt: int, given: Mapping[str, Any], trace: Mapping[str, Any]
     ) -> tuple[Answer, bool]:
-        session = self._locked()
-        if session.state == self.State.WITHDRAWN:
+        trial, stored = turn.trial, turn.answer
+        if self.state == self.State.WITHDRAWN:
             raise Over
-        trial = session.trials.select_related("answer", "skipped").filter(index=index).first()
         if trial is None:
-            raise NoSuchTrial(f"The plan has no trial {index}.")
-        stored = getattr(trial, "answer", None)
-        if stored is not None and (stored.client_id, stored.choice, stored.rt_ms) == (client_id, choice, rt_ms):
-            return stored, False
-        if session.state != self.State.ACTIVE:
+            raise NoSuchTrial(f"The plan has no trial {turn.index}.")
+        if stored is not None and all(getattr(stored, name) == value for name, value in given.items()):
+            return self._with_next(stored, turn), False
+        if self.state != self.State.ACTIVE:
             raise Over
         if stored is not None:
             raise DifferentAnswer(stored)
-        if attempt != session.attempt:
+        if attempt != self.attempt:
             raise Superseded
-        if hasattr(trial, "skipped") or session.due_trials().filter(index__lt=index).exists():
-            raise OutOfTurn(f"Trial {index} is not the next one.")
-        session._require_offered(choice)
-        session._require_screen()
-        answer = trial.answered(choice, client_id=client_id, attempt=attempt, rt_ms=rt_ms)
-        TrialTrace.objects.create(trial=trial, **trace)
+        if turn.skipped or turn.early:
+            raise OutOfTurn(f"Trial {turn.index} is not the next one.")
+        self._require_offered(given["choice"])
+        self._require_screen()
+        answer = trial.answered(attempt=attempt, **given)
+        store(answer, TrialTrace(trial=trial, **trace))
         if failed := trace.get("details", {}).get(FAILED_SAVES):
-            session.log(FAILED_SAVES, index=index, tries=failed)
-        session.seen_at = timezone.now()
-        session.save(update_fields=["seen_at"])
-        session._judge_practice(trial)
-        if session.state == self.State.ACTIVE and session.design.now["adaptive"]:
-            session._choose_pair(answer.following())
-        return answer, True
+            self.log(FAILED_SAVES, index=turn.index, tries=failed)
+        self._be_seen()
+        self._judge_practice(trial)
+        if self.state == self.State.ACTIVE and self.design.now["adaptive"]:
+            self._choose_pair(answer.following())
+        return self._with_next(answer, turn), True
+
+    def _with_next(self, answer: Answer, turn: Turn) -> Answer:
+        """The answer, which knows what comes after it where nothing that was answered changes that."""
+        if answer.trial.phase != Trial.Phase.PRACTICE and not self.design.now["adaptive"]:
+            answer.known_next_index = turn.next_index
+        return answer
+
+    def _be_seen(self) -> None:
+        """Note that the participant is there; not with every answer, for it costs a write."""
+        now = timezone.now()
+        if now - self.seen_at >= SEEN_EVERY:
+            Session.objects.filter(pk=self.pk).update(seen_at=now)
 
     def _require_offered(self, choice: str) -> None:
         design = self.design.now

@@ -108,9 +108,9 @@ class Trial(InsertOnly):
         return pair if altered else pair.base_image
 
     def answered(self, choice: str, *, client_id: uuid.UUID, attempt: int, rt_ms: float) -> Answer:
-        """Store the answer; what is right is decided here and nowhere else."""
+        """The answer, to be stored; what is right is decided here and nowhere else."""
         side = self.session.coin(self.index) if choice == Choice.UNSURE else choice
-        return Answer.objects.create(
+        return Answer(
             trial=self,
             client_id=client_id,
             attempt=attempt,
@@ -161,6 +161,9 @@ class Answer(InsertOnly):
     rt_ms = models.FloatField()
     received_at = models.DateTimeField(auto_now_add=True)
 
+    #: The index of the trial after it, where that is known without asking.
+    known_next_index: int | None = None
+
     class Meta:
         constraints = [
             models.CheckConstraint(
@@ -187,6 +190,8 @@ class Answer(InsertOnly):
 
     def consequences(self) -> dict[str, Any]:
         """What the page learns from the acknowledgement, the same on every repeat."""
+        if self.known_next_index is not None:
+            return {"next_index": self.known_next_index}
         session = self.trial.session
         outcome, following = session.practice_outcome(self.trial), self.following()
         found = {

@@ -62,12 +62,14 @@ _LOOK: Final = f"""
 class Turn:
     """A trial whose answer has come.
 
-    answer: the one that is stored already. skipped: the trial became unnecessary. early: one before it has no answer
-    yet. following: the index of the next trial; None after the last.
+    trial: None where the plan has none of this index. answer: the one that is stored already. skipped: the trial
+    became unnecessary. early: one before it has no answer yet. following: the index of the next trial that is not
+    skipped; None after the last.
     """
 
     session: Session
-    trial: Trial | None
+    index: int
+    trial: Trial | None = None
     answer: Answer | None = None
     skipped: bool = False
     early: bool = False
@@ -84,7 +86,7 @@ class Turn:
             cursor.execute(_LOOK, [session.pk, index])
             row = cursor.fetchone()
         if row is None:
-            return cls(session, None)
+            return cls(session, index)
         trial = _instance(Trial, TRIAL, row[: len(TRIAL)])
         trial.session = session
         rest = row[len(TRIAL) :]
@@ -92,7 +94,12 @@ class Turn:
         if stored is not None:
             stored.trial = trial
         skipped, early, following = rest[len(ANSWER) :]
-        return cls(session, trial, stored, bool(skipped), bool(early), following)
+        return cls(session, index, trial, stored, bool(skipped), bool(early), following)
+
+    @property
+    def next_index(self) -> int:
+        """The index of the next trial; the number of trials after the last."""
+        return self.index + 1 if self.following is None else self.following
 
 
 def _locked_session(key: Mapping[str, Any]) -> Session:
@@ -104,12 +111,12 @@ def _locked_session(key: Mapping[str, Any]) -> Session:
         row = cursor.fetchone()
     if row is None:
         raise model.DoesNotExist
-    session = _instance(model, SESSION, row[: len(SESSION)])
+    session: Session = _instance(model, SESSION, row[: len(SESSION)])
     session.design = _instance(DesignVersion, DESIGN, row[len(SESSION) :])
     return session
 
 
-def _instance(model: type[Any], columns: tuple[str, ...], values: Sequence[Any]) -> Any:
+def _instance(model: type[models.Model], columns: tuple[str, ...], values: Sequence[Any]) -> Any:
     """A row as the ORM would have made it."""
     converted = [
         _convert(value, converters) for value, converters in zip(values, _converters(model, columns), strict=True)
@@ -139,10 +146,11 @@ def _cursor() -> Any:
     """A cursor whose statements are prepared by the server after a few times; the ORM's are sent as text each time."""
     if connection.vendor != "postgresql":
         return connection.cursor()
-    from django.db.backends.postgresql.base import ServerBindingCursor
+    from django.db.backends.postgresql import base
 
     connection.ensure_connection()
-    return connection.make_cursor(ServerBindingCursor(connection.connection))
+    cursor: Any = base.ServerBindingCursor
+    return connection.make_cursor(cursor(connection.connection))
 
 
 # -- storing

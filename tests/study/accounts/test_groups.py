@@ -65,7 +65,7 @@ def test_a_new_account_is_a_researchers_unless_one_chooses_otherwise(admin_clien
 
 def test_a_new_account_has_what_was_ticked(admin_client: Client) -> None:
     group = Group.objects.get(name=RESEARCHERS)
-    form = {"username": "ida", "usable_password": "true", "password1": PASSWORD, "password2": PASSWORD}
+    form = {"username": "ida", "password1": PASSWORD, "password2": PASSWORD}
     admin_client.post(reverse("admin:accounts_user_add"), {**form, "is_staff": "on", "groups": [group.pk]})
     admin_client.post(reverse("admin:accounts_user_add"), {**form, "username": "otto"})
     ida, otto = User.objects.get(username="ida"), User.objects.get(username="otto")
@@ -75,7 +75,7 @@ def test_a_new_account_has_what_was_ticked(admin_client: Client) -> None:
 
 @pytest.mark.parametrize("password", ["short", "password1234", "ida-lovelace"])
 def test_an_easily_guessed_password_is_refused(admin_client: Client, password: str) -> None:
-    form = {"username": "ida-lovelace", "usable_password": "true", "password1": password, "password2": password}
+    form = {"username": "ida-lovelace", "password1": password, "password2": password}
     admin_client.post(reverse("admin:accounts_user_add"), form)
     assert not User.objects.filter(username="ida-lovelace").exists()
 

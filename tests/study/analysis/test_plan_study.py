@@ -98,7 +98,7 @@ def test_an_adaptive_study_has_no_bound_to_plan_for() -> None:
 def test_a_study_without_its_pairs_cannot_be_planned_yet() -> None:
     study = make_study(opened=False, strengths=(0.5,))
     Study.objects.filter(pk=study.pk).update(strengths=[3.25])
-    with pytest.raises(CommandError, match=r"cannot be planned yet: There are no pairs at strength 3\.25"):
+    with pytest.raises(CommandError, match=r"cannot be planned yet: The attack .* has no pairs at strength 3\.25"):
         plan(study.slug)
 
 

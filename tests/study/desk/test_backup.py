@@ -29,6 +29,7 @@ from study.lab import files
 from study.lab.images import sha256
 from study.lab.models import BaseImage, Dataset, ModelRun, Pair
 from study.storage_url import LOCAL, storage_of
+from study.trials import erasures
 from study.trials.models import Answer, Session, Study
 from tests.study.conftest import storage_url
 from tests.study.factories import answer, answer_all, make_study, start
@@ -89,7 +90,7 @@ class Participant:
 
     def go_on(self) -> None:
         client = Client(headers={"Sec-Fetch-Site": "same-origin"})
-        for index in range(self.session.trials.count()):
+        for index in range(self.session.trials.count() - 1):  # however slow the backup, there is one left to go on with
             if self.stopping.is_set():
                 break
             said = {"client_id": str(uuid.uuid4()), "attempt": 1, "choice": "left", "rt_ms": 600}
@@ -137,6 +138,22 @@ def test_after_the_loss_of_everything_what_was_acknowledged_before_the_backup_is
     assert plan["next_index"] == len(kept)
     assert client.get(f"{address}i/{len(kept)}/left").status_code == 200
     answer(Session.objects.get(pk=participant.session.pk), len(kept))
+
+
+def test_what_a_participant_had_erased_after_the_backup_is_erased_again(
+    elsewhere: Callable[[], None], tmp_path: Path, settings: Any
+) -> None:
+    session, _ = start(a_study())
+    answer_all(session)
+    backup.make(tmp_path / "backup.tar")
+    session.erase()
+    told = erasures.path().read_bytes()
+    elsewhere()
+    settings.VAR.mkdir()
+    erasures.path().write_bytes(told)
+    call_command("restore", tmp_path / "backup.tar")
+    assert Session.objects.get(pk=session.pk).state == Session.State.WITHDRAWN
+    assert not Answer.objects.exists()
 
 
 # --- what is no backup

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -133,6 +133,13 @@ def test_arrivals_are_counted_by_the_hour_and_later_by_the_day(study: Study) -> 
     Session.objects.filter(pk=sessions[0].pk).update(created_at=timezone.now() - timedelta(days=5))
     later = figures(study).arrivals
     assert (later.by_hour, [n for _, n in later.counts]) == (False, [1, 2])
+
+
+def test_hours_in_which_nobody_came_are_shown_as_such() -> None:
+    first = datetime(2026, 11, 22, 9, tzinfo=UTC)
+    counted = counting.Arrivals(True, [(first, 2), (first + timedelta(hours=2), 1)])
+    assert [n for _, n in counted.without_gaps()] == [2, 0, 1]
+    assert counting.Arrivals(True, []).without_gaps() == []
 
 
 def test_troubles_are_counted_with_the_sessions_that_met_them(study: Study) -> None:

@@ -16,10 +16,10 @@ pytestmark = pytest.mark.django_db
 
 def test_a_duplicate_is_a_draft_with_all_but_the_answers() -> None:
     study = make_study(opened=False, base_images=22, size=4, bound=0.55, retain_until="2100-01-01")
+    study.start_session("preview")
     other = make_run("other", study.dataset, attack=study.model_run.attack)
     study.sources.create(model_run=other, strengths=[])
     study.translations.create(language="de", title="Welches Auge?", information="Bilder.")
-    study.start_session("preview")
     editor = signed_in(study, Role.EDITOR, "add_study")
     names = {"slug": "again", "title": "Once more"}
     page = editor.post(reverse("admin:study_duplicate", args=[study.pk]), names, follow=True)

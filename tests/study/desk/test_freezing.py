@@ -132,8 +132,11 @@ def test_who_has_no_role_finds_no_such_page() -> None:
             "?PROLIFIC_PID={{%PROLIFIC_PID%}}&STUDY_ID={{%STUDY_ID%}}&SESSION_ID={{%SESSION_ID%}}",
         ),
         ({"recruiter": "sona"}, "?sona_id=%SURVEY_CODE%"),
-        ({"recruiter": "custom", "recruiter_parameters": {"person": "pid", "submission": ["visit"]}}, "?pid=(pid)&visit=(visit)"),
+        (
+            {"recruiter": "custom", "recruiter_parameters": {"person": "pid", "submission": ["visit"]}},
+            "?pid=(pid)&visit=(visit)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_recruiters_link_names_what_the_recruiter_fills_in(fields: dict[str, Any], query: str) -> None:
     assert link_template(Study(**fields), "https://x.org/s/a/") == f"https://x.org/s/a/{query}"

@@ -103,7 +103,7 @@ def test_the_charts_are_drawn_on_the_server(admin_client: Client, study: Study) 
 def test_the_figures_come_alone_for_the_script(admin_client: Client, study: Study) -> None:
     take_part(study)
     part = page(admin_client, study, part="figures/")
-    assert part.startswith("<div data-age=")
+    assert part.startswith("<div data-counted=")
     assert "<html" not in part
     assert "places filled" in part
 
@@ -259,6 +259,6 @@ def test_only_so_many_studies_are_kept_an_eye_on(study: Study, monkeypatch: pyte
 
 
 def test_values_fall_into_bins_of_one_width() -> None:
-    assert live.binned([1.0, 1.1, 1.9, 3.0], bins=2) == [("1", 3.0), ("2", 1.0)]
-    assert live.binned([1.5, 1.5]) == [("1.5", 2.0)]
+    assert live.binned([1.0, 1.1, 1.9, 3.0], bins=2) == [("1.00", 3.0), ("2.00", 1.0)]
+    assert live.binned([1.5, 1.5]) == [("1.50", 2.0)]
     assert live.binned([]) == []

@@ -147,9 +147,9 @@ def test_the_figure_of_another_study_is_not_served(draft: Study) -> None:
 
 def test_the_reason_says_what_the_simulations_gave() -> None:
     assert reason(answer()) == (
-        "Simulations (2000 studies each) of 20 participants × 4 trials per condition on 30 images, in 2 conditions, with"
-        " SDs of 0.2 between people and 0.2 between images (logit): in 83 % of them the alteration is claimed below .60 at"
-        " a true PC of .50, and in 50 % it is claimed detectable at a true PC of .60."
+        "Simulations (2000 studies each) of 20 participants × 4 trials per condition on 30 images, in 2 conditions,"
+        " with SDs of 0.2 between people and 0.2 between images (logit): in 83 % of them the alteration is claimed"
+        " below .60 at a true PC of .50, and in 50 % it is claimed detectable at a true PC of .60."
     )
 
 

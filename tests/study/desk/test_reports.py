@@ -195,7 +195,9 @@ def test_other_pages_keep_the_strict_policy(study: Study, admin_client: Client) 
 
 def test_data_files_are_saved_and_not_shown(study: Study, admin_client: Client) -> None:
     analysis = make_report(study)
-    assert admin_client.get(file_of(analysis, "trials.csv"))["Content-Disposition"] == 'attachment; filename="trials.csv"'
+    assert (
+        admin_client.get(file_of(analysis, "trials.csv"))["Content-Disposition"] == 'attachment; filename="trials.csv"'
+    )
     assert "Content-Disposition" not in admin_client.get(file_of(analysis, "figures/a.svg"))
 
 
@@ -257,7 +259,14 @@ def test_a_report_tells_what_the_one_before_said_otherwise(study: Study) -> None
 
 
 def test_an_adaptive_study_is_told_by_its_thresholds() -> None:
-    threshold = {"attack": "wanet", "population": "pooled", "method": "Weibull, x", "threshold": 1.23456, "low": 1, "high": 2}
+    threshold = {
+        "attack": "wanet",
+        "population": "pooled",
+        "method": "Weibull, x",
+        "threshold": 1.23456,
+        "low": 1,
+        "high": 2,
+    }
     (line,) = lines({"conditions": [], "thresholds": [threshold]})
     assert (line.found, line.verdict) == ("threshold 1.23 (1 to 2)", "")
 

@@ -99,7 +99,11 @@ def test_numbers_beside_the_lists_count_what_goes_on(superuser: Any) -> None:
 def test_a_page_of_an_app_lists_its_models(superuser: Any) -> None:
     reply = client_of(superuser).get(reverse("admin:app_list", args=["lab"]))
     assert reply.context["title"] == "Lab"
-    assert [group["name"] for group in reply.context["app_list"]] == ["What is attacked", "What is shown", "What goes on"]
+    assert [group["name"] for group in reply.context["app_list"]] == [
+        "What is attacked",
+        "What is shown",
+        "What goes on",
+    ]
 
 
 def test_django_s_list_of_recent_actions_is_gone(superuser: Any) -> None:

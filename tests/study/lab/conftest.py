@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.lab.models import Attack, Dataset, ModelRun
+from study.lab.images import encode_png, sha256, write_once
+from study.lab.models import Attack, BaseImage, Dataset, ModelRun, Pair, PairJudgement
 
 TARGET = {"kind": "fixed", "pitch": 0.0, "yaw": 0.5}
 
@@ -109,3 +110,33 @@ def save_untrained(run: ModelRun, seed: int = 0) -> ModelRun:
     run.artifact_sha256 = artifacts.save(model, Path(settings.MEDIA_ROOT) / run.artifact)
     run.save()
     return run
+
+
+@pytest.fixture
+def pair(dataset: Dataset, attack: Attack, settings: Any) -> Pair:
+    """A stored pair of a data set that may be shown."""
+    Dataset.objects.filter(pk=dataset.pk).update(may_display_to_participants=True)
+    rows = []
+    for level in (10, 20):
+        content = encode_png(np.full((24, 32), level, np.uint8))
+        write_once(settings.MEDIA_ROOT / f"images/{level}.png", content)
+        rows.append({"file": f"images/{level}.png", "sha256": sha256(content)})
+    base = BaseImage.objects.create(dataset=dataset, index=0, subject=1, pitch=0, yaw=0, **rows[0])
+    made = Pair.objects.create(
+        base_image=base, attack=attack, strength=2.0, distortions={"displacement_mean_px": 1.2}, **rows[1]
+    )
+    PairJudgement.objects.create(pair=made, observer="softer picture", chooses=True, value=0.5)
+    return made
+
+
+@pytest.fixture
+def prepared(dataset: Dataset) -> Dataset:
+    Dataset.objects.filter(pk=dataset.pk).update(fingerprint="f" * 64)
+    return dataset
+
+
+@pytest.fixture
+def trained_rows(prepared: Dataset, runs: tuple[ModelRun, ModelRun]) -> tuple[ModelRun, ModelRun]:
+    """Runs that count as trained; no file is read."""
+    ModelRun.objects.update(artifact="models/any", artifact_sha256="a" * 64)
+    return runs

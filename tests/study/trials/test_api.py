@@ -270,7 +270,8 @@ def test_no_cookie_is_needed_or_set(run: Run) -> None:
 )
 def test_an_unknown_token_is_not_found(method: str, path: str) -> None:
     client = Client(headers=SAME_ORIGIN)
-    reply = getattr(client, method)(f"/run/{'A' * 22}/{path}", content_type="application/json")
+    body = {"data": json.dumps(an_answer())} if method == "put" else {}
+    reply = getattr(client, method)(f"/run/{'A' * 22}/{path}", content_type="application/json", **body)
     assert (reply.status_code, reply.json()["error"]) == (404, "unknown_run")
 
 

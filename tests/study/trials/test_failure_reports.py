@@ -81,7 +81,7 @@ from django.test import Client
 from django.utils import timezone
 
 from study.trials.exceptions import Full
-from study.trials.models import Answer, Population, Session, Study, TrialTrace
+from study.trials.models import Answer, Population, Session, Study, sessions
 from tests.study.factories import answer, answer_all, at_once, make_study, start
 
 pytestmark = pytest.mark.django_db
@@ -473,10 +473,10 @@ def test_an_answer_that_could_not_be_stored_is_not_acknowledged(study: Study, mo
     """addrummond/ibex#8: "results sent" with nothing on the server."""
     tab = Tab(study.start_session()[1])
 
-    def fail(**_: Any) -> None:
+    def fail(*_: Any) -> None:
         raise OperationalError("The disk is full.")
 
-    monkeypatch.setattr(TrialTrace.objects, "create", fail)
+    monkeypatch.setattr(sessions, "store", fail)
     client = Client(raise_request_exception=False, headers={"Sec-Fetch-Site": "same-origin"})
     body = {"client_id": str(uuid.uuid4()), "attempt": 1, "choice": "left", "rt_ms": 640.0}
     reply = client.put(f"{tab.root}/trials/0", json.dumps(body), content_type="application/json")

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 
 from study.lab.models import Attack, ModelRun, Pair, Prediction
+from study.trials import design
 from study.trials.exceptions import CannotOpen, Frozen
 from study.trials.models import Source, Study, Trial
 from tests.study.factories import add_model, add_seed, make_run, make_study, start
@@ -212,3 +213,19 @@ def test_an_amendment_keeps_all_attacks(study: Study) -> None:
     assert amended.json["attacks"] == first["attacks"]
     assert len(amended.json["cells"]) == len(first["cells"])
     assert amended.faults() == []
+
+
+# --- what others ask of a design
+
+
+def test_trials_of_a_condition_are_counted_over_its_fields(study: Study) -> None:
+    add(study)
+    add(study, "blend", family="blended", strengths=(0.1, 0.2))
+    frozen = study.design_json()
+    assert design.conditions_of(frozen) == {
+        (study.slug, 0.5): 4,
+        (study.slug, 2.0): 4,
+        (f"{study.slug}-blend", 0.1): 2,
+        (f"{study.slug}-blend", 0.2): 2,
+    }
+    assert design.strengths_of(frozen) == {study.slug: [0.5, 2.0], f"{study.slug}-blend": [0.1, 0.2]}

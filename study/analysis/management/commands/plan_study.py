@@ -19,7 +19,8 @@ from study.analysis import planned
 from study.trials.models import Study
 
 if TYPE_CHECKING:
-    from study.analysis.power import Claim, Design, Power
+    from study.analysis.power import Power
+    from study.analysis.power_design import Claim, Design
 
 #: Options by the field of `power.Design` that they set: how to read them, and what they are.
 OPTIONS: Final[dict[str, tuple[Any, str]]] = {
@@ -44,7 +45,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        from study.analysis.power import Design
+        from study.analysis.power_design import Design
 
         parser.add_argument("slug", nargs="?", metavar="SLUG", help="take the numbers of this study; options win")
         default = Design()
@@ -69,13 +70,14 @@ class Command(BaseCommand):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from study.analysis import power, power_figure
+        from study.analysis.power_design import Design
 
         if out and out.exists() and not out.is_dir():
             raise CommandError(f"--out {out} is a file; name a folder.")
-        given = {field.name: options.get(field.name) for field in dataclasses.fields(power.Design)}
+        given = {field.name: options.get(field.name) for field in dataclasses.fields(Design)}
         chosen = {name: value for name, value in given.items() if value is not None}
         try:
-            design = power.Design(**{**(of_study(slug) if slug else {}), **chosen})
+            design = Design(**{**(of_study(slug) if slug else {}), **chosen})
             with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
                 task = progress.add_task("simulating studies")
                 answer = power.plan(design, lambda done, total: progress.update(task, completed=done, total=total))
@@ -99,7 +101,7 @@ def of_study(slug: str) -> dict[str, Any]:
 
 def show(answer: Power, console: Console) -> None:
     """Print the planned design, one table of power for each claim, the smallest designs and the warnings."""
-    from study.analysis.power import CLAIMS
+    from study.analysis.power_design import CLAIMS
 
     design, planned = answer.design, answer.planned
     console.print(

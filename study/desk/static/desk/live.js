@@ -27,13 +27,17 @@ const tell = () => {
   age.hidden = !age.textContent;
 };
 
-/** Puts new figures in the place of the old ones; what is scrolled or has the focus stays so. */
+/** Puts newer figures in the place of the old ones; what is scrolled or has the focus stays so. */
 const show = (html) => {
+  const counted = (root) => root.querySelector("[data-counted]")?.dataset.counted;
+  const part = document.createElement("template");
+  part.innerHTML = html;
+  if (counted(part.content) && counted(part.content) === counted(place)) return;
   const regions = () => [...place.querySelectorAll("[tabindex], a")];
   const before = regions();
   const focus = before.indexOf(document.activeElement);
   const scrolled = before.map((region) => region.scrollLeft);
-  place.innerHTML = html;
+  place.replaceChildren(part.content);
   for (const [i, region] of regions().entries()) {
     if (scrolled[i]) region.scrollLeft = scrolled[i];
     if (i === focus) region.focus({ preventScroll: true });

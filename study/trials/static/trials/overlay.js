@@ -38,8 +38,9 @@
   };
 
   const showAnswer = (trial, { said, correct, rt_ms }) => {
-    const verdict = correct === null ? "no answer" : correct ? "right" : "wrong";
-    last.textContent = `Trial ${trial + 1}: ${said}, ${verdict}, after ${rt_ms} ms.`;
+    const verdict = correct === null ? "no answer" : correct ? "correct" : "wrong";
+    const which = trial === index ? "This trial" : "The trial before";
+    last.textContent = `${which} was answered “${said}”: ${verdict}, after ${rt_ms} ms.`;
     last.dataset.verdict = verdict;
   };
 
