@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY = PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint format bench bench-weights bench-ablation bench-resnet bench-survival bench-zones calibrate side-channel faults .venv dev packages
+.PHONY: help demo serve test lint format audit bench bench-weights bench-ablation bench-resnet bench-survival bench-zones calibrate side-channel faults .venv dev packages
 
 help:  ## list the targets
 	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -42,6 +42,9 @@ format: dev  ## put the formatting right
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+audit: .venv  ## known vulnerabilities of the installed packages (needs a network and pipx)
+	pipx run pip-audit --path $(VENV)/lib/python3.11/site-packages
+
 side-channel: dev packages  ## can a program tell the altered image by anything but its pixels? a few minutes
 	@$(BIN)/python -m benchmarks.side_channel $(SIDE_CHANNEL)
 
@@ -50,6 +53,7 @@ calibrate: dev  ## do tests and intervals keep their promise? simulated studies 
 
 faults: dev packages  ## 200 random kills and other faults while people answer and models train: about half an hour
 	@$(BIN)/python -m pytest -q -m long tests/faults
+	@FUZZ=3 $(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest -q tests/study/test_fuzz.py
 	@$(BIN)/python -m tests.faults.storm $(FAULTS)
 
 bench: dev  ## the measured bars: renderer, workers, a second host, speed and training recipes (an hour or two; finished runs are kept)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -27,6 +27,9 @@ from study.accounts.models import AuditEntry
 
 #: A name, or what finds it out once something is recorded: most requests record nothing.
 Name = str | Callable[[], str]
+
+#: Entries that a row's history shows.
+LONGEST_HISTORY: Final = 200
 
 _actor: ContextVar[Name] = ContextVar("actor", default="")
 
@@ -156,7 +159,8 @@ class AuditedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             "title": f"History: {row}",
             "object": row,
             "opts": self.opts,
-            "entries": AuditEntry.objects.about(kind_and_number(row)),
+            "entries": AuditEntry.objects.about(kind_and_number(row))[:LONGEST_HISTORY],
+            "longest": LONGEST_HISTORY,
             **(extra_context or {}),
         }
         return TemplateResponse(request, "accounts/history.html", context)

@@ -7,9 +7,10 @@ models      laplace, glmm (crossed GLMM) · crossed (those of the report) · bet
 shift       error_shift · reliability · matched (same pictures, other models)
 machine     frontier · machine (thresholds) · people, pigeonhole, censoring (the bootstrap) · margin · machine_observers
 quality     quality (response times, order) · checks
-planning    synthetic (simulated studies) · power · power_figure
+planning    power_design (what is asked) · planned (what a study decides) · synthetic (simulated studies) · power
+            power_figure
 report      report (all numbers) · meanings, codebook · tidy (CSV) · paper (the words) · methods · references
             figures · page, pdf, latex · publication, folder (the files) · compare (several studies)
 
-The numbers know neither Django nor torch; web processes import none of this but the models and the admin.
+The numbers know neither Django nor torch; web processes import none of this but the models and what is light.
 """

@@ -9,7 +9,7 @@ from typing import Final
 _TESTED: Final = "two-way cluster-robust over participants and images"
 
 BY_NAME: Final = {
-    "attack": "Name of the attack.",
+    "attack": "Name of the attack; of several fields of one attack that of the first.",
     "strength": "Strength parameter of the attack; 0 = a pair of identical images.",
     "model": "Name of the model, or of the regression.",
     "models": "Number of models.",
@@ -235,11 +235,11 @@ BY_PLACE: Final = {
     "scope": "What every statement holds for.",
     "setting": "What was shown, by whose model and how.",
     "setting.dataset": "Data set of the images.",
-    "setting.model": "The study's model.",
+    "setting.model": "The study's models, the primary one first.",
     "setting.network": "Its network.",
     "setting.task": "Its task.",
     "setting.target": "Target of the attack, in words.",
-    "setting.family": "Family of the attack.",
+    "setting.family": "Family of the attack, or of each.",
     "setting.citation": "The paper that the attack's family is from.",
     "setting.strength": "What the attack's strength is, in words.",
     "setting.exposure_ms": "How long images were shown, ms; null = until the answer.",

@@ -271,12 +271,13 @@ def _medians_s(sessions: QuerySet[Session]) -> list[float]:
     """The median response time of each of the newest complete sessions, by rising time."""
     timed = sessions.filter(state=Session.State.COMPLETE).order_by("-pk").values_list("pk", flat=True)[:TIMED_SESSIONS]
     given = Answer.objects.filter(trial__session__in=list(timed)).exclude(choice=Choice.NONE)
-    in_session = {"partition_by": F("trial__session")}
+    session = F("trial__session")
     ranked = given.exclude(trial__phase=Trial.Phase.PRACTICE).annotate(
-        place=Window(RowNumber(), order_by=[F("rt_ms"), F("pk")], **in_session), of=Window(Count("pk"), **in_session)
+        place=Window(RowNumber(), partition_by=session, order_by=[F("rt_ms"), F("pk")]),
+        of=Window(Count("pk"), partition_by=session),
     )
     middle = ranked.filter(place__gte=F("of") / 2.0, place__lte=F("of") / 2.0 + 1)
     times: dict[int, list[float]] = {}
-    for session, rt_ms in middle.order_by().values_list("trial__session", "rt_ms"):
-        times.setdefault(session, []).append(rt_ms)
+    for whose, rt_ms in middle.order_by().values_list("trial__session", "rt_ms"):
+        times.setdefault(whose, []).append(rt_ms)
     return sorted(sum(two) / len(two) / 1000 for two in times.values())

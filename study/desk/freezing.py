@@ -153,6 +153,7 @@ def _checklist(request: HttpRequest, study: Study, ready: Readiness, form: Confi
         "ready": ready,
         "proofs": proofs,
         "started": any(proof.job is not None for proof in proofs),
+        "under_way": any(proof.job is not None and not proof.job.is_over for proof in proofs),
         "may_open": not ready.problems and all(proof.holds for proof in proofs),
         "may_run": study.may(request.user, Action.RUN),  # type: ignore[arg-type]  # the admin lets in nobody else
         "form": form,

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Q, QuerySet
 from django.urls import reverse
-from django.utils import timezone
 
 from study.accounts.models import AuditEntry
 from study.analysis.models import Analysis
-from study.desk import demonstrating, first_steps, status
+from study.desk import demonstrating, first_steps, retention, status
 from study.lab import about
 from study.lab.models import Job
 from study.lab.models.jobs import from_now
@@ -35,7 +34,7 @@ def of(user: User) -> dict[str, Any]:
         "made": _made(user),
         "may_demonstrate": demonstrating.may_start(user),
         "failed": status.failures(_failed(user), MOST),
-        "overdue": overdue(studies),
+        "overdue": retention.overdue(studies),
         "going": status.under_way(going),
         "reports": Analysis.objects.visible_to(user).select_related("study")[:MOST],
         "entries": entries_about(studies, user)[:MOST_ENTRIES],
@@ -45,11 +44,6 @@ def of(user: User) -> dict[str, Any]:
 def _failed(user: User) -> QuerySet[Job]:
     failed = Job.objects.filter(state=Job.State.FAILED, finished_at__gte=from_now(-LATELY))
     return about.visible_to(user, failed)
-
-
-def overdue(studies: QuerySet[Study]) -> QuerySet[Study]:
-    """Those whose date for erasure is past without anything having been erased."""
-    return studies.filter(retain_until__lt=timezone.localdate(), erased_at=None).order_by("retain_until")
 
 
 def entries_about(studies: QuerySet[Study], user: User) -> QuerySet[AuditEntry]:

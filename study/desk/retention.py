@@ -23,10 +23,14 @@ from study.trials.models.sessions import FORGOTTEN
 ACTOR = "retention date"
 
 
-def overdue(today: date | None = None) -> QuerySet[Study]:
-    """Studies whose date has come and was not acted on. A date that is put off after that counts anew."""
-    done = Q(erased_at__date__gte=F("retain_until"))
-    return Study.objects.filter(retain_until__lte=today or timezone.localdate()).exclude(done).order_by("slug")
+def overdue(studies: QuerySet[Study] | None = None, *, today: date | None = None) -> QuerySet[Study]:
+    """Of these studies (default: of all), those whose date has come and was not acted on, the longest overdue first.
+
+    A date that is put off after it was acted on counts anew.
+    """
+    done, come = Q(erased_at__date__gte=F("retain_until")), Q(retain_until__lte=today or timezone.localdate())
+    among = Study.objects.all() if studies is None else studies
+    return among.filter(come).exclude(done).order_by("retain_until", "slug")
 
 
 def submit_due() -> list[Job]:

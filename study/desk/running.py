@@ -23,7 +23,7 @@ from study.desk.study_form import FIELDSETS, LABELS
 from study.desk.study_pages import StudyPage
 from study.trials import design as designs
 from study.trials.exceptions import TrialsError
-from study.trials.models import Study
+from study.trials.models import Population, Session, Study
 from study.trials.rights import Action
 
 #: What decides which pictures there are, and how many people, has verbs of its own or none.
@@ -107,7 +107,7 @@ def close(request: HttpRequest, study: Study) -> HttpResponse:
     form = ConfirmForm(study, request.POST if request.method == "POST" else None)
     if form.is_valid():
         return _moved(request, study, study.close, "closed", f"{study} is closed: its results can be seen now.")
-    context = {"form": form, "under_way": study.sessions_of("real").filter(state="active").count()}
+    context = {"form": form, "under_way": study.sessions_of(Population.REAL).filter(state=Session.State.ACTIVE).count()}
     return _asked(request, study, "Close", "desk/close.html", context)
 
 
@@ -124,7 +124,8 @@ def amend(request: HttpRequest, study: Study) -> HttpResponse:
     if form.is_valid() and _done(form, partial(_amend, study, form.cleaned_data["reason"], form.changes)):
         messages.success(request, f"{study} goes on with a new version of its design; sessions under way keep theirs.")
         return redirect("admin:study_versions", study.pk)
-    return _asked(request, study, "Amend", "desk/amend.html", {"form": form})
+    context = {"form": form, "translated": study.translations.exists()}
+    return _asked(request, study, "Amend", "desk/amend.html", context)
 
 
 def _moved(request: HttpRequest, study: Study, verb: Callable[[], None], action: str, said: str) -> HttpResponse:

@@ -162,9 +162,10 @@ def available_strengths(run: ModelRun | None) -> list[float]:
 
 def help_without_runs() -> SafeString:
     return format_html(
-        'None can be chosen yet: a study needs a backdoored model and pairs that it was evaluated on. <a href="{}">Set '
-        "one up among the model runs</a>.",
-        reverse("admin:lab_modelrun_changelist"),
+        "None can be chosen yet: a study needs a backdoored model and pairs that it was evaluated on. "
+        '<a href="{}">Train a model</a>, then <a href="{}">make its pairs</a>.',
+        reverse("admin:lab_modelrun_train"),
+        reverse("admin:lab_pair_make"),
     )
 
 

@@ -33,7 +33,7 @@ from study.trials.plan import (
 from study.trials.sources import ShownAttack
 
 if TYPE_CHECKING:
-    from study.trials.models import Source, Study
+    from study.trials.models import Study
 
 Pairs = Mapping[tuple[int, Kind], Pair]
 
@@ -157,8 +157,6 @@ def _of_one_attack(design: Mapping[str, Any]) -> dict[str, Any]:
 def check(study: Study) -> None:
     """Raises ValidationError for settings that do not go together."""
     exposure, adapts = study.exposure_ms, study.procedure == study.Procedure.ADAPTIVE
-    further = study.further_sources
-    attacks = sources.attacks_of(study) if further else []
     unmeasured = "none" in (study.calibration, study.distance)
     rules = [
         (
@@ -220,21 +218,17 @@ def check(study: Study) -> None:
             adapts and not 1 <= study.adaptive_minimum <= study.adaptive_trials,
             "The minimum lies between 1 and the number of adaptive trials.",
         ),
-        (
-            "procedure",
-            adapts and len(attacks) > 1,
-            "An adaptive study follows one attack under one field: take away the models of others.",
-        ),
-        *(("model_run", said is not None, said or "") for said in _refused(study, further, attacks)),
+        *(("model_run", said is not None, said or "") for said in _refused(study)),
     ]
     if refused := {field: said for field, broken, said in reversed(rules) if broken}:
         raise ValidationError(refused)
 
 
-def _refused(study: Study, further: Iterable[Source], attacks: Sequence[ShownAttack]) -> Iterable[str | None]:
+def _refused(study: Study) -> Iterable[str | None]:
     """Why the further models do not go with the study, where they do not."""
-    yield from (sources.refusal(study, source.model_run) for source in further)
-    yield sources.same_field_twice(attacks)
+    if further := study.further_sources:
+        yield from (sources.refusal(study, source.model_run) for source in further)
+        yield sources.same_field_twice(sources.attacks_of(study))
 
 
 def changed_rows(design: Mapping[str, Any]) -> list[str]:

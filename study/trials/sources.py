@@ -74,6 +74,8 @@ def refusal(study: Study, run: ModelRun) -> str | None:
         return f"{run} is the study's primary model already: name another one."
     if run.dataset_id != study.dataset_id:
         return f"{run} was trained on {run.dataset}, but the study shows {study.dataset}: name a model of these data."
+    if study.procedure == study.Procedure.ADAPTIVE and run.attack_id != study.model_run.attack_id:
+        return f"An adaptive study follows one attack under one field, and {run} has another: leave it out."
     return no_trigger(run)
 
 

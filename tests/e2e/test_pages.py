@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.conf import settings
 from playwright.sync_api import Locator, Page, Route, expect
 
+from study.rate_limits import Limit
+from study.trials import rates
 from study.trials.models import Session, Study
 from tests.e2e.participant import PHONE, Participant
 from tests.study.factories import answer_all, make_study, start
@@ -29,8 +32,9 @@ def polyglot(address: str) -> Study:
         withdrawal_deadline="31 January 2027",
         debrief="Some eyes were bent a little.",
     )
+    texts = ("title", "information", "eligibility", "payment", "withdrawal_deadline", "debrief")
     for language in ("nl", "de"):
-        study.translations.create(language=language, title=language, information=language, eligibility=language)
+        study.translations.create(language=language, **dict.fromkeys(texts, language))
     study.open()
     return study
 
@@ -179,3 +183,16 @@ def test_from_right_to_left_the_page_turns_and_stays_within_its_window(polyglot:
     label, box = person.page.locator(".check").last, person.page.get_by_role("checkbox")
     assert right_edge(box) == pytest.approx(right_edge(label), abs=1)
     assert is_narrower_than_its_window(person.page)
+
+
+def test_who_has_to_wait_arrives_without_doing_anything(
+    arrive: Arrive, study: Study, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.RATE_LIMITS = {**settings.RATE_LIMITS, "run": Limit(2, 1.0)}
+    monkeypatch.setattr(rates, "SHORTEST_PAUSE_S", 1)
+    person, (_, token) = arrive(), start(study)
+    person.expect_failed_requests("429")
+    for _ in range(3):
+        person.page.goto(f"{person.address}/run/{token}/")
+    expect(person.page.get_by_role("heading", level=1)).to_have_text("Please wait a moment")
+    expect(person.page.locator("#run")).to_be_attached(timeout=10_000)

@@ -33,7 +33,6 @@ def sign_in(person: Participant, study: Study) -> None:
     person.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": value, "url": person.address}])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["desktop", "phone"])
 def test_the_truth_lies_over_the_page_on_request_and_moves_nothing(
     draft: Study, arrive: Arrive, device: dict[str, object]

@@ -1,6 +1,7 @@
 """Ten thousand requests that no browser sends, to every address there is: none makes the server fail.
 
 Who asks: participants with and without a run, and researchers of every role. A page that is added is asked for as well.
+`make faults` asks more, on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from tests.study.endpoints import Endpoint, endpoints
 from tests.study.factories import answer, answer_all, make_study, start
 
 #: Stored for good, because some pages count in threads of their own.
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.store]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 #: Who asks, and for how many addresses: each with every method. Signed in, a page costs ten times as much as a
 #: participant's request. FUZZ=20 asks for twenty times as many.

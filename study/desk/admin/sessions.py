@@ -43,10 +43,8 @@ class SessionAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("number", "study__title", "population", "state", "answered", "created_at", "seen_at")
     list_filter = (("study", admin.RelatedOnlyFieldListFilter), "population", "state")
     search_fields = ("=id", "public_code")
-    search_help_text = "Number of a session, or the code that a participant has."
     date_hierarchy = "created_at"
     ordering = ("-pk",)
-    show_full_result_count = False
 
     # --- who sees what
 

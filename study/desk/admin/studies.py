@@ -35,6 +35,8 @@ from study.trials.rights import Action, Role
 
 #: Where the live view is, once people take part.
 LIVE = "live"
+#: What the log says of members.
+ADMITTED, MOVED, REMOVED = "admitted a member of", "changed a role on", "removed a member of"
 
 
 class DraftRows:
@@ -56,7 +58,7 @@ class DraftRows:
         return self.has_change_permission(request, obj)
 
 
-class SourceInline(DraftRows, admin.TabularInline):  # type: ignore[type-arg]
+class SourceInline(DraftRows, admin.StackedInline):  # type: ignore[type-arg]
     """The same pictures for other models, other fields of the attack, other attacks."""
 
     model = Source
@@ -76,7 +78,7 @@ class TranslationInline(DraftRows, admin.StackedInline):  # type: ignore[type-ar
     extra = 0
 
 
-class MemberInline(admin.TabularInline):  # type: ignore[type-arg]
+class MemberInline(admin.StackedInline):  # type: ignore[type-arg]
     """Who works on the study; for those who may say so."""
 
     model = Member
@@ -95,18 +97,25 @@ class StudyList(ChangeList):
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         found: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
-        return found.annotate(**_counts())
+        counted: QuerySet[Any] = found.annotate(**_counts())
+        return counted
 
 
 def _may(request: HttpRequest, study: Study | None, action: Action) -> bool:
-    return study is not None and study.may(request.user, action)  # type: ignore[arg-type]  # the admin lets in nobody else
+    """Whether this researcher may do that with the study; the admin asks dozens of times for one page."""
+    if study is None:
+        return False
+    known: dict[tuple[int, Action], bool] = request.__dict__.setdefault("known_rights", {})
+    if (study.pk, action) not in known:
+        known[study.pk, action] = study.may(request.user, action)  # type: ignore[arg-type]  # nobody else gets here
+    return known[study.pk, action]
 
 
 @admin.register(Study)
 class StudyAdmin(AuditedAdmin):
     form = StudyForm
     list_display = ("title", "badge", "complete", "real", "simulated", "preview", "page", "live")
-    list_filter = ("state", "protocol", "dataset")
+    list_filter = ("state", "protocol", ("dataset", admin.RelatedOnlyFieldListFilter))
     search_fields = ("slug", "title")
     actions = None
     change_form_template = "admin/trials/study/change_form.html"
@@ -252,11 +261,22 @@ class StudyAdmin(AuditedAdmin):
 
     # --- saving
 
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Who is let in and who is shown out stands in the log by itself."""
+        if formset.model is not Member:
+            super().save_formset(request, form, formset, change)
+            return
+        formset.save()
+        changed = [member for member, _ in formset.changed_objects]
+        for action, members in ((ADMITTED, formset.new_objects), (MOVED, changed), (REMOVED, formset.deleted_objects)):
+            for member in members:
+                audit.record(action, form.instance, after={"researcher": str(member.user), "role": member.role})
+
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         if not change:
             form.instance.admit(request.user, Role.OWNER)
-            audit.record("admitted", form.instance, after={"researcher": str(request.user), "role": Role.OWNER})
+            audit.record(ADMITTED, form.instance, after={"researcher": str(request.user), "role": Role.OWNER})
 
     def response_add(self, request: HttpRequest, obj: Study, post_url_continue: str | None = None) -> HttpResponse:
         """A draft is gone on with: further models, translations and members come once it is there."""

@@ -2,6 +2,7 @@
 
 import django.core.validators
 import django.db.models.deletion
+import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
@@ -185,6 +186,13 @@ class Migration(migrations.Migration):
             model_name="translation",
             name="instructions",
             field=models.TextField(blank=True, db_default=""),
+        ),
+        migrations.AlterField(
+            model_name="session",
+            name="seen_at",
+            field=models.DateTimeField(
+                default=django.utils.timezone.now, help_text="Last page load or answer, to within 10 s."
+            ),
         ),
         migrations.AlterField(
             model_name="study",

@@ -477,7 +477,8 @@ class Study(models.Model):
         """Whose sessions belong together: the frozen versions; of a draft, the newest that was tried."""
         if self.state != self.State.DRAFT:
             return self.design_versions.filter(draft=False)
-        return self.design_versions.filter(pk=getattr(self._newest_draft(), "pk", None))
+        newest = self._newest_draft()
+        return self.design_versions.filter(pk=newest.pk) if newest else self.design_versions.none()
 
     def sessions_of(self, population: str) -> models.QuerySet[Session]:
         """The sessions of this population that count together. What a draft was tried with is not among them later."""

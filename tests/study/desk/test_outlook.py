@@ -8,7 +8,7 @@ import pytest
 
 from study.desk.counterbalancing import CHOSEN, balance, turn_of
 from study.desk.outlook import Pay, outlook
-from tests.study.factories import make_study
+from tests.study.factories import add_model, make_study
 
 pytestmark = pytest.mark.django_db
 
@@ -49,3 +49,11 @@ def test_the_attack_of_an_adaptive_study_is_one_condition() -> None:
     found = balance(study.design_json())
     assert found.conditions[0].name == CHOSEN
     assert found.conditions[0].trials == 12
+
+
+def test_with_several_attacks_every_condition_says_which() -> None:
+    study = make_study(opened=False, base_images=40, size=4)
+    other = add_model(study, size=4).model_run.attack
+    names = [condition.name for condition in balance(study.design_json()).conditions]
+    assert {f"{study.model_run.attack}: strength 0.5", f"{other}: strength 0.5"} <= set(names)
+    assert len(set(names)) == len(names) == 10

@@ -9,7 +9,7 @@ import pytest
 from study.desk import preregistration
 from study.trials.exclusions import ExclusionRules
 from study.trials.models import Study
-from tests.study.factories import frozen_in_format_1, make_study
+from tests.study.factories import add_model, frozen_in_format_1, make_study
 
 pytestmark = pytest.mark.django_db
 
@@ -102,3 +102,12 @@ def test_the_pdf_has_the_document() -> None:
     content = preregistration.pdf(preregistration.document(design, SHA256))
     assert content.startswith(b"%PDF-")
     assert b"/MarkInfo" in content
+
+
+def test_every_attack_and_model_is_named_where_there_are_several() -> None:
+    study = draft(base_images=40)
+    run = add_model(study, size=4).model_run
+    text = written(study.design_json())
+    assert f"| {run.attack}: strength 0.5 | condition | 6 |" in text
+    assert f"- {run.attack} (wanet), control hash" in text
+    assert f"- {run} (backdoored), SHA-256" in text

@@ -47,12 +47,12 @@ def study() -> Study:
 
 def test_a_study_is_overdue_from_its_date_on_until_it_was_acted_on(study: Study) -> None:
     today = timezone.localdate()
-    assert list(retention.overdue(today - timedelta(days=1))) == []
-    assert list(retention.overdue(today)) == [study]
+    assert list(retention.overdue(today=today - timedelta(days=1))) == []
+    assert list(retention.overdue(today=today)) == [study]
     QuerySet(Study).filter(pk=study.pk).update(erased_at=timezone.now())
-    assert list(retention.overdue(today)) == []
+    assert list(retention.overdue(today=today)) == []
     QuerySet(Study).filter(pk=study.pk).update(retain_until=today + timedelta(days=2))
-    assert list(retention.overdue(today + timedelta(days=2))) == [study]
+    assert list(retention.overdue(today=today + timedelta(days=2))) == [study]
 
 
 def test_one_job_is_submitted_however_often_somebody_looks(study: Study) -> None:

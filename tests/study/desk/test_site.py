@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from study.accounts import audit
-from study.desk import first_steps, overview, status, study_jobs
+from study.desk import first_steps, overview, retention, status, study_jobs
 from study.desk.first_steps import Standing
 from study.desk.site import GROUPS, DeskSite
 from study.lab import about
@@ -126,8 +126,8 @@ def test_an_erasure_that_has_been_done_or_is_to_come_wants_none() -> None:
     today = timezone.localdate()
     done, to_come = tiny(), tiny()
     Study.objects.filter(pk=done.pk).update(retain_until=today - timedelta(days=1), erased_at=timezone.now())
-    Study.objects.filter(pk=to_come.pk).update(retain_until=today)
-    assert list(overview.overdue(Study.objects.all())) == []
+    Study.objects.filter(pk=to_come.pk).update(retain_until=today + timedelta(days=1))
+    assert list(retention.overdue()) == []
 
 
 def test_the_desk_shows_nothing_of_studies_that_one_has_no_role_on() -> None:

@@ -76,7 +76,7 @@ def test_whoever_creates_a_study_owns_it() -> None:
     assert page.redirect_chain[-1][0] == page_of(study)
     assert study.dataset == other.dataset
     assert [member.role for member in study.members.all()] == [Role.OWNER]
-    assert set(recorded()) == {"created", "admitted"}
+    assert set(recorded()) == {"created", "admitted a member of"}
 
 
 def test_who_may_not_add_studies_cannot() -> None:
@@ -95,7 +95,8 @@ def test_only_models_that_can_be_shown_are_offered() -> None:
 def test_without_a_model_the_form_says_where_to_make_one() -> None:
     page = signed_in(None, None, "add_study").get(reverse(ADD), {"preset": ""})
     said = page.context["adminform"].form.fields["model_run"].help_text
-    assert reverse("admin:lab_modelrun_changelist") in said
+    assert reverse("admin:lab_modelrun_train") in said
+    assert reverse("admin:lab_pair_make") in said
 
 
 # --- who sees and does what
@@ -195,7 +196,9 @@ def test_owners_name_members() -> None:
     added = {"members-TOTAL_FORMS": "2", "members-1-user": new.pk, "members-1-role": Role.ANALYST}
     save(owner, study, **added)
     assert study.role_of(new) == Role.ANALYST
-    assert recorded() == ["changed"]
+    entry = AuditEntry.objects.get()
+    assert entry.action == "admitted a member of"
+    assert entry.after == {"researcher": "new", "role": Role.ANALYST}
 
 
 def test_the_last_owner_stays() -> None:

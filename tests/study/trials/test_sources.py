@@ -192,9 +192,11 @@ def test_an_adaptive_study_follows_one_attack_which_may_have_several_models(stud
     study.save()
     add_seed(study)
     assert len(study.design_json()["models"]) == 3
-    add(study)
-    with pytest.raises(ValidationError, match="An adaptive study follows one attack under one field"):
-        study.full_clean()
+    field = add(study)
+    said = f"An adaptive study follows one attack under one field, and {field.model_run} has another"
+    for refuses in (study, field):
+        with pytest.raises(ValidationError, match=said):
+            refuses.full_clean()
 
 
 def test_the_models_of_an_open_study_can_neither_be_added_to_nor_taken_away(study: Study) -> None:
