@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from study.analysis import equivalence
+from study.analysis.power_design import DEFAULT_BOUND
 from study.trials.exclusions import ExclusionRules, Missed
 
 
@@ -40,7 +40,7 @@ class Material:
     name: str
     trials: pd.DataFrame
     rules: ExclusionRules = field(default_factory=ExclusionRules)
-    bound: float = equivalence.DEFAULT_BOUND
+    bound: float = DEFAULT_BOUND
     scope: str = ""
     setting: Mapping[str, Any] = field(default_factory=dict)
     recruited: int | None = None

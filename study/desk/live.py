@@ -103,7 +103,7 @@ def shows_rates(study: Study, population: str) -> bool:
 def live(request: HttpRequest, study: Study) -> HttpResponse:
     """The page: the figures, and the script that brings them up to date."""
     population = _population(request)
-    context = {"population": population, "populations": Population.choices, **_figures(study, population)}
+    context = {"populations": Population.choices, **_figures(study, population)}
     return render(request, (study, "live", "Live"), "desk/live.html", context)
 
 
@@ -120,13 +120,15 @@ def _population(request: HttpRequest) -> str:
 
 def _figures(study: Study, population: str) -> dict[str, Any]:
     """What the figures' template wants; without `figures` when there are none yet, with `failed` when it failed."""
+    context: dict[str, Any] = {"population": population}
     try:
         found = watch(study, population).figures()
     except DatabaseError as error:
-        return {"failed": f"The tables could not be counted: {' '.join(str(error).split())}"}
+        return {**context, "failed": f"The tables could not be counted: {' '.join(str(error).split())}"}
     if found is None:
-        return {}
+        return context
     return {
+        **context,
         "figures": found,
         "age_s": (timezone.now() - found.at).total_seconds(),
         "hidden": not shows_rates(study, population),

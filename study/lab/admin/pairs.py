@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -38,6 +38,10 @@ DISTORTIONS = {
     "flip_px_per_degree": "FLIP is of so many px per degree",
     "max_level_difference": "largest difference of a pixel, levels of 255",
 }
+
+
+#: Of the rows that a prediction or judgement is about.
+LONG = ("pair__distortions", "pair__attack__state", "pair__attack__parameters", "pair__base_image__dataset__parameters")
 
 
 def _rounded(name: str) -> Callable[[Any], str]:
@@ -175,6 +179,10 @@ class PredictionAdmin(Room):
     list_per_page = 50
     when_empty = "There is no prediction yet: models make them when pairs are made."
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Prediction]:
+        """Without what is long and not shown: to sort a list, a database carries whole rows about."""
+        return super().get_queryset(request).defer(*LONG, "model_run__metrics", "model_run__parameters")
+
 
 @admin.register(PairJudgement)
 class PairJudgementAdmin(Room):
@@ -183,6 +191,10 @@ class PairJudgementAdmin(Room):
     list_select_related = ("pair__base_image__dataset", "pair__attack")
     list_per_page = 50
     when_empty = "There is no judgement yet: manage.py observe_pairs lets machine observers judge a study's pairs."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PairJudgement]:
+        """As of predictions."""
+        return super().get_queryset(request).defer(*LONG)
 
     @admin.display(description="value", ordering="value")
     def found(self, judgement: PairJudgement) -> str:

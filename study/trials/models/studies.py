@@ -905,7 +905,7 @@ class DesignVersion(InsertOnly):
     @classmethod
     def checks(cls) -> list[Check]:
         """For `manage.py verify`: whether each frozen design still holds."""
-        versions = cls.objects.select_related("study").order_by("study__slug", "n")
+        versions = cls.objects.filter(draft=False).select_related("study").order_by("study__slug", "n")
         return [Check("frozen designs", f"design {version}", version.verify) for version in versions]
 
     def verify(self) -> None:

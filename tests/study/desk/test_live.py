@@ -105,7 +105,7 @@ def test_the_figures_come_alone_for_the_script(admin_client: Client, study: Stud
     part = page(admin_client, study, part="figures/")
     assert part.startswith("<div data-counted=")
     assert "<html" not in part
-    assert "places filled" in part
+    assert "1 of 6 places filled" in words(part)
 
 
 def test_recruiters_ids_are_not_on_it(admin_client: Client, study: Study) -> None:

@@ -68,6 +68,13 @@ def test_settings_that_do_not_go_together_cannot_be_tried(draft: Study) -> None:
         draft.draft_version()
 
 
+def test_what_was_tried_is_not_verified_as_frozen(draft: Study) -> None:
+    draft.draft_version()
+    assert DesignVersion.checks() == []
+    draft.open()
+    assert [check.name for check in DesignVersion.checks()] == [f"design {draft.slug} v1"]
+
+
 def test_an_open_study_has_no_version_of_a_draft() -> None:
     with pytest.raises(CannotOpen, match="is open already"):
         make_study(**SMALL).draft_version()

@@ -89,8 +89,9 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     def _analyze_csv(self, out: Path, options: dict[str, Any], departures: "Departures | None") -> None:
-        from study.analysis import equivalence, frames, frontier, matched, publication, report
+        from study.analysis import frames, frontier, matched, publication, report
         from study.analysis.material import Material
+        from study.analysis.power_design import DEFAULT_BOUND
 
         path, machine, predictions = options["csv"], options["machine"], options["predictions"]
         self._say(f"reading {path}")
@@ -98,7 +99,7 @@ class Command(BaseCommand):
         material = Material(
             name=path.stem,
             trials=frames.read_csv(path),
-            bound=equivalence.DEFAULT_BOUND if bound is None or departures else bound,
+            bound=DEFAULT_BOUND if bound is None or departures else bound,
             machine=frontier.read_machine(machine) if machine else (),
             predictions=matched.read_predictions(predictions) if predictions else None,
         )
