@@ -11,9 +11,9 @@ from scipy import stats
 
 from study.analysis import lmm
 from study.analysis.equivalence import assess, two_way, two_way_variance
-from study.analysis.power_design import DEFAULT_BOUND
 from study.analysis.exclusions import numbers
 from study.analysis.frames import cells, codes
+from study.analysis.power_design import DEFAULT_BOUND
 from study.analysis.protocols import is_adaptive, protocol_of
 from study.trials.exclusions import FAST_MS, ExclusionRules
 
