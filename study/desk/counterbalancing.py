@@ -1,6 +1,6 @@
 """How evenly a design shares its pictures out: which condition each stimulus meets, and on which side, list by list.
 
-Counted from the plans themselves, so that the table shows what participants get.
+Counted from what plans are made of, so that the table shows what participants get.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from study.trials.plan import MAIN, make_plan
+from study.trials.plan import Kind, cells_of, rotate
 from study.trials.protocols import LEFT, RIGHT
 
 CONTROLS: Final = {"identity": "identity", "resampled": "resampled", "other_field": "other field"}
@@ -56,8 +56,8 @@ class Balance:
 
 def balance(design: Mapping[str, Any]) -> Balance:
     """Of a design in the present format. A turn has as many lists as it takes each stimulus to meet every block."""
-    named: dict[int | None, str] = {pair["id"]: _name(pair, design) for pair in design["pairs"]}
     names = [_name(cell, design) for cell in design["cells"]]
+    named = dict(zip((cell.kind for cell in cells_of(design)), names, strict=True))
     turn = turn_of(design)
     met = [_met(design, number, named) for number in range(2 * turn)]
     one_turn, two_turns = sum(met[:turn], Counter()), sum(met, Counter())
@@ -91,10 +91,10 @@ def condition_name(control: str, strength: float | None, attack: str = "") -> st
     return f"{attack}: {said}" if attack else said
 
 
-def _met(design: Mapping[str, Any], list_number: int, named: Mapping[int | None, str]) -> Met:
+def _met(design: Mapping[str, Any], list_number: int, named: Mapping[Kind, str]) -> Met:
     """What meets what on one list."""
-    planned = (trial for trial in make_plan(design, list_number, seed=0) if trial.phase == MAIN)
-    return Counter((named.get(t.pair, CHOSEN), t.stimulus, t.altered_side) for t in planned)
+    planned = rotate(design["stimuli"], cells_of(design), list_number)
+    return Counter((named[kind], stimulus, side) for stimulus, kind, side in planned)
 
 
 def _name(part: Mapping[str, Any], design: Mapping[str, Any]) -> str:

@@ -102,7 +102,7 @@ def make_plan(design: Mapping[str, Any], list_number: int, seed: int) -> list[Pl
     """
     rng = random.Random(seed)  # noqa: S311  (a reproducible order is wanted, not a secret)
     pair = {(p["stimulus"], Kind(p["attack"], p["control"], p["strength"])): p["id"] for p in design["pairs"]}
-    cells = [_cell(c) for c in design["cells"]]
+    cells = cells_of(design)
     first = design["attacks"][0]["name"]
     gross = Kind(first, "", design["catch"]["strength"])
     strengths = design["adaptive"]["strengths"] if design["adaptive"] else []
@@ -125,6 +125,11 @@ def make_plan(design: Mapping[str, Any], list_number: int, seed: int) -> list[Pl
         for stimulus, side in zip(caught, _alternating(len(caught), start=list_number), strict=True)
     ]
     return _arranged(practice + _mixed(main, catch, rng), seed)
+
+
+def cells_of(design: Mapping[str, Any]) -> list[Cell]:
+    """The conditions and controls of a frozen design, in its order."""
+    return [_cell(described) for described in design["cells"]]
 
 
 def _cell(described: Mapping[str, Any]) -> Cell:

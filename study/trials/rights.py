@@ -41,7 +41,3 @@ ALLOWED: Final = {
     Role.ANALYST: _ANALYST,
     Role.VIEWER: _VIEWER,
 }
-
-
-def roles_that_may(action: Action) -> list[Role]:
-    return [role for role, actions in ALLOWED.items() if action in actions]

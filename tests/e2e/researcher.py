@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from study.processes import free_port
 from tests.e2e.participant import Participant
@@ -116,14 +116,18 @@ class Researcher:
     def tab(self, name: str) -> None:
         self.page.get_by_role("navigation", name="Pages of this study").get_by_role("link", name=name).click()
 
+    def field(self, label: str) -> Locator:
+        """With or without the colon that Django's labels end with."""
+        return self.page.get_by_label(re.compile(f"^{re.escape(label)}:?$"))
+
     def fill(self, fields: dict[str, str | int]) -> None:
         """By their labels."""
         for label, value in fields.items():
-            self.page.get_by_label(label, exact=True).fill(str(value))
+            self.field(label).fill(str(value))
 
     def choose(self, fields: dict[str, str]) -> None:
         for label, value in fields.items():
-            self.page.get_by_label(label, exact=True).select_option(label=value)
+            self.field(label).select_option(label=value)
 
     # -- what a person sees
 

@@ -293,7 +293,7 @@ def error_table(run: ModelRun) -> SafeString | str:
         f"Baselines: who always says the mean gaze errs by {two_decimals(baselines['mean_predictor_clean_error'])}°; "
         f"truth and target lie {two_decimals(baselines['truth_to_target'])}° apart."
     )
-    return format_html("{}<p>{}</p>", table(("", *(name for name, _ in shown)), rows), note)
+    return format_html("{}<p>{}</p>", table(("figure", *(name for name, _ in shown)), rows), note)
 
 
 def _at(evaluation: Figures, strength: float) -> Figures:

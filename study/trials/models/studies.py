@@ -34,7 +34,7 @@ from study.trials.exceptions import (
 from study.trials.insert_only import InsertOnly
 from study.trials.models.choices import Population
 from study.trials.models.members import Member
-from study.trials.rights import Action, Role, roles_that_may
+from study.trials.rights import ALLOWED, Action, Role
 
 if TYPE_CHECKING:
     from study.accounts.models import User
@@ -350,9 +350,14 @@ class Study(models.Model):
 
     def may(self, user: User, action: Action) -> bool:
         """Whether this researcher may do that with the study."""
-        if user.is_superuser:
-            return bool(user.is_active)
-        return self.members.filter(user=user, user__is_active=True, role__in=roles_that_may(action)).exists()
+        return action in self.allowed_to(user)
+
+    def allowed_to(self, user: User) -> frozenset[Action]:
+        """All that this researcher may do with the study."""
+        if not user.is_active:
+            return frozenset()
+        role = Role.OWNER if user.is_superuser else self.role_of(user)
+        return ALLOWED[role] if role else frozenset()
 
     def role_of(self, user: User) -> Role | None:
         """The role that was given to this researcher, if any."""
