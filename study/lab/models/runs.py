@@ -16,7 +16,7 @@ from models.filenames import CARD_NAME, WEIGHTS_NAME
 from models.tasks import TASKS, USUAL_TASK
 from study.lab import files
 from study.lab.files import StoredFile
-from study.lab.images import read_verified
+from study.lab.images import DamagedFile
 from study.lab.models.attacks import ON_WEIGHTS, PX_PER_DEGREE, Attack
 from study.lab.models.datasets import Dataset
 from study.lab.models.jobs import Job
@@ -132,7 +132,10 @@ class ModelRun(models.Model):
         """What its artifact says of it. Raises DamagedFile, or `study.lab.files.StorageFailed`."""
         card = StoredFile(f"{self.artifact}/{CARD_NAME}", self.artifact_sha256)
         files.fetch([card])
-        return dict(json.loads(read_verified(files.path(card.name), card.sha256)))
+        path = files.path(card.name)
+        if not files.is_right(path, card.sha256):
+            raise DamagedFile(f"{path} is not what was stored: restore it from a backup, or train {self} anew.")
+        return dict(json.loads(path.read_text()))
 
     @property
     def attack_target(self) -> dict[str, Any] | None:

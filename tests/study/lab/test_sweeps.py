@@ -14,9 +14,12 @@ from models.sweeps import Attack as Swept
 from models.sweeps import Grid
 from models.targets import Target
 from study.lab import following, kinds, sweeps
+from study.lab.images import sha256
 from study.lab.models import Attack, Dataset, Job, ModelRun
 
 pytestmark = pytest.mark.django_db
+
+CARD = b'{"cpu_seconds": 12.5}'
 
 
 @pytest.fixture(autouse=True)
@@ -122,9 +125,9 @@ class Workers:
             if run is not None and run.name in self.failing:
                 job.fail(job.attempt, "It would not learn.")
             elif job.kind == Job.Kind.TRAIN and run is not None:
-                run.artifact, run.artifact_sha256 = f"models/{run.name}/1", "a" * 64
+                run.artifact, run.artifact_sha256 = f"models/{run.name}/1", sha256(CARD)
                 run.artifact_path.mkdir(parents=True)
-                (run.artifact_path / "card.json").write_text('{"cpu_seconds": 12.5}')
+                (run.artifact_path / "card.json").write_bytes(CARD)
                 run.save()
                 job.finish(job.attempt, {})
             else:
