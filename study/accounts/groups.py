@@ -18,7 +18,7 @@ MAY: Final = {
     "lab.pair": ("view", "add", "change"),
     "lab.prediction": ("view",),
     "lab.pairjudgement": ("view",),
-    "lab.job": ("view",),
+    "lab.job": ("view", "change"),
     "analysis.analysis": ("view",),
     "trials.study": ("add",),
 }

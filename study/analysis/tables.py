@@ -213,7 +213,7 @@ def _each(words: Iterable[str | None]) -> str | None:
 def people(study: Study, population: str) -> set[str]:
     """Who took part, by the recruiter's name for them, which no report prints; those without one are not among them."""
     recruiter = recruiters.of(study)
-    sessions = study.sessions.filter(population=population).values_list("recruiter_ids", flat=True)
+    sessions = study.sessions_of(population).values_list("recruiter_ids", flat=True)
     return {person for ids in sessions if (person := recruiters.person(ids, recruiter))}
 
 

@@ -10,9 +10,8 @@ from django.conf import settings
 from django.db.models import Count, Max
 
 from study.analysis.models import REPORTS, Analysis, files_of, stored, write
-from study.desk import working
 from study.desk.exports import Selection
-from study.lab import files
+from study.lab import files, working
 from study.lab.kinds import Result, Work
 from study.lab.models import Job, sha256_of
 from study.trials.design import code_version
@@ -39,8 +38,9 @@ def submit(study: Study, population: str, departures: Departures | None = None) 
 
 def data_of(study: Study, population: str) -> str:
     """A hash of all that decides a report, without reading the answers: they are only ever added or erased."""
-    answers = Answer.objects.filter(trial__session__study=study, trial__session__population=population)
-    sessions = study.sessions.filter(population=population).values_list("state").annotate(Count("pk")).order_by("state")
+    counted = study.sessions_of(population)
+    answers = Answer.objects.filter(trial__session__in=counted)
+    sessions = counted.values_list("state").annotate(Count("pk")).order_by("state")
     machines = Job.objects.filter(kind__in=_MACHINES, state=Job.State.SUCCEEDED).aggregate(Max("finished_at"))
     design = study.current_design
     said = (answers.aggregate(Count("pk"), Max("pk")), list(sessions), design and design.sha256, machines)

@@ -12,6 +12,7 @@ class DeskConfig(AppConfig):
 
         about.refer_to("study", Study, "title")
         about.VISIBLE.append(study_jobs.visible_to)
+        about.CHANGEABLE.append(study_jobs.changeable_by)
         sweeping.MORE.append(retention.submit_due)
         verification.MORE_CHECKS.append(audit_check.checks)
 

@@ -45,22 +45,20 @@ IDENTITY: Final = Pair.Control.IDENTITY
 class Condition:
     """Answers to one kind of trial. strength: None where it would tell how people did, as adaptive ones do.
 
-    correct: of those given in time; None where it is hidden.
+    left, right: None where "yes" and "no" would tell how people did. given: answers in time. correct: of those given
+    in time; None where it is hidden.
     """
 
     attack: str
     strength: float | None
     control: str
     is_catch: bool
-    left: int
-    right: int
+    left: int | None
+    right: int | None
     unsure: int
     late: int
+    given: int
     correct: int | None
-
-    @property
-    def given(self) -> int:
-        return self.left + self.right + self.unsure
 
 
 @dataclass(frozen=True)
@@ -247,10 +245,11 @@ def _conditions(study: Study, population: str, with_rates: bool) -> list[Conditi
         place = (phase == Trial.Phase.CATCH, control, attack, None if hidden else strength)
         choices.setdefault(place, Counter()).update({choice: n, "right answers": right})
     order = sorted(choices, key=lambda place: (*place[:3], place[3] or 0.0))
-    return [_condition(place, choices[place], with_rates) for place in order]
+    yes_no = any(version.now["protocol"] == Study.Protocol.YES_NO for version in versions)
+    return [_condition(place, choices[place], with_rates, yes_no) for place in order]
 
 
-def _condition(place: tuple[Any, ...], counted: Counter[str], with_rates: bool) -> Condition:
+def _condition(place: tuple[Any, ...], counted: Counter[str], with_rates: bool, yes_no: bool) -> Condition:
     """Catch trials and identical pairs say nothing about what people can see: whether they are right may be known."""
     is_catch, control, attack, strength = place
     may_tell = with_rates or is_catch or control == IDENTITY

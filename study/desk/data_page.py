@@ -100,11 +100,10 @@ def data(request: HttpRequest, study: Study) -> HttpResponse:
 
 
 def _counts(study: Study) -> Iterator[Counted]:
-    found = study.sessions.order_by().values_list("population", "state").annotate(n=Count("pk"))
-    n = {(population, state): sessions for population, state, sessions in found}
     for population in Population:
-        if any(key[0] == population for key in n):
-            yield Counted(population.label, {s.label: n.get((population, s), 0) for s in Session.State})
+        n = dict(study.sessions_of(population).order_by().values_list("state").annotate(Count("pk")))
+        if n:
+            yield Counted(population.label, {state.label: n.get(state, 0) for state in Session.State})
 
 
 def _export(selection: Selection, chosen: str, *, images: bool) -> HttpResponse:

@@ -23,7 +23,7 @@ from django.views.decorators.http import require_POST
 
 from study.accounts import audit
 from study.accounts.models import User
-from study.desk import working
+from study.lab import working
 from study.lab.kinds import Work
 from study.lab.models import Job
 from study.trials.exceptions import TrialsError

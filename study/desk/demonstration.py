@@ -159,11 +159,11 @@ class Demonstration:
 
     def send_participants(self, study: Study, url: str) -> None:
         """Fill up the simulated population to the number wanted."""
-        complete = study.sessions.filter(population=Population.SIMULATED, state=Session.State.COMPLETE).count()
+        complete = study.sessions_of(Population.SIMULATED).filter(state=Session.State.COMPLETE).count()
         missing = self.participants - complete
         if missing <= 0:
             return
-        a_session = duration.trials_of_a_session(study.design_versions.latest("n").now)
+        a_session = duration.trials_of_a_session(study.shown_design)
         with counted("Simulated answers", missing * a_session) as progress:
             simulate(
                 study, OBSERVERS, base_url=url, participants=missing, seed=self.seed + complete, progress=progress.add

@@ -9,8 +9,7 @@ from typing import Any, Final
 from django.conf import settings
 
 from study.analysis.power_design import Design
-from study.desk import working
-from study.lab import files
+from study.lab import files, working
 from study.lab.files import StoredFile
 from study.lab.images import read_verified
 from study.lab.images import sha256 as sha256_of_bytes

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Sum
 
-from study.desk import study_jobs, working
+from study.desk import study_jobs
+from study.lab import working
 from study.lab.kinds import Work
 from study.lab.models import Job
 from study.trials import duration

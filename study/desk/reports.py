@@ -45,7 +45,7 @@ class AnalyseForm(forms.Form):
         population = str(self.cleaned_data["population"])
         if Selection(self.study, population).is_blind:
             raise forms.ValidationError(HIDDEN)
-        if not Answer.objects.filter(trial__session__study=self.study, trial__session__population=population).exists():
+        if not Answer.objects.filter(trial__session__in=self.study.sessions_of(population)).exists():
             raise forms.ValidationError(f"There are no {population} answers yet: there is nothing to analyse.")
         return population
 

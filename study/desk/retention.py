@@ -47,16 +47,19 @@ def submit(study: Study) -> Job:
 
 def complaint(study: Study) -> str:
     """What somebody has to do about an overdue study, in one sentence; empty when nothing is overdue."""
-    if not overdue().filter(pk=study.pk).exists():
-        return ""
+    return _complaint(study) if overdue().filter(pk=study.pk).exists() else ""
+
+
+def complaints(studies: QuerySet[Study] | None = None) -> list[str]:
+    """The same about each of these studies (default: of all) that is overdue, the longest overdue first."""
+    return [_complaint(study) for study in overdue(studies)]
+
+
+def _complaint(study: Study) -> str:
     since = f"What {study.slug} was to keep until {study.retain_until:%Y-%m-%d} is not erased"
     if study.state == Study.State.CLOSED:
         return f"{since} yet: a worker does it as soon as one runs."
     return f"{since}, because the study is {study.get_state_display()}: close it, or put the date off."
-
-
-def complaints() -> list[str]:
-    return [complaint(study) for study in overdue()]
 
 
 # --- the job
@@ -64,7 +67,7 @@ def complaints() -> list[str]:
 
 def erasure(job: Job, folder: Path) -> Work:
     """The job's work (see `study.desk.tasks`)."""
-    from study.desk import working
+    from study.lab import working
 
     study, what = Study.objects.get(pk=job.parameters["study"]), job.parameters["what"]
 
@@ -81,7 +84,7 @@ def erasure(job: Job, folder: Path) -> Work:
 def carry_out(specification: Mapping[str, Any], stop: Callable[[], bool]) -> dict[str, Any]:
     """Erase session by session; returns how many there were to erase this time."""
     from models.training import StoppedError
-    from study.desk import working
+    from study.lab import working
 
     study, total = Study.objects.get(pk=specification["study"]), 0
     tell = working.counting("erasing")

@@ -19,7 +19,7 @@ from django.utils import timezone
 from study import health
 from study.bounded import TookTooLong, bounded
 from study.celery import app
-from study.desk import backup, vitals
+from study.desk import backup, retention, vitals
 from study.desk.vitals import Broker, Disk, Tables
 from study.lab import about
 from study.lab.disk import MB
@@ -138,6 +138,7 @@ class Status:
     studies: Sequence[UnderWay]
     disks: Sequence[Disk]
     backup: datetime | None  # the newest in the usual place
+    overdue: Sequence[str]  # what is kept longer than was promised
 
 
 def now(user: User) -> Status:
@@ -167,6 +168,7 @@ def now(user: User) -> Status:
         studies=under_way(Study.objects.visible_to(user).filter(state=Study.State.OPEN)),
         disks=vitals.file_systems(),
         backup=_newest_backup(),
+        overdue=retention.complaints(Study.objects.visible_to(user)),
     )
 
 
@@ -180,6 +182,7 @@ def alarms(status: Status) -> list[str]:
             if check.ok and check.detail
         ),
         *(f"The disk of {disk.folder} has {disk.free // MB} MB left." for disk in status.disks if _is_short(disk)),
+        *status.overdue,
         *_alarms_about_backups(status),
         *_alarms_about_workers(status),
     ]
@@ -283,14 +286,15 @@ def under_way(studies: QuerySet[Study]) -> list[UnderWay]:
     there is.
     """
     since = timezone.now() - RATE_OVER
+    active = Q(sessions__state=Session.State.ACTIVE, sessions__design__draft=False)
     by_population = {
-        f"active_{name}": Count("sessions", Q(sessions__state=Session.State.ACTIVE, sessions__population=name))
-        for name in Population.values
+        f"active_{name}": Count("sessions", active & Q(sessions__population=name)) for name in Population.values
     }
     real = Q(sessions__population=Population.REAL)
     begun, complete = Count("sessions", real), Count("sessions", real & Q(sessions__state=Session.State.COMPLETE))
     rates = dict(
         Answer.objects.filter(trial__session__seen_at__gte=since, received_at__gte=since)
+        .filter(trial__session__design__draft=False)
         .order_by()
         .values_list("trial__session__study")
         .annotate(n=Count("pk"))

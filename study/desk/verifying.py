@@ -8,7 +8,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from study.desk import study_jobs, working
+from study.desk import study_jobs
+from study.lab import working
 from study.lab.kinds import Work
 from study.lab.models import BaseImage, Job, ModelRun, Pair, sha256_of
 from study.trials import design as designs

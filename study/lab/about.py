@@ -24,6 +24,8 @@ REFERRED_TO: dict[str, tuple[type[Model], str]] = {
 }
 #: What narrows jobs down to those that a researcher may see; apps above this one add theirs.
 VISIBLE: list[Callable[[User, QuerySet[Any]], QuerySet[Any]]] = []
+#: Likewise, to those that a researcher may cancel or try again.
+CHANGEABLE: list[Callable[[User, QuerySet[Any]], QuerySet[Any]]] = []
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,13 @@ def refer_to(key: str, model: type[Model], column: str) -> None:
 def visible_to(user: User, jobs: QuerySet[Any]) -> QuerySet[Any]:
     """Those of the jobs that this researcher may see."""
     for narrow in VISIBLE:
+        jobs = narrow(user, jobs)
+    return jobs
+
+
+def changeable_by(user: User, jobs: QuerySet[Any]) -> QuerySet[Any]:
+    """Those of the jobs that this researcher may cancel or try again."""
+    for narrow in CHANGEABLE:
         jobs = narrow(user, jobs)
     return jobs
 

@@ -19,11 +19,12 @@ from django.utils import timezone
 
 from study import health, processes
 from study.celery import app
-from study.desk import status, vitals
+from study.desk import retention, status, vitals
 from study.desk.status import Queue, Status, UnderWay, Worker, alarms
 from study.health import Check
 from study.lab.models import Dataset, Job, JobEvent
 from study.lab.models.jobs import from_now
+from study.trials.models import Study
 from tests.study.factories import answer, make_study, start
 
 GB = 10**9
@@ -119,6 +120,21 @@ def test_an_open_study_shows_sessions_by_population_and_answers_a_minute(staff: 
     assert (shown["answers_per_minute"], shown["complete"], shown["wanted"]) == (1.0, 0, 6)
 
 
+def test_what_a_draft_was_tried_with_is_nothing_of_the_open_study(staff: Client) -> None:
+    study = make_study(opened=False, base_images=22, size=4)
+    session, _ = start(study, "simulated")
+    answer(session, 0)
+    study.open()
+    (shown,) = staff.get("/statusz?format=json").json()["studies"]
+    assert (shown["active"]["simulated"], shown["answers_per_minute"]) == (0, 0.0)
+
+
+def test_an_overdue_erasure_is_an_alarm(staff: Client) -> None:
+    study = make_study(base_images=22, size=4)
+    Study.objects.filter(pk=study.pk).update(retain_until=timezone.localdate())
+    assert retention.complaint(study) in staff.get("/statusz?format=json").json()["alarms"]
+
+
 def test_the_page_costs_as_many_queries_for_much_as_for_little(staff: Client, django_assert_num_queries: Any) -> None:
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
@@ -193,7 +209,7 @@ CALM = Status(
     broker=vitals.Broker("Valkey", {"gpu": 0}), workers=[Worker("gpu-1@a", ["gpu"])],
     queues=[Queue("gpu", jobs=0, oldest_s=0, running=0, messages=0, workers=1)], running=[], failed=[],
     failed_lately=0, leases_expired=0, leases_expired_lately=0, swept_s=3.0, studies=[],
-    disks=[vitals.Disk("var", "/var", 100 * GB, 50 * GB)], backup=None,
+    disks=[vitals.Disk("var", "/var", 100 * GB, 50 * GB)], backup=None, overdue=[],
 )  # fmt: skip
 
 
@@ -231,6 +247,10 @@ OPEN = UnderWay(
         ({"leases_expired": 2, "swept_s": 300.0}, "The workers of 2 jobs are silent, and nobody takes them up"),
         ({"readiness": [Check("files", False, 1.0, "Gone.")]}, "This host cannot serve participants: Gone."),
         ({"readiness": [Check("files", True, 1.0, "Lost: 1.")]}, "Some participants are not served: Lost: 1."),
+        (
+            {"overdue": ["What s was to keep until 2026-03-01 is not erased yet."]},
+            "What s was to keep until 2026-03-01",
+        ),
         ({"disks": [vitals.Disk("var", "/var", 100 * GB, GB // 2)]}, "The disk of /var has 500 MB left."),
     ],
 )

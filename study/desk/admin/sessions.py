@@ -24,6 +24,8 @@ from study.trials.rights import Action
 TELLING: Final = ("choice", "stored")
 #: What of the set-up of the screen has a line of its own.
 SCREEN: Final = {"device": "Device", "calibration": "Calibrated by", "distance": "Distance found by"}
+#: Columns that the list may be narrowed by.
+NARROWED_BY: Final = frozenset({"study", "population", "state", "created_at"})
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Line:
     """A trial as the page lists it. Where something is hidden, it is empty here."""
 
     trial: Trial
+    stimulus: str
     condition: str
     altered: str
     answer: Answer | None
@@ -59,6 +62,10 @@ class SessionAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     def has_view_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
         """Every researcher has a list of sessions; of which studies decides what is on it."""
         return self.admin_site.has_permission(request) if obj is None else _may(request, obj, Action.VIEW)
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Django allows every column: recruiters' ids and the seed of the plan could be guessed letter by letter."""
+        return lookup.partition("__")[0] in NARROWED_BY and super().lookup_allowed(lookup, value, request)
 
     # --- the list
 
@@ -115,9 +122,13 @@ def lines(session: Session, *, hidden: bool) -> list[Line]:
 def _line(session: Session, trial: Trial, hidden: bool) -> Line:
     pair, answer = trial.shown_pair, getattr(trial, "answer", None)
     is_chosen = trial.pair_id is None  # by what was answered before, which it would tell
+    # Whoever gives a participant access to the answers reads what was chosen in each trial. Where "left" is "yes",
+    # the condition beside it tells how well people see.
+    is_telling = is_chosen or session.design.now["protocol"] == Study.Protocol.YES_NO
     return Line(
         trial=trial,
-        condition="" if pair is None or (hidden and is_chosen) else truth.condition(pair),
+        stimulus="" if hidden else str(trial.base_image),  # on one list it is altered on one side, for robots too
+        condition="" if pair is None or (hidden and is_telling) else truth.condition(pair),
         altered="" if hidden or pair is None else truth.place(session, trial),
         answer=answer,
         trace=getattr(trial, "trace", None),

@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
+from django.db import transaction
 from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.forms.models import model_to_dict
@@ -18,6 +19,7 @@ from django.utils.safestring import SafeString
 
 from study.accounts import audit
 from study.accounts.audit import AuditedAdmin
+from study.analysis.models import Analysis
 from study.desk import presets, study_pages
 from study.desk.applicability import is_of_use
 from study.desk.panel import address_of, panel
@@ -35,6 +37,7 @@ from study.trials.rights import Action, Role
 
 #: Where the live view is, once people take part.
 LIVE = "live"
+TAKEN_ALONG = "What it was tried with goes along: previews and simulated sessions, their answers, reports on them."
 #: What the log says of members.
 ADMITTED, MOVED, REMOVED = "admitted a member of", "changed a role on", "removed a member of"
 
@@ -154,6 +157,20 @@ class StudyAdmin(AuditedAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
         return obj is not None and obj.state == Study.State.DRAFT and _may(request, obj, Action.SHARE)
+
+    # --- deleting a draft
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """How much goes with a draft: nobody reads a list of ten thousand trials."""
+        tried = {Session: Session.objects.filter(study__in=objs), Analysis: Analysis.objects.filter(study__in=objs)}
+        counts = {Study: len(objs), **{model: rows.count() for model, rows in tried.items()}}
+        named = {str(model._meta.verbose_name_plural): n for model, n in counts.items() if n}
+        return [*map(str, objs), [TAKEN_ALONG]], named, set(), []
+
+    def delete_model(self, request: HttpRequest, obj: Study) -> None:
+        with transaction.atomic():
+            self._record_deletion(obj)
+            obj.discard()
 
     # --- the list
 

@@ -51,8 +51,7 @@ class JobAdmin(Room):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
         """Those this researcher may see, with the names of the rows that the parameters refer to."""
-        user: Any = request.user
-        return about.with_names(about.visible_to(user, super().get_queryset(request)))
+        return about.with_names(about.visible_to(user_of(request), super().get_queryset(request)))
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
         """First what a researcher asks of a job; what the workers keep for themselves is folded."""
@@ -78,8 +77,7 @@ class JobAdmin(Room):
             raise PermissionDenied
         keys = request.GET.getlist("job")[:ASKED_AT_ONCE]
         try:
-            user: Any = request.user
-            jobs = about.visible_to(user, Job.objects.filter(pk__in=keys)).prefetch_related("events")
+            jobs = about.visible_to(user_of(request), Job.objects.filter(pk__in=keys)).prefetch_related("events")
         except ValidationError as error:
             raise Http404("That is no job's key.") from error
         return JsonResponse({str(job.pk): state_of(job) for job in jobs}, headers={"Cache-Control": "no-store"})
@@ -114,6 +112,8 @@ class JobAdmin(Room):
         if not self.has_change_permission(request):
             raise PermissionDenied
         job = get_object_or_404(self.get_queryset(request), pk=pk)
+        if not about.changeable_by(user_of(request), Job.objects.filter(pk=pk)).exists():
+            raise PermissionDenied
         action(request, Job.objects.filter(pk=job.pk))
         came_from = request.POST.get("next", "")
         if url_has_allowed_host_and_scheme(came_from, {request.get_host()}, request.is_secure()):
@@ -189,7 +189,8 @@ class JobAdmin(Room):
 
     @admin.action(description="Cancel selected jobs", permissions=["change"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
-        states = [_cancelled(job, request.user.get_username()) for job in queryset]
+        jobs = about.changeable_by(user_of(request), queryset)
+        states = [_cancelled(job, request.user.get_username()) for job in jobs]
         said = counted(
             (states.count(Job.State.CANCELLED), "job is cancelled", "jobs are cancelled"),
             (states.count(Job.State.RUNNING), "job stops within seconds", "jobs stop within seconds"),
@@ -199,7 +200,8 @@ class JobAdmin(Room):
 
     @admin.action(description="Try selected jobs again", permissions=["change"])
     def try_again(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
-        requeued = [_tried_again(job, request.user.get_username()) for job in queryset]
+        jobs = about.changeable_by(user_of(request), queryset)
+        requeued = [_tried_again(job, request.user.get_username()) for job in jobs]
         said = counted(
             (requeued.count(True), "job is queued again", "jobs are queued again"),
             (
@@ -209,6 +211,11 @@ class JobAdmin(Room):
             ),
         )
         messages.info(request, said)
+
+
+def user_of(request: HttpRequest) -> Any:
+    """Who asks: `admin_view` lets in only those who have signed in."""
+    return request.user
 
 
 def _cancelled(job: Job, by: str) -> str:

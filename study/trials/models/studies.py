@@ -71,6 +71,11 @@ class StudyQuerySet(models.QuerySet["Study"]):
         """Those that this researcher has a role on; all for a superuser."""
         return self if user.is_superuser else self.filter(members__user=user)
 
+    def allowing(self, user: User, action: Action) -> StudyQuerySet:
+        """Those that this researcher may do that with."""
+        roles = [role for role, actions in ALLOWED.items() if action in actions]
+        return self if user.is_superuser else self.filter(members__user=user, members__role__in=roles)
+
 
 class Study(models.Model):
     """One study: what is shown to whom. Frozen when it opens."""
@@ -528,6 +533,23 @@ class Study(models.Model):
             version = study._freeze(reason.strip(), kept)
         self.refresh_from_db()
         return version
+
+    def discard(self) -> None:
+        """Delete a draft with all that it was tried with: previews, simulated sessions, its tried designs, reports.
+
+        Raises Frozen for a study that was ever opened.
+        """
+        with transaction.atomic():
+            study = Study.objects.select_for_update().get(pk=self.pk)  # nobody starts meanwhile
+            if study.state != self.State.DRAFT:
+                raise Frozen("A study that was opened is never deleted.")
+            tried = list(study.sessions.select_for_update().values_list("pk", flat=True))  # and nobody answers
+            study.analyses.all().delete()
+            study.sessions.filter(pk__in=tried).delete()
+            study.design_versions.all().erase()
+            study.delete()
+
+    discard.alters_data = True  # type: ignore[attr-defined]
 
     def _locked(self) -> Study:
         """This study as it is now, locked until the transaction ends against others who change it.

@@ -11,8 +11,8 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from study.accounts.models import AuditEntry
-from study.desk import retention, working
-from study.lab import sweeping
+from study.desk import retention
+from study.lab import sweeping, working
 from study.lab.models import Job
 from study.trials.models import Answer, Session, Study, TrialTrace
 from tests.study.factories import answer_all, make_study, start

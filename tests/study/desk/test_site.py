@@ -202,6 +202,16 @@ def test_jobs_of_a_study_are_seen_by_its_members_and_jobs_of_the_lab_by_everybod
     assert set(seen) == {job_of_mine, of_the_lab}
 
 
+@pytest.mark.parametrize(("role", "status"), [(Role.VIEWER, 403), (Role.ANALYST, 302)])
+def test_whoever_may_only_look_at_a_study_cannot_cancel_its_jobs(role: Role, status: int) -> None:
+    study = tiny()
+    job = job_about(study)
+    client = client_of(researcher("r", study, role=role))
+    assert client.post(reverse("admin:lab_job_cancel", args=[job.pk])).status_code == status
+    job.refresh_from_db()
+    assert (job.state == Job.State.CANCELLED) == (status == 302)
+
+
 def test_a_job_about_a_study_bears_its_title(superuser: Any) -> None:
     job_about(tiny(title="Which eye?"))
     (job,) = about.with_names(Job.objects.all())

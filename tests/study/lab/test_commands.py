@@ -293,7 +293,7 @@ def test_sweeping_says_what_it_found() -> None:
 def test_verifying_nothing_says_so() -> None:
     out = StringIO()
     call_command("verify", stdout=out)
-    assert out.getvalue() == "Verified: 0 base images, 0 pairs, 0 models.\n"
+    assert out.getvalue() == "Verified: 0 base images, 0 pairs, 0 models, 1 audit log.\n"
 
 
 def test_verifying_ends_with_what_differs(trained: tuple[ModelRun, ModelRun]) -> None:
