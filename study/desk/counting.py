@@ -253,15 +253,17 @@ def _condition(place: tuple[Any, ...], counted: Counter[str], with_rates: bool, 
     """Catch trials and identical pairs say nothing about what people can see: whether they are right may be known."""
     is_catch, control, attack, strength = place
     may_tell = with_rates or is_catch or control == IDENTITY
+    left, right, unsure = (counted[choice] for choice in (Choice.LEFT, Choice.RIGHT, Choice.UNSURE))
     return Condition(
         attack=attack,
         strength=0.0 if control == IDENTITY else strength,
         control=control,
         is_catch=is_catch,
-        left=counted[Choice.LEFT],
-        right=counted[Choice.RIGHT],
-        unsure=counted[Choice.UNSURE],
+        left=left if may_tell or not yes_no else None,
+        right=right if may_tell or not yes_no else None,
+        unsure=unsure,
         late=counted[Choice.NONE],
+        given=left + right + unsure,
         correct=counted["right answers"] if may_tell else None,
     )
 

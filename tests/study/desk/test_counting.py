@@ -77,7 +77,7 @@ def test_answers_are_counted_by_condition_and_by_what_was_said() -> None:
     for n, trial in enumerate(session.due_trials()):
         answer(session, trial.index, said[n % 4])
     counted = figures(study).conditions
-    assert sum(c.left + c.right + c.unsure + c.late for c in counted) == 20
+    assert sum((c.left or 0) + (c.right or 0) + c.unsure + c.late for c in counted) == 20
     assert {c.given + c.late for c in counted if not c.control and not c.is_catch} == {6}
     assert all(c.late for c in counted if not c.control and not c.is_catch)
 
@@ -91,6 +91,15 @@ def test_whether_answers_are_right_stays_hidden_but_for_catch_trials_and_identic
     seen = figures(study, with_rates=True)
     assert condition(seen).correct == 6
     assert condition(seen, "other_field").correct == 2
+
+
+def test_how_often_people_said_yes_stays_hidden_as_well() -> None:
+    study = make_study(protocol="yes_no", **SMALL)
+    answer_all(start(study)[0])
+    hidden = condition(figures(study))
+    assert (hidden.left, hidden.right, hidden.given) == (None, None, 6)
+    told = condition(figures(study, with_rates=True))
+    assert (told.left, told.right) == (3, 3)
 
 
 def test_strengths_that_an_adaptive_study_chose_stay_hidden_too() -> None:

@@ -163,7 +163,7 @@ def test_a_population_that_there_is_not_is_the_real_one(admin_client: Client, st
 
 
 def test_an_identity_control_off_chance_is_a_fault() -> None:
-    identical = counting.Condition("wanet", 0.0, "identity", False, 15, 15, 0, 0, 28)
+    identical = counting.Condition("wanet", 0.0, "identity", False, 15, 15, 0, 0, 30, 28)
     found = live.control(identical)
     assert found is not None
     assert found.rate is not None

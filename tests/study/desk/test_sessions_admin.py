@@ -84,6 +84,12 @@ def test_a_session_is_found_by_its_number_and_by_its_code(admin_client: Client, 
         assert f"Session {second.pk}<" not in listed
 
 
+@pytest.mark.parametrize("guess", ["recruiter_ids__PROLIFIC_PID__startswith=5f8", "recruiter_key__gt=0", "seed__gte=0"])
+def test_nobody_guesses_what_the_list_does_not_show(study: Study, guess: str) -> None:
+    study.start_session(recruiter_ids={"PROLIFIC_PID": "5f8dd3a7"})
+    assert researcher(study).get(f"{LIST}?{guess}").status_code == 400
+
+
 @pytest.mark.parametrize("address", ["add", "delete"])
 def test_sessions_are_neither_made_nor_deleted_by_hand(admin_client: Client, study: Study, address: str) -> None:
     arguments = [] if address == "add" else [start(study)[0].pk]
@@ -118,6 +124,19 @@ def test_what_people_answered_is_hidden_while_they_take_part(admin_client: Clien
     shown = re.sub(r"<[^>]+>", " ", text[text.index('id="events"') :])
     assert re.findall(r"\b(left|right|yes|no)\b", shown.replace("whether it was right stay", "")) == []
     assert str(session.seed) not in text
+
+
+def test_neither_is_told_which_image_a_trial_showed(admin_client: Client, study: Study) -> None:
+    session, _ = start(study)
+    image = str(session.trials.get(index=2).base_image)
+    assert image not in table(page(admin_client, session))
+    study.close()
+    assert image in table(page(admin_client, session))
+
+
+def test_of_yes_and_no_the_condition_of_a_trial_is_hidden_too(admin_client: Client) -> None:
+    session, _ = start(make_study(protocol="yes_no", **SMALL))
+    assert "strength" not in table(page(admin_client, session))
 
 
 def test_it_is_told_once_the_study_closes_or_where_looks_are_allowed(admin_client: Client, study: Study) -> None:

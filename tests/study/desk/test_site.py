@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 
 from study.accounts import audit
+from study.accounts.groups import RESEARCHERS, make_researchers
 from study.desk import first_steps, overview, retention, status, study_jobs
 from study.desk.first_steps import Standing
 from study.desk.site import GROUPS, DeskSite
@@ -206,7 +208,10 @@ def test_jobs_of_a_study_are_seen_by_its_members_and_jobs_of_the_lab_by_everybod
 def test_whoever_may_only_look_at_a_study_cannot_cancel_its_jobs(role: Role, status: int) -> None:
     study = tiny()
     job = job_about(study)
-    client = client_of(researcher("r", study, role=role))
+    user = researcher("r", study, role=role)
+    make_researchers()
+    user.groups.add(Group.objects.get(name=RESEARCHERS))
+    client = client_of(user)
     assert client.post(reverse("admin:lab_job_cancel", args=[job.pk])).status_code == status
     job.refresh_from_db()
     assert (job.state == Job.State.CANCELLED) == (status == 302)
