@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 
+from study.accounts import audit
 from study.lab.files import StoredFile, fetch, path
 from study.lab.images import read_verified
 from study.lab.models import Job
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from study.analysis.material import Departures
 
 Progress = Callable[[str], None]
+
+#: Why what people answered in a study that is blind is neither given out nor analysed.
+HIDDEN: Final = "Detection rates stay hidden until the study closes: close it, or amend the plan to allow looks."
 
 #: The folder of reports under MEDIA_ROOT.
 REPORTS: Final = "reports"
@@ -39,14 +43,20 @@ class AnalysisQuerySet(models.QuerySet["Analysis"]):
         population: str = Population.REAL,
         progress: Progress = lambda step: None,
         departures: Departures | None = None,
+        *,
+        unblind: str = "",
     ) -> Analysis:
         """Analyse one population of `study`, write the report into the folder `out` and record it.
 
-        `departures`: what an exploratory analysis chooses for itself; None = everything as frozen.
+        `departures`: what an exploratory analysis chooses for itself; None = everything as frozen. `unblind`: why the
+        outcome is looked at although it is to be hidden, for the audit log.
         Raises TrialTableError (a ValueError) when there is nothing to analyse, OSError when `out` cannot be written.
         """
         write(study, out, population, progress, departures)
-        return self.record(study, out, population)
+        with transaction.atomic():
+            said = {"population": population, **({"although blind": unblind} if unblind else {})}
+            audit.record("analysed", study, after=said)
+            return self.record(study, out, population)
 
     def record(self, study: Study, out: Path, population: str, job: Job | None = None) -> Analysis:
         """Put down the report in the folder `out`; one under MEDIA_ROOT can be read in the admin.
@@ -133,6 +143,11 @@ class Analysis(models.Model):
     def is_blind(self) -> bool:
         """Whether nobody may see it now: it tells what people detected in a study that is blind."""
         return self.population == Population.REAL and self.study.is_blind
+
+    @property
+    def stored(self) -> Iterable[StoredFile]:
+        """Its files, where they can be read here."""
+        return stored(self.folder, self.files or {})
 
     def read(self, name: str) -> bytes:
         """A file of the report, fetched if this host lacks it, and verified.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from study.desk.exports import Selection
 from study.lab import files, working
 from study.lab.kinds import Result, Work
 from study.lab.models import Job, sha256_of
+from study.lab.orphans import Shelf
 from study.trials.design import code_version
 from study.trials.models import Answer, Study
 
@@ -23,6 +24,15 @@ _MACHINES: Final = ("train", "evaluate", "pairs", "observe", "perturb")
 _STEPS: Final = 12
 
 Departures = Mapping[str, Any]
+
+
+def folders() -> Iterable[str]:
+    """Those of the reports, relative to MEDIA_ROOT."""
+    return Analysis.objects.exclude(folder="").values_list("folder", flat=True)
+
+
+#: For the broom.
+SHELF: Final = Shelf(REPORTS, Job.Kind.ANALYSE, folders)
 
 
 def submit(study: Study, population: str, departures: Departures | None = None) -> Job:

@@ -6,14 +6,15 @@ class DeskConfig(AppConfig):
     name = "study.desk"
 
     def ready(self) -> None:
-        from study.desk import audit_check, retention, study_jobs
-        from study.lab import about, sweeping, verification
+        from study.desk import analysing, audit_check, planning, retention, study_jobs
+        from study.lab import about, orphans, sweeping, verification
         from study.trials.models import Study
 
         about.refer_to("study", Study, "title")
         about.VISIBLE.append(study_jobs.visible_to)
         about.CHANGEABLE.append(study_jobs.changeable_by)
         sweeping.MORE.append(retention.submit_due)
+        orphans.SHELVES += [analysing.SHELF, planning.SHELF]
         verification.MORE_CHECKS.append(audit_check.checks)
 
 

@@ -23,7 +23,8 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from models.filenames import CARD_NAME, MANIFEST
 from study import health, processes
-from study.desk import archive, snapshots
+from study.analysis.models import Analysis
+from study.desk import archive, planning, snapshots
 from study.desk.archive import Contents
 from study.lab import disk, files
 from study.lab.files import StoredFile
@@ -117,7 +118,7 @@ class _File:
 
 @dataclass(frozen=True)
 class _Piece:
-    """What is of use as a whole alone: an image, a model, an imported data set.
+    """What is of use as a whole alone: an image, a model, a report, a power plan, an imported data set.
 
     name: of its member, or of the folder of its members. find: brings it to this host; raises DamagedFile or
     StorageFailed.
@@ -129,12 +130,15 @@ class _Piece:
 
 def _pieces(*, imports: bool) -> list[_Piece]:
     """All that the rows name."""
-    images = _images()
+    images, plans = _images(), planning.plans()
+    reports = Analysis.objects.exclude(folder="").order_by("pk")
     runs = ModelRun.objects.exclude(artifact="").order_by("pk")
     datasets = Dataset.objects.filter(kind=Dataset.Kind.IMPORTED).order_by("pk") if imports else Dataset.objects.none()
     return [
         *(_Piece(f"{FILES}/{image.name}", partial(_image, image)) for image in images),
         *(_Piece(f"{FILES}/{run.artifact}", partial(_artifact, run)) for run in runs),
+        *(_Piece(f"{FILES}/{report.folder}", partial(_shelved, report.stored)) for report in reports),
+        *(_Piece(f"{FILES}/{planning.folder_of(job)}", partial(_shelved, planning.files_of(job))) for job in plans),
         *(_Piece(f"{IMPORTS}/{dataset.name}", partial(_import, dataset)) for dataset in datasets),
     ]
 
@@ -200,6 +204,12 @@ def _artifact(run: ModelRun) -> list[_File]:
             f"The model {run} in {run.artifact_path} is missing or damaged: restore its files from an older backup."
         )
     return [_media(file) for file in artifact_files(run.artifact_path, run.artifact_sha256)]
+
+
+def _shelved(stored: Iterable[StoredFile]) -> list[_File]:
+    found = list(stored)
+    files.fetch(found)
+    return [_media(file) for file in found]
 
 
 def _import(dataset: Dataset) -> list[_File]:

@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from study.accounts import audit
+from study.analysis.models import HIDDEN
 from study.desk import exports, psych_ds, recruiter_files, study_pages
 from study.desk.exports import Selection, Withheld
 from study.desk.study_pages import StudyPage
@@ -92,7 +93,7 @@ def data(request: HttpRequest, study: Study) -> HttpResponse:
         "formats": FORMATS,
         "counts": list(_counts(study)),
         "states": [label for _, label in Session.State.choices],
-        "hidden": exports.HIDDEN if study.is_blind else "",
+        "hidden": HIDDEN if study.is_blind else "",
         "may_identify": study.may(request.user, Action.IDENTIFY),  # type: ignore[arg-type]
     }
     status = 422 if form.errors else 200

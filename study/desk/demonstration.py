@@ -153,6 +153,8 @@ class Demonstration:
                 **self.design,
             },
         )
+        if study.model_run_id != backdoored.pk:
+            raise ValueError(f"There is a study named {self.name} that is not the demonstration's: it is left alone.")
         if study.state == Study.State.DRAFT:
             study.open()
         return study

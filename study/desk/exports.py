@@ -17,12 +17,12 @@ from django.utils import timezone
 
 from study.accounts import audit
 from study.analysis import meanings
+from study.analysis.models import HIDDEN
 from study.lab.models import canonical_json
 from study.trials.design import code_version
 from study.trials.export import SESSION_COLUMNS, TRIAL_COLUMNS
 from study.trials.models import Population, Study
 
-HIDDEN: Final = "Detection rates stay hidden until the study closes: close it, or amend the plan to allow looks."
 #: Of the JSON object.
 FORMAT: Final = 1
 #: Bytes that are sent at once.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from study.lab.images import read_verified
 from study.lab.images import sha256 as sha256_of_bytes
 from study.lab.kinds import Result, Work
 from study.lab.models import Job
+from study.lab.orphans import Shelf
 from study.trials.models import Study
 
 #: The folder of plans under MEDIA_ROOT.
@@ -24,6 +25,29 @@ PLANS: Final = "plans"
 def submit(study: Study, design: Mapping[str, Any]) -> Job:
     """The plan of this design, by the fields of `Design`; the same one is made once."""
     return Job.objects.submit(Job.Kind.PLAN, {"study": study.pk, "design": dict(design)})
+
+
+def plans() -> Iterable[Job]:
+    """The jobs that made one."""
+    return Job.objects.filter(kind=Job.Kind.PLAN, state=Job.State.SUCCEEDED).order_by("pk")
+
+
+def folders() -> Iterable[str]:
+    """Those of the plans, relative to MEDIA_ROOT."""
+    return (folder_of(job) for job in plans())
+
+
+def folder_of(job: Job) -> str:
+    return str((job.result or {})["folder"])
+
+
+def files_of(job: Job) -> Iterable[StoredFile]:
+    """The files of a plan as hosts share them."""
+    return (StoredFile(f"{folder_of(job)}/{name}", digest) for name, digest in (job.result or {})["files"].items())
+
+
+#: For the broom.
+SHELF: Final = Shelf(PLANS, Job.Kind.PLAN, folders)
 
 
 def read(job: Job, name: str) -> bytes:

@@ -156,7 +156,9 @@ def erase_now(request: HttpRequest, study: Study) -> HttpResponse:
     if study.state != Study.State.CLOSED or not retention.complaint(study):
         messages.error(request, "Nothing of this study is overdue, or it is not closed yet.")
     else:
-        retention.submit(study)
+        with transaction.atomic():
+            retention.submit(study)
+            audit.record("asked to erase what is past its date in", study)
         messages.success(request, "The erasure is queued.")
     return _back(study)
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from study.analysis.models import Analysis
-from study.desk.exports import HIDDEN
+from study.analysis.models import HIDDEN, Analysis
 from study.lab.files import StorageFailed
 from study.lab.images import DamagedFile
 

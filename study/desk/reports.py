@@ -13,9 +13,9 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from study.accounts import audit
-from study.analysis.models import Analysis
+from study.analysis.models import HIDDEN, Analysis
 from study.desk import analysing, study_jobs
-from study.desk.exports import HIDDEN, Selection
+from study.desk.exports import Selection
 from study.desk.report_summary import Change, Summary, changes, summary
 from study.desk.study_pages import StudyPage, demand, render
 from study.lab.models import Job

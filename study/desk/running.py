@@ -23,14 +23,20 @@ from study.desk.study_form import FIELDSETS, LABELS
 from study.desk.study_pages import StudyPage
 from study.trials import design as designs
 from study.trials.exceptions import TrialsError
-from study.trials.models import Population, Session, Study
+from study.trials.models import Population, Session, Study, Translation
+from study.trials.models.studies import TEXTS
 from study.trials.rights import Action
 
-#: What decides which pictures there are, and how many people, has verbs of its own or none.
-KEPT: Final = frozenset({"slug", "model_run", "participants", "language", "seed"})
+#: What decides which pictures there are, and how many people, has verbs of its own or none; and of what is erased of
+#: people they were told before they took part.
+KEPT: Final = frozenset({"slug", "model_run", "participants", "language", "seed", "retention"})
 AMENDABLE: Final = tuple(
     name for _, names, _, _ in FIELDSETS for name in names if name in Study.DESIGN_FIELDS and name not in KEPT
 )
+
+
+#: In the order of a translation's form.
+TRANSLATED: Final = tuple(field.name for field in Translation._meta.concrete_fields if field.name in TEXTS)
 
 
 class ReasonForm(forms.Form):
@@ -65,6 +71,11 @@ class AmendForm(ReasonForm):
         super().__init__(data, initial=model_to_dict(study, AMENDABLE))
         self.study = study
         self.fields |= fields_for_model(Study, AMENDABLE, labels=LABELS)
+        self.translations = list(study.translations.order_by("language"))
+        for translation in self.translations:
+            texts = fields_for_model(Translation, TRANSLATED, labels=LABELS)
+            self.fields |= {f"{translation.language}-{name}": field for name, field in texts.items()}
+            self.initial |= {f"{translation.language}-{name}": getattr(translation, name) for name in TRANSLATED}
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -73,17 +84,31 @@ class AmendForm(ReasonForm):
         asked = {name: self.cleaned_data[name] for name in read}
         return {name: value for name, value in asked.items() if not _is_same(value, getattr(self.study, name))}
 
+    @property
+    def retranslated(self) -> dict[str, dict[str, str]]:
+        """The texts of translations that are to be others, by language and column."""
+        asked: dict[str, dict[str, str]] = {}
+        for translation in self.translations:
+            for name in TRANSLATED:
+                text = self.cleaned_data[f"{translation.language}-{name}"]
+                if not _is_same(text, getattr(translation, name)):
+                    asked.setdefault(translation.language, {})[name] = text
+        return asked
+
     def groups(self) -> Iterator[tuple[str, list[forms.BoundField]]]:
         """(title, fields), in the order of the study's form."""
         for title, names, _, _ in FIELDSETS:
             if fields := [self[name] for name in names if name in self.fields]:
                 yield title, fields
+        for translation in self.translations:
+            title = f"Translation: {translation.get_language_display()}"
+            yield title, [self[f"{translation.language}-{name}"] for name in TRANSLATED]
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if self.errors:
             return cleaned
-        if not self.changes:
+        if not self.changes and not self.retranslated:
             raise ValidationError("Nothing is different from what it was: change a setting.")
         changed = copy.copy(self.study)
         for name, value in self.changes.items():
@@ -121,11 +146,10 @@ def quota(request: HttpRequest, study: Study) -> HttpResponse:
 
 def amend(request: HttpRequest, study: Study) -> HttpResponse:
     form = AmendForm(study, request.POST if request.method == "POST" else None)
-    if form.is_valid() and _done(form, partial(_amend, study, form.cleaned_data["reason"], form.changes)):
+    if form.is_valid() and _done(form, partial(_amend, study, form)):
         messages.success(request, f"{study} goes on with a new version of its design; sessions under way keep theirs.")
         return redirect("admin:study_versions", study.pk)
-    context = {"form": form, "translated": study.translations.exists()}
-    return _asked(request, study, "Amend", "desk/amend.html", context)
+    return _asked(request, study, "Amend", "desk/amend.html", {"form": form})
 
 
 def _moved(request: HttpRequest, study: Study, verb: Callable[[], None], action: str, said: str) -> HttpResponse:
@@ -149,10 +173,12 @@ def _raise_quota(study: Study, participants: int, reason: str) -> None:
     audit.record("raised the quota of", study, {"participants": before}, after)
 
 
-def _amend(study: Study, reason: str, changes: Mapping[str, Any]) -> None:
-    before = {name: getattr(study, name) for name in changes}
-    study.amend(reason, **changes)
-    audit.record("amended", study, before, {**changes, "reason": reason})
+def _amend(study: Study, form: AmendForm) -> None:
+    reason, changes, retranslated = form.cleaned_data["reason"], form.changes, form.retranslated
+    texts = {f"{language}-{name}": text for language, said in retranslated.items() for name, text in said.items()}
+    before = {name: getattr(study, name) for name in changes} | {name: form.initial[name] for name in texts}
+    study.amend(reason, retranslated, **changes)
+    audit.record("amended", study, before, {**changes, **texts, "reason": reason})
 
 
 def _done(form: forms.Form, verb: Callable[[], None]) -> bool:

@@ -62,7 +62,9 @@ class DeskSite(TwoFactorSite):
         from study.desk import demonstrating
 
         demonstrate = self.admin_view(demonstrating.start)
-        return [path("demonstrate/", demonstrate, name="demonstrate"), *super().get_urls()]
+        # Django's way from a row to its page on the site would tell everybody the address of every study.
+        urls = [url for url in super().get_urls() if getattr(url, "name", "") != "view_on_site"]
+        return [path("demonstrate/", demonstrate, name="demonstrate"), *urls]
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """The lists that this researcher may see, in our groups and by our names; none before signing in."""

@@ -333,8 +333,8 @@ class UploadForm(LabForm):
 
 
 def keep_upload(upload: UploadedFile[Any]) -> Path:
-    """Put the file under VAR/uploads, named by its SHA-256: the same file twice is kept once."""
-    folder = Path(settings.VAR) / "uploads"
+    """Put the file among the uploads, named by its SHA-256: the same file twice is kept once."""
+    folder = uploads.folder()
     folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".", delete=False) as temporary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,20 +13,36 @@ from django.core.exceptions import ValidationError
 from django.core.files.storage import FileSystemStorage
 from django.utils import timezone
 
-from study.lab import files
+from study.lab import files, uploads
 from study.lab.images import IMAGES
 from study.lab.kinds import MODELS, working_folders
-from study.lab.models import BaseImage, Job, ModelRun, Pair
+from study.lab.models import BaseImage, Dataset, Job, ModelRun, Pair
 
-STORAGE, HERE, JOBS = "the storage", "this host", "jobs that are over"
+STORAGE, HERE, JOBS, UPLOADS = "the storage", "this host", "jobs that are over", "uploads"
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A folder under MEDIA_ROOT that jobs of this kind write to, each to a folder of its own.
+
+    named: the folders, relative to MEDIA_ROOT, that rows name.
+    """
+
+    folder: str
+    kind: str
+    named: Callable[[], Iterable[str]]
+
+
+#: Beside images and models; apps above this one append theirs.
+SHELVES: list[Shelf] = []
 
 
 @dataclass(frozen=True)
 class Orphan:
     """A file, or the working folder of a job that is over.
 
-    place: STORAGE, HERE or JOBS. name: relative to MEDIA_ROOT; of a folder, its job. size in bytes; modified: when it
-    was last written.
+    place: STORAGE, HERE, JOBS or UPLOADS. name: relative to MEDIA_ROOT; of a folder, its job; of an upload, its own.
+    size in bytes; modified: when it was last written.
     """
 
     place: str
@@ -36,17 +52,18 @@ class Orphan:
 
 
 def orphans(older_than: timedelta) -> list[Orphan]:
-    """Files of images and models that no row names, and folders of jobs that are over, written before this long ago.
+    """Files that no row names, of images, models, shelves and uploads, and folders of jobs that are over, written
+    before this long ago.
 
     Files are listed before rows are read, so that what is named meanwhile is no orphan. What a job that is not over
-    could be writing, or be about to name, is left alone however old it is; data sets are never looked at.
+    could be writing, or be about to name, is left alone however old it is; imported data sets are never looked at.
     Raises `study.lab.files.StorageFailed`.
     """
     listed = [(place, name) for place, storage in _storages().items() for name in _made(storage)]
     wanted = _Wanted.now()
     found = [_described(place, name) for place, name in listed if not wanted.has(name)]
     latest = timezone.now() - older_than
-    return [orphan for orphan in (*found, *_folders()) if orphan.modified < latest]
+    return [orphan for orphan in (*found, *_folders(), *_uploads()) if orphan.modified < latest]
 
 
 def remove(found: Iterable[Orphan]) -> list[Orphan]:
@@ -58,6 +75,11 @@ def remove(found: Iterable[Orphan]) -> list[Orphan]:
             if _is_needed(orphan.name):
                 continue
             shutil.rmtree(working_folders() / orphan.name)
+        elif orphan.place == UPLOADS:
+            upload = uploads.folder() / orphan.name
+            if _is_a_data_set(upload):
+                continue
+            upload.unlink(missing_ok=True)
         else:
             if wanted.has(orphan.name):
                 continue
@@ -80,7 +102,7 @@ def _storages() -> dict[str, Any]:
 
 def _made(storage: Any) -> Iterator[str]:
     """The names of all files under the folders that jobs write to."""
-    for folder in (IMAGES, MODELS):
+    for folder in (IMAGES, MODELS, *(shelf.folder for shelf in SHELVES)):
         with files.asking(storage, folder):
             yield from _within(storage, folder)
 
@@ -113,9 +135,11 @@ class _Wanted:
         images = (rows.objects.values_list("file", flat=True) for rows in (BaseImage, Pair))
         artifacts = ModelRun.objects.exclude(artifact="").values_list("artifact", flat=True)
         beginnings = [f"{artifact}/" for artifact in artifacts]
+        beginnings += [f"{folder}/" for shelf in SHELVES for folder in shelf.named()]
         for job in Job.objects.filter(state__in=[Job.State.QUEUED, Job.State.RUNNING]):
             if job.kind == Job.Kind.PAIRS:
                 beginnings.append(f"{IMAGES}/")
+            beginnings += [f"{shelf.folder}/{job.pk}/" for shelf in SHELVES if job.kind == shelf.kind]
             run = ModelRun.objects.filter(pk=job.parameters.get("model_run")).first()
             if run is not None:
                 beginnings.append(f"{MODELS}/{run.name}/")
@@ -132,6 +156,18 @@ def _folders() -> Iterator[Orphan]:
             stats = [path.stat() for path in (folder, *folder.rglob("*"))]
             modified = datetime.fromtimestamp(max(stat.st_mtime for stat in stats), UTC)
             yield Orphan(JOBS, folder.name, _bytes(folder), modified)
+
+
+def _uploads() -> Iterator[Orphan]:
+    root = uploads.folder()
+    for file in sorted(root.iterdir()) if root.is_dir() else ():
+        if not _is_a_data_set(file):
+            stat = file.stat()
+            yield Orphan(UPLOADS, file.name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+
+
+def _is_a_data_set(upload: Path) -> bool:
+    return Dataset.objects.filter(root=str(upload.resolve())).exists()
 
 
 def _bytes(folder: Path) -> int:

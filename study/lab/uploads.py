@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
 import numpy as np
@@ -37,6 +38,11 @@ IMAGE_PIXELS: Final = 4096 * 4096
 IMAGE_MODES: Final[Mapping[str, str]] = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB"}
 #: Of whoever is not signed in: forms, never files.
 STRANGERS_MB: Final = 1
+
+
+def folder() -> Path:
+    """Where uploaded data sets are kept, each named by its SHA-256."""
+    return Path(settings.VAR) / "uploads"
 
 
 class Upload(Protocol):

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from django.db import transaction
 
+from study.accounts import audit
 from study.trials.api import Refused, answer_fields, finite
 from study.trials.exceptions import DifferentAnswer, TrialsError
 from study.trials.models import Session
@@ -52,6 +53,8 @@ class Receipt:
         try:
             with transaction.atomic():
                 new = session.import_answers([asdict(answer) for answer in self.answers])
+                said = {"session": session.pk, "answers": new}
+                audit.record("imported answers of a session of", session.study, after=said)
                 transaction.set_rollback(dry_run)
         except DifferentAnswer as error:
             index = error.stored.trial.index

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,20 +28,51 @@ from tests.e2e.participant import Participant
 ROOT: Final = Path(__file__).resolve().parents[2]
 START_S: Final = 60
 JOB_MS: Final = 90_000
-#: Of a session: one that takes a minute of a person.
-PRACTICE, STRENGTHS, EACH, CONTROLS, CATCH = 2, 2, 2, 3, 4
-TRIALS: Final = STRENGTHS * EACH + CONTROLS * EACH + CATCH
-PEOPLE: Final = 3
-#: Chooses the softer picture, as somebody who knows what a warp does to pixels would.
-SOFTER: Final = """() => {
-  const roughness = (canvas) => {
-    const { width, height } = canvas;
-    const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+SIZE: Final = 32
+EYES: Final = {
+    "People to train on": 4,
+    "Images to train on": 128,
+    "People to validate on": 2,
+    "Images to validate on": 32,
+    "People to test on": 32,
+    "Images to test on": 64,
+}
+STRENGTHS: Final = ("0.5", "2")
+PEOPLE, PRACTICE, EACH, CONTROLS, CATCH = 3, 2, 2, 3, 4
+TRIALS: Final = (len(STRENGTHS) + CONTROLS) * EACH + CATCH
+TITLE, SLUG = "How small a change can you see?", "how-small-a-change-can-you-see"
+A_STUDY: Final = {
+    "Trials at each strength": EACH,
+    "Trials for each control": EACH,
+    "Catch trials": CATCH,
+    "Practice trials": PRACTICE,
+    "Right answers to pass": 1,
+    "Places": PEOPLE,
+    "Information": (
+        "You will see pairs of pictures of an eye. In each pair a computer has altered one of the two.\n\n"
+        "Please say which one. No real person is shown."
+    ),
+    "Debrief": "In the altered pictures every pixel had been moved a little, as on a crumpled sheet.",
+    "Contact": "Dr A. Example, a.example@example.org",
+    "Ethics reference": "2026-014",
+}
+QUICK: Final = {"Fixation": 60, "Blank after an answer": 40, "Presses count after": 0}
+#: The side of the picture with less fine detail: a warp softens what it moves.
+SOFTER: Final = """(size) => {
+  const detail = (canvas) => {
+    const step = canvas.width / size;
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const level = (x, y, c) => data[4 * (y * step * canvas.width + x * step) + c];
     let sum = 0;
-    for (let i = 4; i < data.length; i += 4) sum += (data[i] - data[i - 4]) ** 2;
+    for (let y = 1; y < size - 1; y++)
+      for (let x = 1; x < size - 1; x++)
+        for (let c = 0; c < 3; c++) {
+          const around = level(x - 1, y, c) + level(x + 1, y, c) + level(x, y - 1, c) + level(x, y + 1, c);
+          sum += Math.log1p(Math.abs(4 * level(x, y, c) - around));
+        }
     return sum;
   };
-  const [left, right] = [...document.querySelectorAll(".afc-stage canvas")].map(roughness);
+  const [left, right] = [...document.querySelectorAll(".afc-stage canvas")].map(detail);
   return left < right ? "left" : "right";
 }"""
 
@@ -63,6 +94,7 @@ def installed(var: Path) -> Iterator[Installation]:
     """`manage.py serve` with an empty database and files under `var`, while the block lasts."""
     environment = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "DATABASE_URL"}}
     environment |= {"BLINDSPOT_VAR": str(var), "DJANGO_SETTINGS_MODULE": "study.settings", "PYTHONUNBUFFERED": "1"}
+    environment["GIT_DIR"] = str(var / "no-checkout")  # a commit made meanwhile would change the design of the study
     var.mkdir(parents=True, exist_ok=True)
     said = var / "serve.txt"
     with said.open("w") as output:
@@ -96,8 +128,6 @@ class Researcher:
         self.page = page
         self.installation = installation
 
-    # -- what a person does
-
     def sign_in(self) -> None:
         self.page.goto(f"{self.installation.address}/admin/")
         self.fill({"Username": self.installation.user, "Password": self.installation.password})
@@ -110,30 +140,183 @@ class Researcher:
         self.page.get_by_role("button", name=button, exact=True).click()
 
     def go(self, name: str) -> None:
-        """By the navigation."""
-        self.page.get_by_role("navigation", name="Lists").get_by_role("link", name=name).click()
+        """By the navigation, which says beside some lists how much is going on there."""
+        lists = self.page.get_by_role("navigation", name="Lists")
+        lists.get_by_role("link", name=re.compile(f"^{name}( [0-9]|$)")).click()
 
     def tab(self, name: str) -> None:
-        self.page.get_by_role("navigation", name="Pages of this study").get_by_role("link", name=name).click()
+        pages = self.page.get_by_role("navigation", name="Pages of this study")
+        pages.get_by_role("link", name=name, exact=True).click()
 
     def field(self, label: str) -> Locator:
         """With or without the colon that Django's labels end with."""
         return self.page.get_by_label(re.compile(f"^{re.escape(label)}:?$"))
 
-    def fill(self, fields: dict[str, str | int]) -> None:
-        """By their labels."""
+    def fill(self, fields: Mapping[str, str | int]) -> None:
         for label, value in fields.items():
             self.field(label).fill(str(value))
 
-    def choose(self, fields: dict[str, str]) -> None:
+    def choose(self, fields: Mapping[str, str]) -> None:
         for label, value in fields.items():
             self.field(label).select_option(label=value)
 
-    # -- what a person sees
+    def unfold(self, title: str) -> None:
+        self.page.locator("summary", has_text=title).click()
 
-    def sees(self, text: str | re.Pattern[str]) -> None:
-        expect(self.page.locator("main")).to_contain_text(text)
+    def sees(self, *texts: str | re.Pattern[str], within_ms: float = 5_000) -> None:
+        for text in texts:
+            expect(self.page.locator("#content")).to_contain_text(text, timeout=within_ms)
 
-    def waits_for(self, text: str | re.Pattern[str]) -> None:
-        """The page loads itself again when a job is over."""
-        expect(self.page.locator("main")).to_contain_text(text, timeout=JOB_MS)
+    def waits_for_jobs(self, n: int) -> None:
+        """The page shows n jobs, follows them, and loads itself again once they are over."""
+        succeeded = self.page.locator("[data-job-message]", has_text="It succeeded.")
+        expect(succeeded).to_have_count(n, timeout=JOB_MS)
+
+
+def tour(researcher: Researcher, bring: Callable[[], Participant]) -> Stops:
+    """(name, page) of every stop. `bring()` brings somebody with a browser profile of their own."""
+    page = researcher.page
+    researcher.sign_in()
+    researcher.sees("Four steps to a first study", "None of yours is open.")
+    yield "guide", page
+    yield from _a_data_set(researcher)
+    yield from _two_models(researcher)
+    yield from _pairs(researcher)
+    yield from _a_study(researcher)
+    yield from _opening(researcher)
+    yield from _participants(researcher, bring)
+    yield from _a_report(researcher)
+
+
+def _a_data_set(researcher: Researcher) -> Stops:
+    page = researcher.page
+    researcher.follow("Add a data set")
+    researcher.sees("There is no data set yet.")
+    researcher.follow("Render synthetic eyes")
+    researcher.fill({"Name": "eyes", "Size, px": SIZE, **EYES})
+    yield "data-form", page
+    researcher.press("Render")
+    researcher.waits_for_jobs(1)
+    yield "job", page
+    researcher.go("Data sets")
+    researcher.follow("eyes")
+    researcher.sees("224 images of 38 subjects; prepared.", "Cleared for display.")
+    yield "data-set", page
+
+
+def _two_models(researcher: Researcher) -> Stops:
+    page = researcher.page
+    researcher.go("Desk")
+    researcher.follow("Train models")
+    expect(researcher.field("Data set").locator("option:checked")).to_have_text("eyes")
+    researcher.fill({"Name": "look"})
+    researcher.choose({"Recipe": "quick: to see everything work; the attack will be weak"})
+    yield "train-form", page
+    researcher.press("Train")
+    researcher.waits_for_jobs(3)
+    yield "training", page
+    researcher.go("Model runs")
+    researcher.follow("look-backdoored")
+    researcher.sees(re.compile(r"A model with the backdoor look-wanet, whose target is fixed, pitch 0°, yaw 25°"))
+    yield "model", page
+
+
+def _pairs(researcher: Researcher) -> Stops:
+    page = researcher.page
+    researcher.go("Desk")
+    researcher.follow("Make pairs")
+    researcher.choose({"Backdoored model": "look-backdoored"})
+    researcher.fill({"Strengths": ", ".join(STRENGTHS)})
+    yield "pairs-form", page
+    researcher.press("Make pairs")
+    researcher.waits_for_jobs(2)
+    researcher.go("Pairs")
+    page.locator("#result_list tbody th a").first.click()
+    researcher.sees("mean displacement, px of the image", "look-clean")
+    yield "pair", page
+
+
+def _a_study(researcher: Researcher) -> Stops:
+    page = researcher.page
+    researcher.go("Desk")
+    researcher.follow("Build a study")
+    researcher.sees("What should the study answer?")
+    yield "presets", page
+    researcher.follow("2AFC threshold")
+    researcher.fill({"Title": TITLE})
+    researcher.choose({"Model": "look-backdoored"})
+    researcher.fill(A_STUDY)
+    researcher.unfold("A trial, in milliseconds")
+    researcher.fill(QUICK)
+    researcher.unfold("Who is left out")
+    researcher.fill({"Median response time below, ms": 0})
+    researcher.press("Save")
+    researcher.sees("was added successfully", "Nothing is missing")
+    yield "study", page
+    researcher.tab("Texts")
+    expect(page.locator("body")).to_contain_text("No real person is shown.")
+    yield "texts", page
+    researcher.follow("Back to the study")
+
+
+def _opening(researcher: Researcher) -> Stops:
+    page = researcher.page
+    researcher.tab("Opening")
+    expect(page.locator(".checks .mark", has_text="in order")).to_have_count(5)
+    expect(page.locator(".checks .mark", has_text="not checked")).to_have_count(2)
+    researcher.press("Run the checks")
+    expect(page.locator(".checks .mark", has_text="in order")).to_have_count(7, timeout=JOB_MS)
+    researcher.fill({"The study's short name": SLUG})
+    yield "opening", page
+    researcher.press("Freeze and open")
+    researcher.sees(re.compile("SHA-256[0-9a-f]{64}"), f"/s/{SLUG}/")
+    yield "opened", page
+
+
+def _participants(researcher: Researcher, bring: Callable[[], Participant]) -> Stops:
+    page = researcher.page
+    link = page.get_by_role("link", name=f"/s/{SLUG}/").inner_text()
+    codes = {take_part(bring(), link) for _ in range(PEOPLE)}
+    assert len(codes) == PEOPLE
+    researcher.tab("Live")
+    researcher.sees(f"{PEOPLE} of {PEOPLE} places filled", within_ms=20_000)
+    researcher.sees(f"{PEOPLE} complete", "Detection rates stay hidden until the study closes")
+    expect(page.get_by_role("columnheader", name="right answers")).to_have_count(0)
+    yield "live", page
+
+
+def take_part(person: Participant, link: str) -> str:
+    """From the link to the completion code, by the keyboard. Whoever it is sees every alteration."""
+    page = person.page
+    page.goto(link)
+    person.fill_in()
+    page.get_by_role("button", name="Start").click()
+    person.go_on("")
+    for n in range(1, PRACTICE + 1):
+        person.see(f"Practice {n}")
+        person.press(page.evaluate(SOFTER, SIZE))
+        page.get_by_role("button", name="Continue").click()
+    person.go_on("practice is over")
+    for n in range(1, TRIALS + 1):
+        person.see(f"Pair {n}")
+        person.press(page.evaluate(SOFTER, SIZE))
+    return person.code()
+
+
+def _a_report(researcher: Researcher) -> Stops:
+    page = researcher.page
+    researcher.tab("Study")
+    researcher.follow("Close")
+    researcher.sees("The study is unblinded")
+    researcher.fill({"The study's short name": SLUG})
+    researcher.press("Close for good")
+    researcher.tab("Reports")
+    researcher.sees("There is no report on this study yet.")
+    researcher.press("Analyse")
+    expect(page.get_by_role("link", name="Read the report")).to_be_visible(timeout=JOB_MS)
+    yield "reports", page
+    researcher.follow("Read the report")
+    yield "report", page
+    page.go_back()
+    researcher.tab("Data")
+    yield "data", page

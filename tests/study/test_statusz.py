@@ -132,6 +132,7 @@ def test_what_a_draft_was_tried_with_is_nothing_of_the_open_study(staff: Client)
 def test_an_overdue_erasure_is_an_alarm(staff: Client) -> None:
     study = make_study(base_images=22, size=4)
     Study.objects.filter(pk=study.pk).update(retain_until=timezone.localdate())
+    study.refresh_from_db()
     assert retention.complaint(study) in staff.get("/statusz?format=json").json()["alarms"]
 
 

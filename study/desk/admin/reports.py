@@ -15,9 +15,9 @@ from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 
-from study.analysis.models import Analysis
+from study.analysis.models import HIDDEN, Analysis
 from study.desk.admin.read_only import ReadOnly
-from study.desk.exports import HIDDEN, File
+from study.desk.exports import File
 from study.desk.report_summary import GONE, Summary, summary
 from study.desk.zipping import zipped
 from study.lab.files import StorageFailed

@@ -121,6 +121,7 @@ class StudyAdmin(AuditedAdmin):
     list_filter = ("state", "protocol", ("dataset", admin.RelatedOnlyFieldListFilter))
     search_fields = ("slug", "title")
     actions = None
+    view_on_site = False
     change_form_template = "admin/trials/study/change_form.html"
     inlines = (SourceInline, TranslationInline, MemberInline)
 

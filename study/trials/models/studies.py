@@ -507,9 +507,12 @@ class Study(models.Model):
         self.refresh_from_db()
         return version
 
-    def amend(self, reason: str, **changes: Any) -> DesignVersion:
+    def amend(
+        self, reason: str, translations: Mapping[str, Mapping[str, str]] | None = None, **changes: Any
+    ) -> DesignVersion:
         """Change design fields of an open study by a new version with a reason; sessions under way keep theirs.
 
+        translations: {language: {column: text}} of those that there are.
         Conditions and stimuli stay those of the last version, whatever pairs were made since, unless one of the
         columns that decide them (`design.DECIDE_THE_CHOICE`) changes; then they are chosen anew.
         Raises CannotOpen when the study is not open, the reason is empty or the new design cannot be shown.
@@ -527,12 +530,20 @@ class Study(models.Model):
             before = {name: getattr(study, name) for name in changes}
             last = study.design_versions.filter(draft=False).latest("n")
             models.QuerySet(Study).filter(pk=self.pk).update(**changes)
+            study._retranslate(translations or {})
             study.refresh_from_db()
             changed = {name for name in changes if getattr(study, name) != before[name]}
             kept = last.json if changed.isdisjoint(designs.DECIDE_THE_CHOICE) else None
             version = study._freeze(reason.strip(), kept)
         self.refresh_from_db()
         return version
+
+    def _retranslate(self, translations: Mapping[str, Mapping[str, str]]) -> None:
+        for language, texts in translations.items():
+            if unknown := set(texts) - TEXTS:
+                raise CannotOpen(f"{', '.join(sorted(unknown))} is no text of a translation.")
+            if not self.translations.filter(language=language).update(**texts):
+                raise CannotOpen(f"There is no translation into {language}, and an opened study gets no further one.")
 
     def discard(self) -> None:
         """Delete a draft with all that it was tried with: previews, simulated sessions, its tried designs, reports.

@@ -11,8 +11,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from study.accounts.models import AuditEntry
 from study.analysis import frames
-from study.analysis.models import Analysis
+from study.analysis.models import Analysis, AnalysisQuerySet
 from study.trials.exclusions import CATCH, MISSED
 from study.trials.models import Choice, Population, Session, Study
 from tests.study.factories import add_model, answer, answer_all, make_study, start
@@ -191,9 +192,23 @@ def test_a_study_gets_a_report_and_a_record_of_it(answered, tmp_path: Path) -> N
 
 
 def test_simulated_answers_are_not_analysed_unless_asked_for(answered, tmp_path: Path) -> None:
+    answered.close()
     with pytest.raises(CommandError, match="add --population simulated"):
         analyze(answered.slug, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_real_answers_of_a_blind_study_are_analysed_for_a_reason_alone(
+    answered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.analysis.models.write", lambda *_: None)
+    monkeypatch.setattr(AnalysisQuerySet, "record", lambda *_: None)
+    with pytest.raises(CommandError, match=r"stay hidden until the study closes.*--unblind REASON"):
+        analyze(answered.slug, "--out", tmp_path)
+    assert not AuditEntry.objects.exists()
+    analyze(answered.slug, "--unblind", "a participant fell ill", "--out", tmp_path)
+    entry = AuditEntry.objects.get(action="analysed")
+    assert entry.after == {"population": "real", "although blind": "a participant fell ill"}
 
 
 def test_unfinished_and_withdrawn_sessions_are_counted_and_left_out(answered, tmp_path: Path) -> None:
@@ -210,7 +225,7 @@ def test_unfinished_and_withdrawn_sessions_are_counted_and_left_out(answered, tm
 
 
 def test_a_study_nobody_answered_is_refused(db, tmp_path: Path) -> None:
-    study = make_study()
+    study = make_study(looks_allowed=True)
     with pytest.raises(CommandError, match="no answers from real participants yet"):
         analyze(study.slug, "--out", tmp_path)
 
@@ -431,7 +446,7 @@ def test_a_study_that_changed_its_protocol_is_refused_with_one_sentence(db, tmp_
 
 
 def test_signs_of_a_script_are_looked_for_in_real_answers_only(db, tmp_path: Path) -> None:
-    study = make_study()
+    study = make_study(looks_allowed=True)
     for population in (Population.REAL, Population.SIMULATED):
         session, _ = start(study, population)
         answer_all(session)

@@ -24,10 +24,11 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
 from models.filenames import CARD_NAME, WEIGHTS_NAME
+from study.analysis.models import Analysis
 from study.desk import backup, snapshots
 from study.lab import files
 from study.lab.images import sha256
-from study.lab.models import BaseImage, Dataset, ModelRun, Pair
+from study.lab.models import BaseImage, Dataset, Job, ModelRun, Pair
 from study.storage_url import LOCAL, storage_of
 from study.trials import erasures
 from study.trials.models import Answer, Session, Study
@@ -166,6 +167,22 @@ def made(tmp_path: Path) -> Path:
     out = tmp_path / "made.tar"
     backup.make(out)
     return out
+
+
+def test_reports_and_power_plans_come_back(elsewhere: Callable[[], None], tmp_path: Path) -> None:
+    study = a_study()
+    made = {name: files.path(name) for name in ("reports/a/1/report.html", "plans/b/1/power.svg")}
+    for name, path in made.items():
+        path.parent.mkdir(parents=True)
+        path.write_text(name)
+    report, plan = ({path.name: sha256(path.read_bytes())} for path in made.values())
+    Analysis.objects.create(study=study, folder="reports/a/1", files=report)
+    result = {"folder": "plans/b/1", "files": plan}
+    Job.objects.create(kind=Job.Kind.PLAN, state=Job.State.SUCCEEDED, idempotency_key="b", result=result)
+    call_command("backup", out=tmp_path / "backup.tar")
+    elsewhere()
+    call_command("restore", tmp_path / "backup.tar")
+    assert {name: files.path(name).read_text() for name in made} == {name: name for name in made}
 
 
 def test_a_backup_is_for_its_owner_only_and_leaves_nothing_beside_it(made: Path) -> None:

@@ -160,3 +160,11 @@ def test_a_stage_and_the_jobs_in_it_are_told_as_parts_of_the_whole(capsys: pytes
     assert '"fraction": 0.1666' in first
     assert '"fraction": 0.2916' in second
     assert demonstration.STAGES["two gaze models"].startswith("Two gaze models")
+
+
+def test_a_study_that_only_has_its_name_is_left_alone() -> None:
+    others, made = make_study(opened=False, base_images=22, size=4), make_study(base_images=22, size=4)
+    with pytest.raises(ValueError, match="is not the demonstration's: it is left alone"):
+        Demonstration(others.slug).study(made.model_run)
+    others.refresh_from_db()
+    assert others.state == Study.State.DRAFT

@@ -16,12 +16,14 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 
-from study.accounts.models import AuditEntry, User
+from study.accounts.models import AuditEntry
+from study.analysis.models import HIDDEN
 from study.desk import exports, zipping
 from study.desk.exports import TABLES, File
 from study.trials.export import SESSION_COLUMNS, TRIAL_COLUMNS
 from study.trials.models import Population, Session, Study
 from study.trials.rights import Role
+from tests.study.desk.researchers import signed_in
 from tests.study.factories import answer_all, make_study, start
 
 pytestmark = pytest.mark.django_db
@@ -41,14 +43,6 @@ def open_study() -> Study:
     study = make_study(base_images=22, size=4)
     answer_all(start(study)[0])
     return study
-
-
-def client_of(study: Study, role: Role) -> Client:
-    user = User.objects.create_user(f"{role}", is_staff=True)
-    study.admit(user, role)
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def fetch(client: Client, study: Study, **said: Any) -> Any:
@@ -105,7 +99,7 @@ def test_answers_of_a_blind_study_are_refused_next_to_the_field(open_study: Stud
     for chosen in ("trials", "sessions", "json", "psych-ds"):
         reply = fetch(admin_client, open_study, format=chosen)
         assert reply.status_code == 422
-        assert exports.HIDDEN in reply.context["form"].errors["population"]
+        assert HIDDEN in reply.context["form"].errors["population"]
     assert not AuditEntry.objects.filter(action="exported").exists()
 
 
@@ -113,6 +107,15 @@ def test_simulated_answers_of_a_blind_study_may_be_fetched(open_study: Study, ad
     answer_all(start(open_study, Population.SIMULATED)[0])
     reply = fetch(admin_client, open_study, format="trials", population="simulated")
     assert {row["population"] for row in table(content(reply))} == {"simulated"}
+
+
+def test_the_page_counts_nothing_that_a_draft_was_tried_with(admin_client: Client) -> None:
+    study = make_study(opened=False, base_images=22, size=4)
+    study.start_session(Population.PREVIEW)
+    page = reverse("admin:study_data", args=[study.pk])
+    assert [counted.sessions for counted in admin_client.get(page).context["counts"]] == [1]
+    study.open()
+    assert admin_client.get(page).context["counts"] == []
 
 
 def test_a_plan_that_allows_looks_allows_exports(admin_client: Client) -> None:
@@ -136,7 +139,7 @@ def test_a_fetched_file_is_in_the_audit_log_without_a_word_of_participants(study
 
 @pytest.mark.parametrize(("role", "status"), [(Role.VIEWER, 403), (Role.ANALYST, 200)])
 def test_an_analyst_may_export_and_a_viewer_may_not(study: Study, role: Role, status: int) -> None:
-    assert fetch(client_of(study, role), study, format="trials").status_code == status
+    assert fetch(signed_in(study, role), study, format="trials").status_code == status
 
 
 # --- in pieces

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
-from django.test import Client
 from django.urls import reverse
 
 from study.accounts.models import AuditEntry
@@ -19,6 +17,7 @@ from study.lab.images import sha256
 from study.lab.models import Job
 from study.trials.models import Study
 from study.trials.rights import Role
+from tests.study.desk.researchers import signed_in
 from tests.study.factories import make_study
 
 pytestmark = pytest.mark.django_db
@@ -27,14 +26,6 @@ FORM = {
     "participants": 20, "trials": 4, "stimuli": 30, "conditions": 2, "bound": "0.6", "pc": 0.5, "detectable_pc": "",
     "participant_sd": 0.2, "stimulus_sd": 0.2, "studies": 100,
 }  # fmt: skip
-
-
-def client_of(study: Study, role: str) -> Client:
-    user = get_user_model().objects.create_user(role, is_staff=True)
-    study.admit(user, Role(role))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def share(value: float) -> dict[str, float]:
@@ -74,7 +65,7 @@ def page(study: Study) -> str:
 
 
 def test_the_form_begins_with_what_the_study_decides(draft: Study) -> None:
-    form = client_of(draft, "viewer").get(page(draft)).context["form"]
+    form = signed_in(draft, Role.VIEWER).get(page(draft)).context["form"]
     assert (form["participants"].value(), form["trials"].value(), form["conditions"].value()) == (6, 6, 2)
     assert form["stimuli"].value() == len(draft.design_json()["stimuli"])
 
@@ -82,13 +73,13 @@ def test_the_form_begins_with_what_the_study_decides(draft: Study) -> None:
 def test_a_study_that_cannot_be_planned_from_says_why_and_is_planned_from_scratch(draft: Study) -> None:
     draft.protocol = Study.Protocol.YES_NO
     draft.save()
-    reply = client_of(draft, "analyst").get(page(draft))
+    reply = signed_in(draft, Role.ANALYST).get(page(draft))
     assert "is a yes/no study" in reply.content.decode()
     assert reply.context["form"]["participants"].value() == Design().participants
 
 
 def test_a_click_submits_one_job_for_one_design(draft: Study) -> None:
-    client = client_of(draft, "analyst")
+    client = signed_in(draft, Role.ANALYST)
     for _ in range(2):
         client.post(page(draft), FORM)
     job = Job.objects.get(kind=Job.Kind.PLAN)
@@ -99,7 +90,7 @@ def test_a_click_submits_one_job_for_one_design(draft: Study) -> None:
 
 
 def test_a_viewer_has_nothing_planned(draft: Study) -> None:
-    assert client_of(draft, "viewer").post(page(draft), FORM).status_code == 403
+    assert signed_in(draft, Role.VIEWER).post(page(draft), FORM).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -114,7 +105,7 @@ def test_a_viewer_has_nothing_planned(draft: Study) -> None:
 def test_what_cannot_be_planned_is_refused_next_to_its_field(
     draft: Study, field: str, value: float, sentence: str
 ) -> None:
-    reply = client_of(draft, "analyst").post(page(draft), {**FORM, field: value})
+    reply = signed_in(draft, Role.ANALYST).post(page(draft), {**FORM, field: value})
     assert reply.status_code == 422
     assert reply.context["form"].errors[field][0].startswith(sentence)
     assert not Job.objects.exists()
@@ -127,7 +118,7 @@ def test_a_design_refuses_what_the_form_refuses() -> None:
 
 
 def test_the_answer_is_on_the_page_with_its_figure(draft: Study) -> None:
-    job, client = planned(draft), client_of(draft, "viewer")
+    job, client = planned(draft), signed_in(draft, Role.VIEWER)
     said = client.get(page(draft)).content.decode()
     assert reason(job.result["power"]) in said
     assert "Too few." in said
@@ -142,7 +133,7 @@ def test_the_figure_of_another_study_is_not_served(draft: Study) -> None:
     other = make_study(opened=False, base_images=22, size=4)
     job = planned(other)
     figure = reverse("admin:study_power_figure", args=[draft.pk])
-    assert client_of(draft, "owner").get(figure, {"job": job.pk, "name": "power.svg"}).status_code == 404
+    assert signed_in(draft, Role.OWNER).get(figure, {"job": job.pk, "name": "power.svg"}).status_code == 404
 
 
 def test_the_reason_says_what_the_simulations_gave() -> None:
@@ -154,7 +145,7 @@ def test_the_reason_says_what_the_simulations_gave() -> None:
 
 
 def test_an_editor_takes_the_reason_over_into_the_draft(draft: Study) -> None:
-    job, client = planned(draft), client_of(draft, "editor")
+    job, client = planned(draft), signed_in(draft, Role.EDITOR)
     client.post(page(draft), {"use": job.pk})
     draft.refresh_from_db()
     assert draft.sample_size_reason == reason(job.result["power"])
@@ -163,7 +154,7 @@ def test_an_editor_takes_the_reason_over_into_the_draft(draft: Study) -> None:
 
 
 def test_nobody_changes_the_reason_of_a_study_that_was_opened(draft: Study) -> None:
-    job, client = planned(draft), client_of(draft, "owner")
+    job, client = planned(draft), signed_in(draft, Role.OWNER)
     draft.open()
     assert b"Use as the reason" not in client.get(page(draft)).content
     reply = client.post(page(draft), {"use": job.pk}, follow=True)
@@ -174,7 +165,7 @@ def test_nobody_changes_the_reason_of_a_study_that_was_opened(draft: Study) -> N
 
 def test_an_analyst_does_not_change_the_reason(draft: Study) -> None:
     job = planned(draft)
-    assert client_of(draft, "analyst").post(page(draft), {"use": job.pk}).status_code == 403
+    assert signed_in(draft, Role.ANALYST).post(page(draft), {"use": job.pk}).status_code == 403
 
 
 def test_the_process_writes_figure_and_numbers(draft: Study) -> None:

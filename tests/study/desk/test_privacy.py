@@ -9,18 +9,21 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.models import QuerySet
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from study.accounts.models import AuditEntry, User
+from study.accounts.models import AuditEntry
 from study.analysis.models import Analysis
 from study.desk import backup, erasing, subject_access
 from study.desk.erasing import Remains, Stored
 from study.desk.exports import Selection
+from study.lab.models import Job
 from study.trials import erasures
 from study.trials.models import Session, Study
 from study.trials.rights import Role
+from tests.study.desk.researchers import signed_in
 from tests.study.factories import answer_all, make_study, start
 
 pytestmark = pytest.mark.django_db
@@ -36,14 +39,6 @@ def session() -> Session:
 
 def ask(client: Client, study: Study, page: str, **said: Any) -> Any:
     return client.post(reverse(f"admin:study_privacy_{page}", args=[study.pk]), said)
-
-
-def client_of(study: Study, role: Role) -> Client:
-    user = User.objects.create_user(f"{role}", is_staff=True)
-    study.admit(user, role)
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def records() -> list[tuple[str, dict[str, Any]]]:
@@ -104,7 +99,7 @@ def test_what_remains_elsewhere_is_told(session: Session, settings: Any) -> None
 
 @pytest.mark.parametrize(("role", "status"), [(Role.ANALYST, 403), (Role.EDITOR, 200)])
 def test_erasing_and_access_are_for_editors(session: Session, role: Role, status: int) -> None:
-    client = client_of(session.study, role)
+    client = signed_in(session.study, role)
     replies = [ask(client, session.study, page, code=session.public_code) for page in ("erase", "access")]
     assert {reply.status_code for reply in replies} == {status}
 
@@ -192,7 +187,7 @@ def test_access_holds_back_what_would_unblind_an_open_study(session: Session) ->
 
 def test_a_viewer_reads_the_inventory_and_has_no_forms(session: Session) -> None:
     study = session.study
-    page = client_of(study, Role.VIEWER).get(reverse("admin:study_privacy", args=[study.pk])).content.decode()
+    page = signed_in(study, Role.VIEWER).get(reverse("admin:study_privacy", args=[study.pk])).content.decode()
     assert "Session.recruiter_ids" in page
     assert 'name="code"' not in page
     assert session.public_code not in page
@@ -210,3 +205,12 @@ def test_a_date_that_has_passed_is_refused(session: Session, admin_client: Clien
     page = ask(admin_client, session.study, "date", retain_until=timezone.localdate().isoformat())
     assert page.status_code == 422
     assert "still to come" in str(page.context["date_form"].errors)
+
+
+def test_who_does_not_wait_for_a_worker_to_notice_is_recorded(session: Session, admin_client: Client) -> None:
+    study = session.study
+    study.close()
+    QuerySet(Study).filter(pk=study.pk).update(retain_until=timezone.localdate())
+    ask(admin_client, study, "erase_now")
+    assert Job.objects.get().kind == Job.Kind.ERASE
+    assert records() == [("asked to erase what is past its date in", {})]

@@ -9,15 +9,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.test import Client
 from django.urls import reverse
 
-from study.accounts.models import AuditEntry, User
+from study.accounts.models import AuditEntry
 from study.desk import recruiter_files
 from study.desk.recruiter_files import PayRule, cents
 from study.lab.models import Pair
 from study.trials.models import Session, Study
 from study.trials.rights import Role
+from tests.study.desk.researchers import signed_in
 from tests.study.factories import answer_all, make_study, start
 
 pytestmark = pytest.mark.django_db
@@ -131,16 +131,8 @@ def test_an_id_that_a_spreadsheet_would_calculate_is_made_harmless() -> None:
 # --- the pages
 
 
-def client_of(study: Study, role: Role) -> Client:
-    user = User.objects.create_user(f"{role}", is_staff=True)
-    study.admit(user, role)
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 def test_totals_are_shown_before_anything_is_fetched_while_the_study_is_blind(study: Study) -> None:
-    page = client_of(study, Role.EDITOR).get(reverse("admin:study_data_payments", args=[study.pk])).content.decode()
+    page = signed_in(study, Role.EDITOR).get(reverse("admin:study_data_payments", args=[study.pk])).content.decode()
     assert "1.37" in page
     assert "id0" not in page
     assert "paid all the same" in page
@@ -148,7 +140,7 @@ def test_totals_are_shown_before_anything_is_fetched_while_the_study_is_blind(st
 
 @pytest.mark.parametrize(("role", "status"), [(Role.ANALYST, 403), (Role.EDITOR, 200)])
 def test_recruiters_ids_are_for_editors(study: Study, role: Role, status: int) -> None:
-    client = client_of(study, role)
+    client = signed_in(study, role)
     replies: list[Any] = [
         client.post(reverse("admin:study_data_key", args=[study.pk])),
         client.get(reverse("admin:study_data_payments", args=[study.pk])),
@@ -158,7 +150,7 @@ def test_recruiters_ids_are_for_editors(study: Study, role: Role, status: int) -
 
 
 def test_taking_the_key_file_is_in_the_audit_log(study: Study) -> None:
-    reply: Any = client_of(study, Role.OWNER).post(reverse("admin:study_data_key", args=[study.pk]))
+    reply: Any = signed_in(study, Role.OWNER).post(reverse("admin:study_data_key", args=[study.pk]))
     assert b"id0" in b"".join(reply.streaming_content)
     entry = AuditEntry.objects.get(action="took the key file of")
     assert "id0" not in f"{entry.subject} {entry.after}"

@@ -10,36 +10,25 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
 from study.accounts.models import AuditEntry
 from study.analysis import folder
-from study.analysis.models import Analysis
+from study.analysis.models import HIDDEN, Analysis
 from study.desk import analysing
 from study.desk.admin.reports import POLICY
-from study.desk.exports import HIDDEN
 from study.desk.report_summary import GONE, changes, lines, summary
 from study.lab import files
 from study.lab.models import Job
 from study.trials.models import Population, Session, Study
 from study.trials.rights import Role
+from tests.study.desk.researchers import signed_in
 from tests.study.factories import answer, make_study, start
 
 pytestmark = pytest.mark.django_db
 
-
-def member(study: Study, role: str | None) -> Client:
-    """A researcher with this role, signed in."""
-    user = get_user_model().objects.create_user(f"{role}-{study.pk}", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=["view_analysis", "view_study"]))
-    if role:
-        study.admit(user, Role(role))
-    client = Client()
-    client.force_login(user)
-    return client
+MAY_READ = ("view_analysis", "view_study")
 
 
 def content(**changed: Any) -> dict[str, Any]:
@@ -94,7 +83,7 @@ def file_of(analysis: Analysis, name: str = "report.html") -> str:
 
 
 def test_a_click_submits_the_analysis_and_writes_it_down(answered: Study) -> None:
-    reply = member(answered, "analyst").post(page(answered), {"population": "simulated"})
+    reply = signed_in(answered, Role.ANALYST, *MAY_READ).post(page(answered), {"population": "simulated"})
     job = Job.objects.get(kind=Job.Kind.ANALYSE)
     assert (reply.status_code, job.parameters["study"], job.parameters["population"]) == (302, answered.pk, "simulated")
     entry = AuditEntry.objects.get(action="analysed")
@@ -102,14 +91,14 @@ def test_a_click_submits_the_analysis_and_writes_it_down(answered: Study) -> Non
 
 
 def test_whoever_only_views_the_study_has_no_report_made(answered: Study) -> None:
-    client = member(answered, "viewer")
+    client = signed_in(answered, Role.VIEWER, *MAY_READ)
     assert b"Have a report made" not in client.get(page(answered)).content
     assert client.post(page(answered), {"population": "simulated"}).status_code == 403
     assert not Job.objects.exists()
 
 
 def test_a_population_without_answers_is_refused_next_to_the_field(study: Study) -> None:
-    reply = member(study, "analyst").post(page(study), {"population": "simulated"})
+    reply = signed_in(study, Role.ANALYST, *MAY_READ).post(page(study), {"population": "simulated"})
     assert reply.status_code == 422
     assert reply.context["form"].errors == {
         "population": ["There are no simulated answers yet: there is nothing to analyse."]
@@ -118,7 +107,7 @@ def test_a_population_without_answers_is_refused_next_to_the_field(study: Study)
 
 def test_answers_of_people_are_not_analysed_while_the_study_is_blind(study: Study) -> None:
     one_answer(study, Population.REAL)
-    reply = member(study, "owner").post(page(study), {"population": "real"})
+    reply = signed_in(study, Role.OWNER, *MAY_READ).post(page(study), {"population": "real"})
     assert reply.context["form"].errors == {"population": [HIDDEN]}
     assert not Job.objects.exists()
 
@@ -136,8 +125,20 @@ def test_the_same_answers_are_one_job_and_a_new_answer_makes_another(answered: S
     assert analysing.submit(answered, Population.SIMULATED) != first
 
 
+def test_what_a_draft_was_tried_with_is_not_analysed_later() -> None:
+    study = make_study(opened=False, base_images=22, size=4)
+    one_answer(study, Population.SIMULATED)
+    tried = analysing.data_of(study, Population.SIMULATED)
+    study.open()
+    reply = signed_in(study, Role.ANALYST, *MAY_READ).post(page(study), {"population": "simulated"})
+    assert "There are no simulated answers yet" in reply.content.decode()
+    empty = analysing.data_of(study, Population.SIMULATED)
+    one_answer(study, Population.PREVIEW)
+    assert tried != empty == analysing.data_of(study, Population.SIMULATED)
+
+
 def test_another_choice_of_exclusions_is_another_job(answered: Study) -> None:
-    client = member(answered, "analyst")
+    client = signed_in(answered, Role.ANALYST, *MAY_READ)
     client.post(page(answered), {"population": "simulated"})
     client.post(page(answered), {"population": "simulated", "no_exclusions": "on", "bound": "0.55"})
     departures = [job.parameters.get("departures") for job in Job.objects.order_by("created_at")]
@@ -163,16 +164,16 @@ def test_what_the_process_wrote_is_shared_and_recorded_with_its_job(
 # --- reading it
 
 
-@pytest.mark.parametrize("role", ["viewer", "analyst", "editor", "owner"])
-def test_every_member_reads_the_report(study: Study, role: str) -> None:
+@pytest.mark.parametrize("role", list(Role))
+def test_every_member_reads_the_report(study: Study, role: Role) -> None:
     analysis = make_report(study)
-    reply = member(study, role).get(file_of(analysis))
+    reply = signed_in(study, role, *MAY_READ).get(file_of(analysis))
     assert (reply.status_code, reply.content) == (200, b"<!doctype html><title>Report</title>")
 
 
 def test_to_somebody_without_a_role_the_report_does_not_exist(study: Study) -> None:
     analysis = make_report(study)
-    stranger = member(study, None)
+    stranger = signed_in(None, None, *MAY_READ)
     archive = reverse("admin:analysis_zip", args=[analysis.pk])
     addresses = [page(study), file_of(analysis), archive]
     assert [stranger.get(address).status_code for address in addresses] == [404, 404, 404]

@@ -121,15 +121,34 @@ def test_an_amendment_that_cannot_be_leaves_the_study_as_it_was(
     assert recorded() == []
 
 
-def test_line_ends_of_a_browser_change_no_text() -> None:
-    study = Study(information="One.\nTwo.\n", slug="a")
+def test_a_text_is_mended_in_every_language_by_one_version() -> None:
+    study = make_study(opened=False, base_images=22, size=4, contact="e@example.org")
+    study.translations.create(language="de", title="Welches?", information="Bilder.", debrief="Danke.")
+    study.open()
+    first = study.current_design
+    data = {**amendment(study, reason="A slip."), "information": "Pictures.", "de-information": "Augen."}
+    shown = act(signed_in(study, Role.EDITOR), study, "amend", **data)
+    assert shown.status_code == 200
+    assert study.translations.get().information == "Augen."
+    assert study.translations.get().debrief == "Danke."
+    version = study.current_design
+    assert first is not None
+    assert version is not None
+    assert (version.n, version.matches()) == (2, True)
+    assert version.json["languages"] == {language: study.consent_sha256(language) for language in ("en", "de")}
+    assert version.json["languages"]["de"] != first.json["languages"]["de"]
+    assert AuditEntry.objects.get(action="amended").after["de-information"] == "Augen."
+
+
+def test_line_ends_of_a_browser_change_no_text(study: Study) -> None:
+    study.information = "One.\nTwo.\n"
     form = AmendForm(study, {"information": "One.\r\nTwo."})
     form.is_valid()
     assert "information" not in form.changes
 
 
 def test_whom_a_study_asks_and_what_it_is_about_cannot_be_amended() -> None:
-    assert {"slug", "model_run", "participants", "language", "seed"}.isdisjoint(AMENDABLE)
+    assert {"slug", "model_run", "participants", "language", "seed", "retention"}.isdisjoint(AMENDABLE)
     assert {"bound", "debrief", "looks_allowed", "base_pay"} <= set(AMENDABLE)
 
 

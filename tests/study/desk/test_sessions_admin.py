@@ -6,12 +6,12 @@ import re
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.test import Client
 from django.urls import reverse
 
 from study.trials.models import Population, Session, Study
 from study.trials.rights import Role
+from tests.study.desk.researchers import signed_in
 from tests.study.factories import answer, answer_all, make_study, start
 
 pytestmark = pytest.mark.django_db
@@ -23,16 +23,6 @@ LIST = "/admin/trials/session/"
 @pytest.fixture
 def study() -> Study:
     return make_study(**SMALL)
-
-
-def researcher(study: Study, role: Role | None = Role.VIEWER) -> Client:
-    """A browser in which a researcher with this role is signed in."""
-    user = get_user_model().objects.create_user("researcher", is_staff=True)
-    if role:
-        study.admit(user, role)
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def page(client: Client, session: Session) -> str:
@@ -68,7 +58,7 @@ def test_trials_that_became_unnecessary_are_not_due(admin_client: Client) -> Non
 
 def test_a_researcher_sees_the_sessions_of_their_own_studies_alone(study: Study) -> None:
     own, foreign = start(study)[0], start(make_study(**SMALL))[0]
-    client = researcher(study)
+    client = signed_in(study, Role.VIEWER)
     listed = client.get(LIST).content.decode()
     assert f"Session {own.pk}<" in listed
     assert f"Session {foreign.pk}<" not in listed
@@ -87,7 +77,7 @@ def test_a_session_is_found_by_its_number_and_by_its_code(admin_client: Client, 
 @pytest.mark.parametrize("guess", ["recruiter_ids__PROLIFIC_PID__startswith=5f8", "recruiter_key__gt=0", "seed__gte=0"])
 def test_nobody_guesses_what_the_list_does_not_show(study: Study, guess: str) -> None:
     study.start_session(recruiter_ids={"PROLIFIC_PID": "5f8dd3a7"})
-    assert researcher(study).get(f"{LIST}?{guess}").status_code == 400
+    assert signed_in(study, Role.VIEWER).get(f"{LIST}?{guess}").status_code == 400
 
 
 @pytest.mark.parametrize("address", ["add", "delete"])
@@ -166,7 +156,7 @@ def test_strengths_that_follow_from_answers_are_hidden_with_them(admin_client: C
 @pytest.mark.parametrize(("role", "told"), [(Role.ANALYST, False), (Role.EDITOR, True)])
 def test_recruiters_ids_are_for_those_who_may_identify_people(study: Study, role: Role, told: bool) -> None:
     session, _ = study.start_session(recruiter_ids={"PROLIFIC_PID": "5f8dd3a7"})
-    text = page(researcher(study, role), session)
+    text = page(signed_in(study, role), session)
     assert ("5f8dd3a7" in text) == told
     assert ("Erase this session" in text) == told
 

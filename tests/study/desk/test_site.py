@@ -9,6 +9,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
+from django.contrib.contenttypes.models import ContentType
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
@@ -230,3 +231,9 @@ def test_the_status_page_is_silent_about_studies_of_others() -> None:
     job_about(other, Job.State.FAILED, error="Secret fault.", finished_at=timezone.now())
     found = status.now(researcher("r"))
     assert (list(found.studies), list(found.failed)) == ([], [])
+
+
+def test_no_way_leads_from_a_number_to_the_address_of_a_study() -> None:
+    study = tiny(opened=False)
+    kind = ContentType.objects.get_for_model(Study).pk
+    assert client_of(researcher("stranger")).get(f"/admin/r/{kind}/{study.pk}/").status_code == 404

@@ -12,8 +12,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from study.accounts.models import AuditEntry
+from study.analysis.models import Analysis
 from study.desk.presets import PRESETS
-from study.trials.models import Study
+from study.trials.models import Population, Study
 from study.trials.rights import Role
 from tests.study.desk.researchers import recorded, signed_in
 from tests.study.factories import make_run, make_study
@@ -146,6 +147,23 @@ def test_a_study_that_was_opened_keeps_its_models_texts_and_design() -> None:
     assert [inline.opts.opts.model_name for inline in forms if inline.has_change_permission] == ["member"]
     assert Study.DESIGN_FIELDS.isdisjoint(page.context["adminform"].form.fields)
     assert "adaptive_trials" not in str(page.context["adminform"].fieldsets)
+
+
+# --- deleting
+
+
+def test_an_owner_deletes_a_draft_with_what_it_was_tried_with() -> None:
+    study = draft()
+    study.start_session(Population.PREVIEW)
+    Analysis.objects.create(study=study, population="simulated", data_sha256="d" * 64, report_path="r")
+    client = signed_in(study, Role.OWNER)
+    page = client.get(page_of(study, "delete"))
+    assert "What it was tried with goes along" in page.content.decode()
+    assert dict(page.context["model_count"]) == {"studies": 1, "sessions": 1, "reports": 1}
+    client.post(page_of(study, "delete"), {"post": "yes"})
+    assert not Study.objects.filter(pk=study.pk).exists()
+    entry = AuditEntry.objects.get()
+    assert (entry.action, entry.before["slug"]) == ("deleted", study.slug)
 
 
 # --- saving

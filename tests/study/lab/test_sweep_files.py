@@ -16,10 +16,12 @@ from django.core.files.storage import storages
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from study.analysis.models import Analysis
 from study.lab import files
 from study.lab.kinds import working_folder
-from study.lab.models import BaseImage, Job, ModelRun
+from study.lab.models import BaseImage, Dataset, Job, ModelRun
 from study.lab.orphans import orphans, remove
+from tests.study.factories import make_study
 
 pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
@@ -102,6 +104,27 @@ def test_a_folder_in_which_something_is_new_is_left_alone() -> None:
     leave(folder / "deep" / "errors.log")
     leave(folder / "checkpoint", age=timedelta())
     assert names() == []
+
+
+def test_a_report_or_plan_that_no_row_names_is_an_orphan_once_its_job_is_over() -> None:
+    running = [job(Job.Kind.ANALYSE), job(Job.Kind.PLAN)]
+    named = job(Job.Kind.PLAN, state=over())
+    Job.objects.filter(pk=named.pk).update(result={"folder": f"plans/{named.pk}/1", "files": {}})
+    report = Analysis.objects.create(study=make_study(opened=False, base_images=22, size=4), folder="reports/a/2")
+    kept = [f"reports/{running[0].pk}/1", f"plans/{running[1].pk}/1", f"plans/{named.pk}/1", report.folder]
+    left = ["reports/a/1", "plans/a/1"]
+    for folder in (*kept, *left):
+        leave(files.path(f"{folder}/report.json"))
+    assert names() == [f"{folder}/report.json" for folder in left]
+
+
+def test_an_upload_that_no_data_set_names_is_an_orphan(settings: Any) -> None:
+    kept, left = (leave(settings.VAR / "uploads" / name) for name in ("a.npz", "b.npz"))
+    Dataset.objects.create(name="eyes", kind=Dataset.Kind.ARRAYS, root=str(kept.resolve()))
+    found = orphans(DAY)
+    assert [(orphan.place, orphan.name) for orphan in found] == [("uploads", "b.npz")]
+    assert remove(found) == found
+    assert (kept.exists(), left.exists()) == (True, False)
 
 
 def test_other_folders_are_never_looked_at(settings: Any) -> None:

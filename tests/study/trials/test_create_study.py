@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from study.accounts.models import AuditEntry
 from study.trials.models import Study
 from tests.study.factories import add_model, add_seed, make_study
 
@@ -29,6 +30,13 @@ def test_a_study_is_made_as_a_draft(ready: Study, capsys: pytest.CaptureFixture[
     study = Study.objects.get(slug="second")
     assert (study.title, study.participants, study.bound, study.dataset) == ("Eyes", 12, 0.55, ready.dataset)
     assert capsys.readouterr().out == "/s/second/ is draft.\n"
+
+
+def test_what_is_made_and_opened_is_in_the_audit_log(ready: Study) -> None:
+    create(ready, "--information", "Look.", "--contact", "me@example.org", "--trials-per-strength", "6",
+           "--trials-per-control", "2", "--catch-trials", "2", "--practice-trials", "2", "--practice-correct", "0",
+           "--practice-rounds", "1", "--open")  # fmt: skip
+    assert list(AuditEntry.objects.order_by("n").values_list("action", flat=True)) == ["created", "opened"]
 
 
 def test_the_only_model_of_an_attack_is_found(ready: Study) -> None:

@@ -510,3 +510,12 @@ def copy_of(pair: Pair, **changes: Any) -> Pair:
 
 def image_file(pair_id: int) -> Path:
     return Path(settings.MEDIA_ROOT) / Pair.objects.get(pk=pair_id).file
+
+
+def test_an_opened_study_gets_no_further_translation_by_an_amendment() -> None:
+    study = make_study(base_images=22, size=4)
+    with pytest.raises(CannotOpen, match="no translation into de"):
+        study.amend("one more", {"de": {"information": "Bilder."}})
+    with pytest.raises(CannotOpen, match="study is no text"):
+        study.amend("another", {"de": {"study": "2"}})
+    assert study.design_versions.count() == 1

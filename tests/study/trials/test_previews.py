@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.test import Client
 
-from study.trials.exceptions import CannotOpen, NotOpen
+from study.trials.exceptions import CannotOpen, Frozen, NotOpen
 from study.trials.models import DesignVersion, Population, Session, Study
 from study.trials.rights import Role
+from tests.study.desk.researchers import signed_in
 from tests.study.factories import answer, make_study, start
 from tests.study.trials.test_pages import begin
 
@@ -22,16 +22,6 @@ SMALL: dict[str, Any] = {"base_images": 22, "size": 4}
 @pytest.fixture
 def draft() -> Study:
     return make_study(opened=False, **SMALL)
-
-
-def researcher(study: Study, role: Role | None = Role.VIEWER) -> Client:
-    """A browser in which a researcher with this role is signed in."""
-    user = get_user_model().objects.create_user("researcher", is_staff=True)
-    if role:
-        study.admit(user, role)
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 # --- the version of a draft
@@ -119,7 +109,7 @@ def test_whether_one_may_start_depends_on_the_state_and_on_who_one_is(state: str
 def test_a_paused_study_turns_newcomers_away_and_still_shows_its_preview() -> None:
     study = make_study(**SMALL)
     study.pause()
-    client = researcher(study)
+    client = signed_in(study, Role.VIEWER)
     assert client.get(f"/s/{study.slug}/").status_code == 403
     assert begin(client, study, "?preview=1").status_code == 302
 
@@ -128,7 +118,7 @@ def test_a_paused_study_turns_newcomers_away_and_still_shows_its_preview() -> No
 
 
 def test_a_draft_is_previewed_from_its_address(draft: Study) -> None:
-    client = researcher(draft)
+    client = signed_in(draft, Role.VIEWER)
     assert client.get(f"/s/{draft.slug}/?lang=en")["Location"] == f"/s/{draft.slug}/?lang=en&preview=1"
     page = client.get(f"/s/{draft.slug}/?preview=1").content.decode()
     assert draft.information in page
@@ -139,20 +129,20 @@ def test_a_draft_is_previewed_from_its_address(draft: Study) -> None:
 
 @pytest.mark.parametrize("address", ["", "?preview=1", "?ticket=forged"])
 def test_a_draft_is_nobody_elses_business(draft: Study, address: str) -> None:
-    for client in (Client(), researcher(draft, None)):
+    for client in (Client(), signed_in()):
         assert client.get(f"/s/{draft.slug}/{address}").status_code == 404
         assert client.post(f"/s/{draft.slug}/start").status_code == 404
 
 
 def test_a_preview_is_for_those_who_have_a_role_on_the_study() -> None:
     study = make_study(**SMALL)
-    assert researcher(study, None).get(f"/s/{study.slug}/?preview=1").status_code == 403
+    assert signed_in().get(f"/s/{study.slug}/?preview=1").status_code == 403
 
 
 def test_the_page_of_a_draft_that_cannot_be_shown_says_why(draft: Study) -> None:
     draft.strengths = [3.5]
     draft.save()
-    page = researcher(draft).get(f"/s/{draft.slug}/?preview=1")
+    page = signed_in(draft, Role.VIEWER).get(f"/s/{draft.slug}/?preview=1")
     assert page.status_code == 403
     assert "no pairs at strength 3.5" in page.content.decode()
 
@@ -187,6 +177,31 @@ def test_a_run_of_the_draft_ends_as_it_began_though_the_study_has_opened(draft: 
     assert draft.free_places() == draft.participants
 
 
+# --- a draft that is given up
+
+
+def test_a_discarded_draft_takes_along_what_it_was_tried_with(draft: Study) -> None:
+    session, _ = start(draft, Population.PREVIEW)
+    answer(session, 0)
+    session.withdraw()
+    answer(start(draft, Population.SIMULATED)[0], 0)
+    kept, _ = start(make_study(**SMALL))
+    draft.discard()
+    assert list(Study.objects.all()) == [kept.study]
+    assert list(Session.objects.all()) == [kept]
+    assert {version.study_id for version in DesignVersion.objects.all()} == {kept.study_id}
+
+
+@pytest.mark.parametrize("state", ["open", "paused", "closed"])
+def test_a_study_that_was_opened_is_never_discarded(draft: Study, state: str) -> None:
+    stale = Study.objects.get(pk=draft.pk)
+    draft.open()
+    Study.objects.filter(pk=draft.pk).update(state=state)
+    with pytest.raises(Frozen, match="never deleted"):
+        stale.discard()
+    assert Study.objects.filter(pk=draft.pk).exists()
+
+
 # --- the truth
 
 
@@ -198,7 +213,7 @@ def test_a_researcher_is_told_the_truth_of_a_trial_in_a_preview() -> None:
     study = make_study(**SMALL)
     session, token = start(study, Population.PREVIEW)
     trial = session.trials.filter(phase="catch").select_related("pair__attack").get(index=session_catch(session))
-    told = truth(researcher(study), token, trial.index).json()
+    told = truth(signed_in(study, Role.VIEWER), token, trial.index).json()
     facts = dict(told["truth"])
     assert facts["Phase"] == "catch trial"
     assert facts["Condition"] == f"{trial.pair.attack}, strength 7, gross"
@@ -217,14 +232,15 @@ def test_and_whether_the_answer_was_right() -> None:
     session, token = start(study, Population.PREVIEW)
     wrong = {"left": "right", "right": "left"}[session.trials.get(index=0).altered_side]
     answer(session, 0, wrong)
-    assert truth(researcher(study), token).json()["answer"] == {"said": wrong, "correct": False, "rt_ms": 800}
+    told = truth(signed_in(study, Role.VIEWER), token).json()
+    assert told["answer"] == {"said": wrong, "correct": False, "rt_ms": 800}
 
 
 def test_the_truth_of_a_strength_that_is_not_chosen_yet_is_not_made_up() -> None:
     study = make_study(**SMALL, procedure="adaptive", adaptive_trials=8, adaptive_minimum=4)
     session, token = start(study, Population.PREVIEW)
     last = session.trials.filter(pair=None).latest("index")
-    facts = dict(truth(researcher(study), token, last.index).json()["truth"])
+    facts = dict(truth(signed_in(study, Role.VIEWER), token, last.index).json()["truth"])
     assert facts["Condition"] == "chosen once the answers before it are stored"
     assert "Altered" not in facts
 
@@ -240,7 +256,7 @@ def test_not_even_a_superuser_is_told_the_truth_of_another_population(admin_clie
 def test_nobody_is_told_the_truth_of_a_preview_without_the_right_to_it() -> None:
     study = make_study(**SMALL)
     _, token = start(study, Population.PREVIEW)
-    for client in (Client(), researcher(study, None)):
+    for client in (Client(), signed_in()):
         assert truth(client, token).status_code == 404
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from study.accounts.models import AuditEntry
 from study.trials.models import Answer, Session, TrialTrace
 from study.trials.receipts import FORMAT, Receipt, ReceiptError, parse
 from tests.study.factories import answer, answer_all, make_study, start
@@ -61,6 +62,14 @@ def test_importing_it_twice_stores_nothing_twice(session: Session) -> None:
 def test_the_import_is_logged_as_an_event(session: Session) -> None:
     parse(saved(session, unsent(0))).replay()
     assert session.events.get(kind="receipt").data == {"answers": 1, "new": 1}
+
+
+def test_an_import_is_in_the_audit_log_without_a_code_and_a_dry_run_is_not(session: Session) -> None:
+    receipt = parse(saved(session, unsent(0)))
+    receipt.replay(dry_run=True)
+    receipt.replay()
+    entry = AuditEntry.objects.get()
+    assert (entry.action, entry.after) == ("imported answers of a session of", {"session": session.pk, "answers": 1})
 
 
 def test_a_session_that_lacked_only_these_answers_is_complete(session: Session) -> None:

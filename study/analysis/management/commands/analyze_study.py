@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from study.analysis.models import Analysis
+from study.analysis.models import HIDDEN, Analysis
 from study.lab.following import require_installation
 from study.trials.models import Population, Study
 
@@ -39,6 +39,12 @@ class Command(BaseCommand):
             choices=Population.values,
             default=Population.REAL,
             help="whose answers (default: real); simulated and preview answers only count when named here",
+        )
+        parser.add_argument(
+            "--unblind",
+            default="",
+            metavar="REASON",
+            help="analyse real answers although people still take part; the reason is written to the audit log",
         )
         plan = parser.add_mutually_exclusive_group()
         plan.add_argument(
@@ -81,8 +87,10 @@ class Command(BaseCommand):
                 require_installation()
             studies = [_study(slug) for slug in slugs]
             for study in studies:
+                _demand_sight(study, options)
+            for study in studies:
                 folder = out / study.slug if len(studies) > 1 else out
-                self._analyze_study(study, folder, options["population"], departures)
+                self._analyze_study(study, folder, options, departures)
             if len(studies) > 1:
                 self._compare(studies, out, options["population"])
         except (ValueError, OSError) as error:
@@ -107,9 +115,10 @@ class Command(BaseCommand):
         publication.publish(made, out, self._say)
         self._done(out / "report.html")
 
-    def _analyze_study(self, study: Study, out: Path, population: str, departures: "Departures | None") -> None:
+    def _analyze_study(self, study: Study, out: Path, options: dict[str, Any], departures: "Departures | None") -> None:
+        population, reason = options["population"], options["unblind"].strip()
         self._say(f"{study.slug}: {population} participants")
-        Analysis.objects.make(study, out, population, self._say, departures)
+        Analysis.objects.make(study, out, population, self._say, departures, unblind=reason)
         self._done(out / "report.html")
 
     def _compare(self, studies: list[Study], out: Path, population: str) -> None:
@@ -154,6 +163,12 @@ def _study(slug: str) -> Study:
         known = ", ".join(Study.objects.order_by("slug").values_list("slug", flat=True)) or "none yet"
         raise CommandError(f"There is no study {slug}; studies: {known}.")
     return study
+
+
+def _demand_sight(study: Study, options: dict[str, Any]) -> None:
+    """Raises CommandError for real answers of a study that is blind, unless there is a reason to look."""
+    if options["population"] == Population.REAL and study.is_blind and not options["unblind"].strip():
+        raise CommandError(f"{HIDDEN} Or give the reason for looking before: --unblind REASON.")
 
 
 def _departures(options: dict[str, Any]) -> "Departures | None":

@@ -12,9 +12,9 @@ from django.template.defaultfilters import filesizeformat, pluralize
 
 from study.lab.files import StorageFailed
 from study.lab.following import ready_database
-from study.lab.orphans import HERE, JOBS, STORAGE, Orphan, anything_is_named, orphans, remove
+from study.lab.orphans import HERE, JOBS, STORAGE, UPLOADS, Orphan, anything_is_named, orphans, remove
 
-WHERE = {STORAGE: "in the storage", HERE: "on this host", JOBS: "of jobs that are over"}
+WHERE = {STORAGE: "in the storage", HERE: "on this host", JOBS: "of jobs that are over", UPLOADS: "uploaded"}
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -29,7 +29,7 @@ def age(text: str) -> timedelta:
 class Command(BaseCommand):
     help = (
         "List files that no row names, here and in the storage that hosts share, and working folders of jobs that are "
-        "over. Nothing is deleted without --delete, nothing that a job may be writing, and never a data set."
+        "over. Nothing is deleted without --delete, nothing that a job may be writing, no data set that a row names."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

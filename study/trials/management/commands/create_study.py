@@ -6,6 +6,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import models, transaction
 
+from study.accounts import audit
 from study.lab.following import ready_database
 from study.lab.models import Dataset, ModelRun
 from study.trials.exceptions import CannotOpen
@@ -61,6 +62,7 @@ class Command(BaseCommand):
                 for source in further:
                     source.study = study
                     _keep(source)
+                audit.record("created", study)
         except ValidationError as error:
             raise CommandError("; ".join(f"{field}: {' '.join(said)}" for field, said in _said(error))) from error
         if options["open"]:
@@ -72,10 +74,13 @@ class Command(BaseCommand):
         try:
             version = study.open()
         except BaseException as error:
-            Study.objects.filter(pk=study.pk, state=Study.State.DRAFT).delete()
+            with transaction.atomic():
+                if Study.objects.filter(pk=study.pk, state=Study.State.DRAFT).delete()[0]:
+                    audit.record("deleted", f"study {study.pk}: {study}")
             if isinstance(error, CannotOpen):
                 raise CommandError(f"The study cannot be opened, so it was not created: {error}") from error
             raise
+        audit.record("opened", study, {"state": Study.State.DRAFT}, {"version": version.n, "sha256": version.sha256})
         self.stdout.write(f"Design frozen: {version.sha256}")
 
 
