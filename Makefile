@@ -56,11 +56,13 @@ faults: dev packages  ## 200 random kills and other faults while people answer a
 	@FUZZ=3 $(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest -q tests/study/test_fuzz.py
 	@$(BIN)/python -m tests.faults.storm $(FAULTS)
 
-bench: dev  ## the measured bars: renderer, workers, a second host, speed and training recipes (an hour or two; finished runs are kept)
+bench: dev  ## the measured bars: renderer, workers, a second host, speed, the desk, exports and training recipes (an hour or two; finished runs are kept)
 	$(BIN)/python -m benchmarks.bench_eyes
 	$(BIN)/python -m benchmarks.bench_workers
 	$(BIN)/python -m benchmarks.bench_hosts
 	$(BIN)/python -m benchmarks.bench_speed
+	$(BIN)/python -m benchmarks.bench_desk
+	$(BIN)/python -m benchmarks.bench_export
 	$(BIN)/python -m benchmarks.bench_recipe $(BENCH)
 
 bench-ablation: dev  ## WaNet's published training and ours, one factor at a time: about half an hour; finished runs are kept

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_POST
 from django_otp.plugins.otp_static.admin import StaticDevice
 from django_otp.plugins.otp_totp.admin import TOTPDevice
 
-from study.accounts import audit, devices
+from study.accounts import audit, deletion, devices
 from study.accounts.audit import AuditedAdmin
 from study.accounts.forms import NewResearcherForm, ResearcherForm
 from study.accounts.models import AuditEntry, User
@@ -70,6 +70,11 @@ class ResearcherAdmin(AuditedAdmin, UserAdmin):  # type: ignore[type-arg]
                 audit.record("removed the second factor of", user)
                 devices.remove(user)
             self.message_user(request, f"{user} signs in by password alone from now on.", messages.SUCCESS)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """With what stands in the way: then there is no button, and what is sent all the same deletes nothing."""
+        *found, protected = super().get_deleted_objects(objs, request)
+        return (*found, [*protected, *deletion.obstacles(objs)])
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         with transaction.atomic():

@@ -12,5 +12,6 @@ planning    power_design (what is asked) · planned (what a study decides) · sy
 report      report (all numbers) · meanings, codebook · tidy (CSV) · paper (the words) · methods · references
             figures · page, pdf, latex · publication, folder (the files) · compare (several studies)
 
-The numbers know neither Django nor torch; web processes import none of this but the models and what is light.
+The numbers know neither Django nor torch. Web processes import the models, meanings, planned, power_design, and pdf
+with paper's blocks, by which a preregistration is typeset; none of what calculates or draws.
 """

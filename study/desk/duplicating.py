@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from study.accounts import audit
-from study.desk import study_pages
+from study.desk import members, study_pages
 from study.desk.study_form import HELP, LABELS
 from study.desk.study_pages import StudyPage
 from study.trials.models import Study
@@ -35,10 +35,10 @@ def duplicate(study: Study, slug: str, title: str, owner: User) -> Study:
             draft.sources.create(model_run=source.model_run, strengths=source.strengths)
         for translation in study.translations.all():
             draft.translations.create(**model_to_dict(translation, exclude=["id", "study"]))
-        for member in study.members.select_related("user"):
-            draft.admit(member.user, Role(member.role))
-        draft.admit(owner, Role.OWNER)
         audit.record("created", draft, after={"duplicate of": str(study.slug)})
+        roles = {member.user: Role(member.role) for member in study.members.select_related("user")}
+        for user, role in {**roles, owner: Role.OWNER}.items():
+            members.record(members.ADMITTED, draft.admit(user, role))
     return draft
 
 

@@ -101,8 +101,9 @@ def freeze(study: Study, sha256: str) -> DesignVersion:
     """
     if not sha256 or not all(proof.holds for proof in proofs_of(study, sha256)):
         raise CannotOpen("The files and the dry run have not been checked for this design: run the checks first.")
+    study.bring_images()
     with transaction.atomic():
-        version = study.open()
+        version = study.open(bring_images=False)
         if version.sha256 != sha256:
             raise CannotOpen("The draft has changed since it was checked: run the checks again.")
         after = {"state": study.state, "version": version.n, "sha256": version.sha256}

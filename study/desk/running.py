@@ -75,7 +75,7 @@ class AmendForm(ReasonForm):
         for translation in self.translations:
             texts = fields_for_model(Translation, TRANSLATED, labels=LABELS)
             self.fields |= {f"{translation.language}-{name}": field for name, field in texts.items()}
-            self.initial |= {f"{translation.language}-{name}": getattr(translation, name) for name in TRANSLATED}
+            self.initial.update({f"{translation.language}-{name}": getattr(translation, name) for name in TRANSLATED})
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def close(request: HttpRequest, study: Study) -> HttpResponse:
 
 def quota(request: HttpRequest, study: Study) -> HttpResponse:
     form = QuotaForm(study, request.POST if request.method == "POST" else None)
-    if form.is_valid() and _done(form, partial(_raise_quota, study, **form.cleaned_data)):
+    if form.is_valid() and _done(form, study, partial(_raise_quota, study, **form.cleaned_data)):
         messages.success(request, f"{study} has {study.participants} places now.")
         return redirect("admin:study_versions", study.pk)
     return _asked(request, study, "Raise the quota", "desk/quota.html", {"form": form})
@@ -146,7 +146,7 @@ def quota(request: HttpRequest, study: Study) -> HttpResponse:
 
 def amend(request: HttpRequest, study: Study) -> HttpResponse:
     form = AmendForm(study, request.POST if request.method == "POST" else None)
-    if form.is_valid() and _done(form, partial(_amend, study, form)):
+    if form.is_valid() and _done(form, study, partial(_amend, study, form)):
         messages.success(request, f"{study} goes on with a new version of its design; sessions under way keep theirs.")
         return redirect("admin:study_versions", study.pk)
     return _asked(request, study, "Amend", "desk/amend.html", {"form": form})
@@ -168,7 +168,7 @@ def _moved(request: HttpRequest, study: Study, verb: Callable[[], None], action:
 
 def _raise_quota(study: Study, participants: int, reason: str) -> None:
     before = study.participants
-    study.raise_quota(participants, reason)
+    study.raise_quota(participants, reason, bring_images=False)
     after = {"participants": participants, "reason": reason}
     audit.record("raised the quota of", study, {"participants": before}, after)
 
@@ -177,13 +177,14 @@ def _amend(study: Study, form: AmendForm) -> None:
     reason, changes, retranslated = form.cleaned_data["reason"], form.changes, form.retranslated
     texts = {f"{language}-{name}": text for language, said in retranslated.items() for name, text in said.items()}
     before = {name: getattr(study, name) for name in changes} | {name: form.initial[name] for name in texts}
-    study.amend(reason, retranslated, **changes)
+    study.amend(reason, retranslated, bring_images=False, **changes)
     audit.record("amended", study, before, {**changes, **texts, "reason": reason})
 
 
-def _done(form: forms.Form, verb: Callable[[], None]) -> bool:
-    """Whether it could be done; else the form says why not."""
+def _done(form: forms.Form, study: Study, verb: Callable[[], None]) -> bool:
+    """Whether it could be done; else the form says why not. Neither form changes whose images are shown."""
     try:
+        study.bring_images()
         with transaction.atomic():
             verb()
     except TrialsError as error:

@@ -174,6 +174,14 @@ def test_the_folder_of_a_container_alone_can_be_written_by_its_user() -> None:
         assert folder.split(":")[1].split(",") == [f"uid={user[1]}", "mode=0700"]
 
 
+def test_uploads_arrive_on_a_disk_and_not_in_the_web_servers_memory() -> None:
+    web = OURS["web"]
+    folder = web["environment"]["TMPDIR"]
+    assert folder in {volume.split(":")[1] for volume in web["volumes"]}
+    assert folder not in {entry.split(":")[0] for entry in web["tmpfs"]}
+    assert set(OURS["worker-cpu"]["volumes"]) < set(web["volumes"])
+
+
 def test_only_the_proxy_is_open_to_the_world() -> None:
     assert {name for name, service in SERVICES.items() if "ports" in service} == {"proxy"}
 

@@ -17,10 +17,9 @@ from django.urls import URLPattern, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from study.accounts import audit
 from study.accounts.audit import AuditedAdmin
 from study.analysis.models import Analysis
-from study.desk import presets, study_pages
+from study.desk import members, presets, study_pages
 from study.desk.applicability import is_of_use
 from study.desk.panel import address_of, panel
 from study.desk.study_form import (
@@ -38,8 +37,6 @@ from study.trials.rights import Action, Role
 #: Where the live view is, once people take part.
 LIVE = "live"
 TAKEN_ALONG = "What it was tried with goes along: previews and simulated sessions, their answers, reports on them."
-#: What the log says of members.
-ADMITTED, MOVED, REMOVED = "admitted a member of", "changed a role on", "removed a member of"
 
 
 class DraftRows:
@@ -286,15 +283,15 @@ class StudyAdmin(AuditedAdmin):
             return
         formset.save()
         changed = [member for member, _ in formset.changed_objects]
-        for action, members in ((ADMITTED, formset.new_objects), (MOVED, changed), (REMOVED, formset.deleted_objects)):
-            for member in members:
-                audit.record(action, form.instance, after={"researcher": str(member.user), "role": member.role})
+        new, gone = formset.new_objects, formset.deleted_objects
+        for action, rows in ((members.ADMITTED, new), (members.MOVED, changed), (members.REMOVED, gone)):
+            for member in rows:
+                members.record(action, member)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         if not change:
-            form.instance.admit(request.user, Role.OWNER)
-            audit.record(ADMITTED, form.instance, after={"researcher": str(request.user), "role": Role.OWNER})
+            members.record(members.ADMITTED, form.instance.admit(request.user, Role.OWNER))
 
     def response_add(self, request: HttpRequest, obj: Study, post_url_continue: str | None = None) -> HttpResponse:
         """A draft is gone on with: further models, translations and members come once it is there."""

@@ -553,12 +553,17 @@ class Session(models.Model):
         self.refresh_from_db()
         return self.state
 
+    @property
+    def _may_hold_its_place(self) -> bool:
+        """What a draft was tried with lost its place when the study was opened."""
+        return self.slot_id is not None and self.design.draft == (self.study.state == Study.State.DRAFT)
+
     def _free_place(self) -> None:
         """Somebody else may have the place by now: then it stays theirs."""
         held = (self.State.ACTIVE, self.State.COMPLETE)
-        others = Session.objects.filter(slot=self.slot_id, state__in=held).exclude(pk=self.pk)
-        others = others.exclude(events__kind=EXCLUDED)
-        if self.slot_id is not None and not others.exists():
+        others = Session.objects.filter(slot=self.slot_id, state__in=held, design__draft=self.design.draft)
+        others = others.exclude(pk=self.pk).exclude(events__kind=EXCLUDED)
+        if self._may_hold_its_place and not others.exists():
             self.study.slots.filter(pk=self.slot_id).update(claimed_at=None)
 
     def import_answers(self, answers: Sequence[Mapping[str, Any]]) -> int:
@@ -593,7 +598,7 @@ class Session(models.Model):
         self.save(update_fields=["state"])
 
     def _take_place(self) -> None:
-        if self.slot_id is not None:
+        if self._may_hold_its_place:
             self.study.slots.filter(pk=self.slot_id, claimed_at=None).update(claimed_at=timezone.now())
 
     def example(self) -> Pair | None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 SHORTEST_FLICKER_MS = 167  # two pictures make a flash; WCAG 2.3.1 allows three flashes a second
 TICKET_SALT = "study.trials.simulation"
 KEPT_AS_TOLD = "Participants were told until when their data are kept: choose that day, or an earlier one."
+ERASED_AS_TOLD = "Participants were told that everything but the count is erased: it cannot be less now."
 
 
 def validate_strengths(strengths: Any) -> None:
@@ -494,9 +495,21 @@ class Study(models.Model):
         """The sessions of this population that count together. What a draft was tried with is not among them later."""
         return self.sessions.filter(population=population, design__in=self.designs_that_count)
 
-    def open(self) -> DesignVersion:
-        """Freeze the design, make the places, let participants in. Raises CannotOpen with the one thing in the way."""
-        designs.demand_images(self.dataset, self.model_runs)
+    def bring_images(self, dataset: Dataset | None = None, model_run: ModelRun | None = None) -> None:
+        """Have every image that the study could show, with another data set or primary model where it is given.
+
+        Takes its time where images are in a bucket: call it before a transaction that opens or amends the study.
+        Raises CannotOpen for an image that the storage does not have, or not right.
+        """
+        designs.demand_images(dataset or self.dataset, [model_run or self.model_run, *self.model_runs[1:]])
+
+    def open(self, *, bring_images: bool = True) -> DesignVersion:
+        """Freeze the design, make the places, let participants in. Raises CannotOpen with the one thing in the way.
+
+        bring_images: False within a transaction, before which they were brought.
+        """
+        if bring_images:
+            self.bring_images()
         with transaction.atomic():
             study = self._locked()
             if study.state != self.State.DRAFT:
@@ -508,25 +521,34 @@ class Study(models.Model):
         return version
 
     def amend(
-        self, reason: str, translations: Mapping[str, Mapping[str, str]] | None = None, **changes: Any
+        self,
+        reason: str,
+        translations: Mapping[str, Mapping[str, str]] | None = None,
+        *,
+        bring_images: bool = True,
+        **changes: Any,
     ) -> DesignVersion:
         """Change design fields of an open study by a new version with a reason; sessions under way keep theirs.
 
-        translations: {language: {column: text}} of those that there are.
+        translations: {language: {column: text}} of those that there are. bring_images: as `open` takes it.
         Conditions and stimuli stay those of the last version, whatever pairs were made since, unless one of the
         columns that decide them (`design.DECIDE_THE_CHOICE`) changes; then they are chosen anew.
-        Raises CannotOpen when the study is not open, the reason is empty or the new design cannot be shown.
+        Raises CannotOpen when the study is not open, the reason is empty, less would be erased than participants were
+        told, or the new design cannot be shown.
         """
         if not reason.strip():
             raise CannotOpen("A change of an open study needs a reason.")
         if unknown := set(changes) - (self.DESIGN_FIELDS - {"slug"}):
             raise CannotOpen(f"{', '.join(sorted(unknown))} is not part of the design.")
-        runs = [changes.get("model_run", self.model_run), *self.model_runs[1:]]
-        designs.demand_images(changes.get("dataset", self.dataset), runs)
+        if bring_images:
+            self.bring_images(changes.get("dataset"), changes.get("model_run"))
         with transaction.atomic():
             study = self._locked()
             if study.state not in (self.State.OPEN, self.State.PAUSED):
                 raise CannotOpen("Only an open or paused study is amended; edit the draft itself.")
+            everything = self.Retention.EVERYTHING
+            if study.retention == everything and changes.get("retention", everything) != everything:
+                raise CannotOpen(ERASED_AS_TOLD)
             before = {name: getattr(study, name) for name in changes}
             last = study.design_versions.filter(draft=False).latest("n")
             models.QuerySet(Study).filter(pk=self.pk).update(**changes)
@@ -636,11 +658,11 @@ class Study(models.Model):
             raise NotOpen(f"The study is not {' or '.join(self.State(state).label for state in before)}.")
         self.refresh_from_db()
 
-    def raise_quota(self, participants: int, reason: str) -> DesignVersion:
+    def raise_quota(self, participants: int, reason: str, *, bring_images: bool = True) -> DesignVersion:
         """Places for more real participants: a new version of the design. Raises CannotOpen unless there are more."""
         if participants <= self.participants:
             raise CannotOpen(f"There are {self.participants} places already: the quota of an open study only goes up.")
-        return self.amend(reason, participants=participants)
+        return self.amend(reason, bring_images=bring_images, participants=participants)
 
     def files(self) -> list[StoredFile]:
         """The image files of every frozen version of the design, or every tried one of a draft: sessions under way

@@ -135,8 +135,9 @@ def test_a_text_is_mended_in_every_language_by_one_version() -> None:
     assert first is not None
     assert version is not None
     assert (version.n, version.matches()) == (2, True)
-    assert version.json["languages"] == {language: study.consent_sha256(language) for language in ("en", "de")}
-    assert version.json["languages"]["de"] != first.json["languages"]["de"]
+    consent, before = version.json["consent"], first.json["consent"]
+    assert consent["translations"] == {"de": study.consent_sha256("de")} != before["translations"]
+    assert consent["sha256"] != before["sha256"]
     assert AuditEntry.objects.get(action="amended").after["de-information"] == "Augen."
 
 
