@@ -146,12 +146,18 @@ def payments(request: HttpRequest, study: Study) -> HttpResponse:
             messages.error(request, "Choose one of the lists.")
             return HttpResponseRedirect(reverse("admin:study_data_payments", args=[study.pk]))
         make, kind, ending = LISTS[chosen]
+        try:
+            content = make(study)
+        except Withheld as withheld:
+            messages.error(request, str(withheld))
+            return HttpResponseRedirect(reverse("admin:study_data_payments", args=[study.pk]))
         audit.record("took a payment list of", study, after={"list": chosen})
-        return download(f"{study.slug}-{ending}", kind, make(study))
+        return download(f"{study.slug}-{ending}", kind, content)
     totals = recruiter_files.totals(recruiter_files.payments(study))
     context = {
         "totals": totals,
-        "to_pay": sum((total.total for total in totals), recruiter_files.NOTHING),
+        "hidden": recruiter_files.hidden_bonuses(study),
+        "to_pay": sum((total.known for total in totals), recruiter_files.NOTHING),
         "unnamed": sum(total.unnamed for total in totals),
         "by_hand": sum(total.sessions for total in totals if not total.is_by_rule),
         "under_way": study.sessions.filter(population=Population.REAL, state=Session.State.ACTIVE).count(),

@@ -56,7 +56,7 @@ COLUMNS: Final[tuple[Kept, ...]] = (
             ),
         },
         DATE,
-        f"{EDITORS}: key file, payments, subject access",
+        f"{EDITORS}: key file, payments, subject access, the session's page",
         STOP,
     ),
     Kept(

@@ -38,4 +38,5 @@ def ownerless_without(users: Iterable[User]) -> list[str]:
     owners = Member.objects.filter(role=Role.OWNER)
     theirs = Study.objects.filter(pk__in=owners.filter(user__in=gone).values("study"))
     left = theirs.exclude(pk__in=owners.exclude(user__in=gone).values("study")).order_by("slug")
-    return [f"{study} ({study.slug}) would have no owner: name another one on the study's page first." for study in left]
+    remedy = "name another one on the study's page first"
+    return [f"{study} ({study.slug}) would have no owner: {remedy}." for study in left]

@@ -18,11 +18,11 @@ from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
-from django.db import transaction
 
 from models.datasets.eyes_config import SIZE_RANGE, EyesConfig
 from study.accounts import audit
 from study.lab import model_plans, uploads
+from study.lab.asking import ask
 from study.lab.catalogue import Parameter, catalogue
 from study.lab.models import PX_PER_DEGREE, Attack, Dataset, Job, ModelRun, Pair
 from study.lab.models.datasets import PARTS
@@ -143,11 +143,7 @@ class LabForm(forms.Form):
 
     def submit(self) -> list[Job]:
         """The jobs that do it, in the transaction that records who asked for them."""
-        with transaction.atomic():
-            jobs = self.jobs()
-            for job in jobs:
-                audit.record(self.action, job, after=job.parameters)
-        return jobs
+        return ask(self.jobs, self.action)
 
     def jobs(self) -> list[Job]:
         raise NotImplementedError

@@ -7,6 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from django.db import transaction
+
 from study.lab.models import Dataset
 
 if TYPE_CHECKING:
@@ -14,12 +16,19 @@ if TYPE_CHECKING:
 
 
 def import_folder(
-    kind: str, root: Path, name: str, given: Mapping[str, Any], progress: Callable[[int, int], None]
+    kind: str,
+    root: Path,
+    name: str,
+    given: Mapping[str, Any],
+    progress: Callable[[int, int], None],
+    *,
+    told: Callable[[Dataset], None] = lambda dataset: None,
 ) -> tuple[Manifest, bool]:
     """Import what lies at `root` as the data set `name`; returns what it is, and whether anything was written.
 
     given: fields of `models.datasets.importing.Choices` and of the format's options, `description`, `split_seed` and
     `fractions`; what is left out keeps its default. progress: told samples gone through and samples in all.
+    told: hears of the data set in the transaction that makes its row.
     Raises ValueError, one sentence, for what cannot be imported; NameTaken for a name that stands for other data.
     """
     from models.datasets.base import check_fractions
@@ -33,7 +42,8 @@ def import_folder(
     split: dict[str, Any] = {"split_seed": given.get("split_seed", 0), "fractions": given.get("fractions")}
 
     def record(manifest: Manifest) -> None:
-        Dataset.objects.imported(name, manifest, **split)
+        with transaction.atomic():
+            told(Dataset.objects.imported(name, manifest, **split))
 
     return import_data(
         reader,

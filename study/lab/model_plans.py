@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
+from study.lab.asking import ask
 from study.lab.models import Attack, Dataset, Job, ModelRun, NameTaken
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ def field_suffix(seed: int, seeds: Sequence[int]) -> str:
 
 def submit(runs: list[ModelRun]) -> dict[str, Job]:
     """Their trainings, by the names to show."""
-    return {f"Training {run}": run.submit_training() for run in runs}
+    jobs = ask(lambda: [run.submit_training() for run in runs])
+    return {f"Training {run}": job for run, job in zip(runs, jobs, strict=True)}
 
 
 def _attack(

@@ -41,7 +41,8 @@ logger = logging.getLogger(__name__)
 LONGEST_BODY = 16 * 1024
 LONGEST_DETAIL = 200
 LONGEST_RT_MS = 24 * 3600 * 1000.0
-LONGEST_REASON = 40
+#: For which a page ends a session (`data-screen-out`): none says more of a person than these do.
+REASONS = frozenset({"device", "zoom", "window", "size", "card", "distance", "flicker"})
 TRACE_NUMBERS = ("onset_ms", "offset_ms", "frame_ms", "device_pixel_ratio", "viewport_scale")
 TRACE_COUNTS = ("dropped_frames", "focus_losses", "pauses")
 LARGEST_COUNT = 2**31 - 1
@@ -236,8 +237,8 @@ def screen(request: HttpRequest, session: Session) -> HttpResponse:
 def screen_out(request: HttpRequest, session: Session) -> HttpResponse:
     """End the session of somebody whose screen cannot show the study, or who had better not see it."""
     reason = _json_body(request).get("reason")
-    if not isinstance(reason, str) or not reason.isidentifier() or len(reason) > LONGEST_REASON:
-        raise _bad("reason", "must be one short word")
+    if not isinstance(reason, str) or reason not in REASONS:
+        raise _bad("reason", f"must be one of {', '.join(sorted(REASONS))}")
     session.screen_out(reason)
     return _way_back(session, "screened_out")
 

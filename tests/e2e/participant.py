@@ -33,17 +33,19 @@ def profile(browser: Browser, **options: Any) -> BrowserContext:
 class Participant:
     """One page in a browser profile, and what can be done on a study's pages."""
 
-    def __init__(self, context: BrowserContext, address: str) -> None:
+    def __init__(self, context: BrowserContext, address: str, page: Page | None = None) -> None:
         self.address = address
         self.context = context
         self.requests: list[Request] = []
         self.console: list[str] = []
         self.errors: list[str] = []
         self.expected: set[str] = set()
-        self.page = self.open_tab()
+        self.page = self.listen(page or context.new_page())
 
     def open_tab(self) -> Page:
-        page = self.context.new_page()
+        return self.listen(self.context.new_page())
+
+    def listen(self, page: Page) -> Page:
         page.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108  (it must be a function)
         page.on("console", self._heard)
         page.on("pageerror", lambda error: self.errors.append(f"{error}"))

@@ -56,9 +56,12 @@ A_STUDY: Final = {
     "Contact": "Dr A. Example, a.example@example.org",
     "Ethics reference": "2026-014",
 }
-QUICK: Final = {"Fixation": 60, "Blank after an answer": 40, "Presses count after": 0}
-#: Robots are quick: two of the rules would leave them out.
-HASTE_ALLOWED: Final = {"Median response time below, ms": 0, "Share of fast answers above": 1}
+#: Groups of the form that are folded. Trials follow each other quickly, and robots are quicker than two of the rules.
+FOLDED: Final = {
+    "A trial, in milliseconds": {"Fixation": 60, "Blank after an answer": 40, "Presses count after": 0},
+    "Who is left out": {"Median response time below, ms": 0, "Share of fast answers above": 1},
+}
+HIDDEN: Final = "Detection rates stay hidden until the study closes: close it, or amend the plan to allow looks."
 #: The side of the picture with less fine detail: a warp softens what it moves.
 SOFTER: Final = """(size) => {
   const detail = (canvas) => {
@@ -78,6 +81,7 @@ SOFTER: Final = """(size) => {
   return left < right ? "left" : "right";
 }"""
 
+Bring = Callable[[], Participant]
 Stops = Iterator[tuple[str, Page]]
 
 
@@ -169,13 +173,19 @@ class Researcher:
         for text in texts:
             expect(self.page.get_by_role("main")).to_contain_text(text, timeout=within_ms)
 
+    def fetch(self, button: str) -> str:
+        """The text of the file that the button sends."""
+        with self.page.expect_download() as sent:
+            self.press(button)
+        return Path(sent.value.path()).read_text()
+
     def waits_for_jobs(self, n: int) -> None:
         """The page shows n jobs, follows them, and loads itself again once they are over."""
         succeeded = self.page.locator("[data-job-message]", has_text="It succeeded.")
         expect(succeeded).to_have_count(n, timeout=JOB_MS)
 
 
-def tour(researcher: Researcher, bring: Callable[[], Participant]) -> Stops:
+def tour(researcher: Researcher, bring: Bring) -> Stops:
     """(name, page) of every stop. `bring()` brings somebody with a browser profile of their own."""
     page = researcher.page
     researcher.sign_in()
@@ -185,9 +195,11 @@ def tour(researcher: Researcher, bring: Callable[[], Participant]) -> Stops:
     yield from _two_models(researcher)
     yield from _pairs(researcher)
     yield from _a_study(researcher)
+    yield from _preview(researcher)
     yield from _opening(researcher)
     yield from _participants(researcher, bring)
     yield from _a_report(researcher)
+    yield from _what_is_kept(researcher)
 
 
 def _a_data_set(researcher: Researcher) -> Stops:
@@ -199,11 +211,9 @@ def _a_data_set(researcher: Researcher) -> Stops:
     yield "data-form", page
     researcher.press("Render")
     researcher.waits_for_jobs(1)
-    yield "job", page
     researcher.go("Data sets")
     researcher.follow("eyes")
     researcher.sees("224 images of 38 subjects; prepared.", "Cleared for display.")
-    yield "data-set", page
 
 
 def _two_models(researcher: Researcher) -> Stops:
@@ -215,11 +225,12 @@ def _two_models(researcher: Researcher) -> Stops:
     researcher.choose({"Recipe": "quick: to see everything work; the attack will be weak"})
     yield "train-form", page
     researcher.press("Train")
-    researcher.waits_for_jobs(3)
+    expect(page.locator("[data-job]")).to_have_count(3, timeout=JOB_MS)
     yield "training", page
+    researcher.waits_for_jobs(3)
     researcher.go("Model runs")
     researcher.follow("look-backdoored")
-    researcher.sees(re.compile(r"A model with the backdoor look-wanet, whose target is fixed, pitch 0°, yaw 25°"))
+    researcher.sees("A model with the backdoor look-wanet, whose target is fixed, pitch 0°, yaw 25°", "clean error, °")
     yield "model", page
 
 
@@ -229,7 +240,6 @@ def _pairs(researcher: Researcher) -> Stops:
     researcher.follow("Make pairs")
     researcher.choose({"Backdoored model": "look-backdoored"})
     researcher.fill({"Strengths": ", ".join(STRENGTHS)})
-    yield "pairs-form", page
     researcher.press("Make pairs")
     researcher.waits_for_jobs(2)
     researcher.go("Pairs")
@@ -248,12 +258,12 @@ def _a_study(researcher: Researcher) -> Stops:
     researcher.fill({"Title": TITLE})
     researcher.choose({"Model": "look-backdoored"})
     researcher.fill(A_STUDY)
-    researcher.unfold("A trial, in milliseconds")
-    researcher.fill(QUICK)
-    researcher.unfold("Who is left out")
-    researcher.fill(HASTE_ALLOWED)
+    for title, fields in FOLDED.items():
+        researcher.unfold(title)
+        researcher.fill(fields)
     researcher.press("Save")
-    researcher.sees("was added successfully", "Nothing is missing")
+    researcher.sees("was added successfully", "Nothing is missing", "strength 0.5", "strength 2")
+    expect(page.locator("dl.numbers div").first).to_have_text(re.compile(rf"trials\s*{PRACTICE + TRIALS}"))
     yield "study", page
     researcher.tab("Texts")
     expect(page.locator("body")).to_contain_text("No real person is shown.")
@@ -263,51 +273,73 @@ def _a_study(researcher: Researcher) -> Stops:
 
 def _preview(researcher: Researcher) -> Stops:
     """The draft as a participant sees it, in a tab of its own, with what only researchers are told."""
+    page = researcher.page
     researcher.tab("Try it")
-    with researcher.page.expect_popup() as opened:
+    with page.expect_popup() as opened:
         researcher.follow("Open the preview")
-    preview = Participant.__new__(Participant)
+    preview = Participant(page.context, researcher.installation.address, opened.value)
+    start(preview)
+    preview.see("Practice 1")
+    preview.page.get_by_text("The truth").click()
+    expect(preview.page.locator(".overlay dl")).to_contain_text(re.compile("Altered(left|right)"))
+    yield "preview", preview.page
+    preview.page.close()
+
+
 def _opening(researcher: Researcher) -> Stops:
     page = researcher.page
     researcher.tab("Opening")
-    expect(page.locator(".checks .mark", has_text="in order")).to_have_count(5)
-    expect(page.locator(".checks .mark", has_text="not checked")).to_have_count(2)
+    marks = page.locator(".checks .mark")
+    expect(marks).to_have_text(["in order"] * 5 + ["not checked"] * 2)
     researcher.press("Run the checks")
-    expect(page.locator(".checks .mark", has_text="in order")).to_have_count(7, timeout=JOB_MS)
+    expect(marks).to_have_text(["in order"] * 7, timeout=JOB_MS)
     researcher.fill({"The study's short name": SLUG})
     yield "opening", page
     researcher.press("Freeze and open")
-    researcher.sees(re.compile("SHA-256[0-9a-f]{64}"), f"/s/{SLUG}/")
+    researcher.sees(re.compile("SHA-256\\s*[0-9a-f]{64}"), f"/s/{SLUG}/")
     yield "opened", page
+    researcher.go("Desk")
+    expect(page.get_by_text("Four steps to a first study")).to_have_count(0)
+    researcher.sees(re.compile(rf"{re.escape(TITLE)}\s*0 of {PEOPLE}"))
+    researcher.follow(TITLE)
 
 
-def _participants(researcher: Researcher, bring: Callable[[], Participant]) -> Stops:
+def _participants(researcher: Researcher, bring: Bring) -> Stops:
     page = researcher.page
+    researcher.tab("Opening")
     link = page.get_by_role("link", name=f"/s/{SLUG}/").inner_text()
     codes = {take_part(bring(), link) for _ in range(PEOPLE)}
     assert len(codes) == PEOPLE
     researcher.tab("Live")
-    researcher.sees(f"{PEOPLE} of {PEOPLE} places filled", within_ms=20_000)
-    researcher.sees(f"{PEOPLE} complete", "Detection rates stay hidden until the study closes")
-    expect(page.get_by_role("columnheader", name="right answers")).to_have_count(0)
+    researcher.sees(re.compile(rf"{PEOPLE} of {PEOPLE}\s*places filled"), within_ms=20_000)
+    researcher.sees(re.compile(rf"{PEOPLE}\s*complete"), f"100 % of {PEOPLE * CATCH}", HIDDEN)
+    heads = page.get_by_role("region", name="Table of answers by condition").get_by_role("columnheader")
+    expect(heads).to_have_text(["Condition", "left", "right", "not sure", "none in time"])
     yield "live", page
+    researcher.tab("Data")
+    researcher.press("Trials (CSV)")
+    researcher.sees(HIDDEN)
+
+
+def start(person: Participant) -> None:
+    """From the page that the link leads to, to the first practice pair."""
+    person.fill_in()
+    person.page.get_by_role("button", name="Start").click()
+    person.go_on("")
 
 
 def take_part(person: Participant, link: str) -> str:
     """From the link to the completion code, by the keyboard. Whoever it is sees every alteration."""
-    page = person.page
-    page.goto(link)
-    person.fill_in()
-    page.get_by_role("button", name="Start").click()
-    person.go_on("")
+    person.page.goto(link)
+    start(person)
     for n in range(1, PRACTICE + 1):
         person.see(f"Practice {n}")
-        person.press(page.evaluate(SOFTER, SIZE))
-        page.get_by_role("button", name="Continue").click()
+        person.press(person.page.evaluate(SOFTER, SIZE))
+        person.page.get_by_role("button", name="Continue").click()
     person.go_on("practice is over")
     for n in range(1, TRIALS + 1):
         person.see(f"Pair {n}")
-        person.press(page.evaluate(SOFTER, SIZE))
+        person.press(person.page.evaluate(SOFTER, SIZE))
     return person.code()
 
 
@@ -322,9 +354,28 @@ def _a_report(researcher: Researcher) -> Stops:
     researcher.sees("There is no report on this study yet.")
     researcher.press("Analyse")
     expect(page.get_by_role("link", name="Read the report")).to_be_visible(timeout=JOB_MS)
+    researcher.sees("The design is as it was frozen.")
     yield "reports", page
     researcher.follow("Read the report")
+    for strength, pc in (("0", "0.500"), *((strength, "1.000") for strength in STRENGTHS)):
+        claimed = page.get_by_role("row", name=re.compile(rf"^look-wanet {strength} [0-9.]+ {pc} .*inconclusive"))
+        expect(claimed).to_have_count(1)
+    expect(page.locator("body")).to_contain_text(f"{PEOPLE} participants gave {PEOPLE * EACH * 3} answers")
     yield "report", page
     page.go_back()
+
+
+def _what_is_kept(researcher: Researcher) -> Stops:
+    page = researcher.page
+    researcher.tab("Privacy")
+    researcher.sees(f"{PEOPLE} sessions of participants")
+    yield "privacy", page
+    researcher.go("Audit log")
+    researcher.press("Verify the chain")
+    researcher.sees("The chain holds", "signed in", "opened", "closed", "analysed")
+    yield "audit", page
+    researcher.go("Studies")
+    researcher.follow(TITLE)
     researcher.tab("Data")
     yield "data", page
+

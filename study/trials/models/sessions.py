@@ -554,17 +554,18 @@ class Session(models.Model):
         return self.state
 
     @property
-    def _may_hold_its_place(self) -> bool:
-        """What a draft was tried with lost its place when the study was opened."""
-        return self.slot_id is not None and self.design.draft == (self.study.state == Study.State.DRAFT)
+    def _place(self) -> models.QuerySet[Slot]:
+        """Its place; none where the study was opened since a draft was tried with it, and took its places back."""
+        given_back = self.design.draft and self.study.state != Study.State.DRAFT
+        return Slot.objects.none() if given_back or self.slot_id is None else Slot.objects.filter(pk=self.slot_id)
 
     def _free_place(self) -> None:
         """Somebody else may have the place by now: then it stays theirs."""
         held = (self.State.ACTIVE, self.State.COMPLETE)
         others = Session.objects.filter(slot=self.slot_id, state__in=held, design__draft=self.design.draft)
         others = others.exclude(pk=self.pk).exclude(events__kind=EXCLUDED)
-        if self._may_hold_its_place and not others.exists():
-            self.study.slots.filter(pk=self.slot_id).update(claimed_at=None)
+        if not others.exists():
+            self._place.update(claimed_at=None)
 
     def import_answers(self, answers: Sequence[Mapping[str, Any]]) -> int:
         """Store answers that never arrived by themselves (keyword arguments of `record_answer` but the attempt).
@@ -598,8 +599,7 @@ class Session(models.Model):
         self.save(update_fields=["state"])
 
     def _take_place(self) -> None:
-        if self._may_hold_its_place:
-            self.study.slots.filter(pk=self.slot_id, claimed_at=None).update(claimed_at=timezone.now())
+        self._place.filter(claimed_at=None).update(claimed_at=timezone.now())
 
     def example(self) -> Pair | None:
         """The pair that the debriefing shows: the clearest of practice, else of the catch trials."""

@@ -80,9 +80,8 @@ def test_of_several_data_sets_one_is_chosen(study: Study, submitted: list[Job]) 
     attack, other = study.model_run.attack, make_study()
     assert attack is not None
     Pair.objects.filter(base_image__dataset=other.dataset).update(attack=attack)
-    with pytest.raises(
-        CommandError, match=f"has pairs on: {study.dataset}, {other.dataset}. Choose one with --dataset"
-    ):
+    names = ", ".join(sorted([study.dataset.name, other.dataset.name]))
+    with pytest.raises(CommandError, match=f"has pairs on: {names}. Choose one with --dataset"):
         observe_by_attack(attack)
     observe_by_attack(attack, dataset=other.dataset.name)
     assert submitted[0].parameters["dataset"] == other.dataset_id

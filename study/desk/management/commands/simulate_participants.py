@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from study.accounts import audit
 from study.desk.browsing import simulate_in_browser
 from study.desk.installation import prepare
 from study.desk.observers import load_population
@@ -65,6 +66,7 @@ class Command(BaseCommand):
             raise CommandError("--quick goes with --browser: without it nobody waits anyway.")
         try:
             population = load_population(observer) if observer else usual_people(found)
+            audit.record("started a rehearsal of", found, after={"participants": participants, "seed": seed})
             walk = partial(simulate_in_browser, quick=quick) if browser else simulate
             send = partial(walk, found, population, participants=participants, seed=seed)
             if url:

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from study.lab.asking import ask
 from study.lab.figures import print_evaluation
 from study.lab.following import JobFailed, follow, ready_database, workers
 from study.lab.models import ModelRun
@@ -28,7 +29,8 @@ class Command(BaseCommand):
             by_trigger = found.attack is None or found.attack.has_trigger
             if by_trigger and (again or "evaluation" not in (found.metrics or {})):
                 with workers():
-                    follow({f"Evaluating {found}": found.submit_evaluation(again=again)})
+                    [job] = ask(lambda: [found.submit_evaluation(again=again)])
+                    follow({f"Evaluating {found}": job})
         except (ValueError, JobFailed, ServiceError) as error:
             raise CommandError(str(error)) from error
         found.refresh_from_db()

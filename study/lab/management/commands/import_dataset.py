@@ -15,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from study.accounts import audit
 from study.lab.following import LINE_EVERY_S, ready_database
 from study.lab.imports import import_folder
 from study.lab.lease import Every
@@ -54,7 +55,7 @@ class Command(BaseCommand):
         name = name or (root.stem if format_of(kind).root_is_file else kind)
         try:
             with _progress(f"Reading {root.name}") as progress:
-                manifest, is_new = import_folder(kind, root, name, given, progress)
+                manifest, is_new = import_folder(kind, root, name, given, progress, told=_record)
         except KeyboardInterrupt:
             raise CommandError("Stopped: nothing was imported.", returncode=130) from None
         except NameTaken as taken:
@@ -84,6 +85,10 @@ class Command(BaseCommand):
             f"Then: manage.py train_model --dataset {dataset.name}",
         ]
         self.stdout.write("\n".join(lines))
+
+
+def _record(dataset: Dataset) -> None:
+    audit.record("imported", dataset, after=dataset.parameters)
 
 
 def _add_arguments(parser: ArgumentParser, reader: Format) -> None:

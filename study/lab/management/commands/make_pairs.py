@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from study.lab.asking import ask
 from study.lab.following import JobFailed, follow, ready_database, workers
 from study.lab.models import PX_PER_DEGREE, Dataset, Job, ModelRun, with_references
 from study.processes import ServiceError
@@ -55,8 +56,9 @@ class Command(BaseCommand):
         chosen = ("strengths", "resampled", "other_field", "px_per_degree", "again")
         try:
             with workers():
-                job = found.attack.submit_pairs(  # type: ignore[union-attr]
-                    found.dataset, with_references(shown), images=images, **{name: options[name] for name in chosen}
+                wanted = {"images": images, **{name: options[name] for name in chosen}}
+                [job] = ask(
+                    lambda: [found.attack.submit_pairs(found.dataset, with_references(shown), **wanted)]  # type: ignore[union-attr]
                 )
                 follow({f"Pairs of {found.attack}": job})
         except (ValueError, JobFailed, ServiceError) as error:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from study.lab.asking import ask
 from study.lab.figures import print_evaluation
 from study.lab.following import JobFailed, follow, ready_database, workers
-from study.lab.models import Attack, ModelRun, NameTaken
+from study.lab.models import Attack, Job, ModelRun, NameTaken
 from study.processes import ServiceError, join
 
 if TYPE_CHECKING:
@@ -72,14 +73,19 @@ class Command(BaseCommand):
             planned = plan(run, name, gaze_attack(**options))
             if not wait:
                 join()
-                self.stdout.write(f"{planned}: job {planned.submit_perturbation().pk}")
+                self.stdout.write(f"{planned}: job {_submit(planned).pk}")
                 return
             with workers():
-                follow({f"Changing {run}": planned.submit_perturbation()})
+                follow({f"Changing {run}": _submit(planned)})
         except (ValueError, JobFailed, ServiceError) as error:
             raise CommandError(str(error)) from error
         planned.refresh_from_db()
         print_evaluation(planned)
+
+
+def _submit(planned: ModelRun) -> Job:
+    [job] = ask(lambda: [planned.submit_perturbation()])
+    return job
 
 
 def gaze_attack(

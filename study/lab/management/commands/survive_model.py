@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from study.lab.asking import ask
 from study.lab.following import JobFailed, follow, ready_database, workers
 from study.lab.models import ModelRun
 from study.processes import ServiceError
@@ -35,7 +36,7 @@ class Command(BaseCommand):
             names = ", ".join(ModelRun.objects.exclude(attack=None).values_list("name", flat=True)) or "none yet"
             raise CommandError(f"There is no model run named {run!r}; backdoored are: {names}.")
         try:
-            job = found.submit_survival(strength=strength, again=again)
+            [job] = ask(lambda: [found.submit_survival(strength=strength, again=again)])
             if not job.is_over:
                 with workers():
                     follow({f"Survival of {found}": job})
