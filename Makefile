@@ -58,6 +58,7 @@ faults: dev packages  ## 200 random kills and other faults while people answer a
 
 bench: dev  ## the measured bars: renderer, workers, a second host, speed, the desk, exports and training recipes (an hour or two; finished runs are kept)
 	$(BIN)/python -m benchmarks.bench_eyes
+	$(BIN)/python -m benchmarks.side_by_side
 	$(BIN)/python -m benchmarks.bench_workers
 	$(BIN)/python -m benchmarks.bench_hosts
 	$(BIN)/python -m benchmarks.bench_speed

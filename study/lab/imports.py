@@ -28,7 +28,7 @@ def import_folder(
 
     given: fields of `models.datasets.importing.Choices` and of the format's options, `description`, `split_seed` and
     `fractions`; what is left out keeps its default. progress: told samples gone through and samples in all.
-    told: hears of the data set in the transaction that makes its row.
+    told: hears of a new data set in the transaction that makes its row.
     Raises ValueError, one sentence, for what cannot be imported; NameTaken for a name that stands for other data.
     """
     from models.datasets.base import check_fractions
@@ -42,8 +42,11 @@ def import_folder(
     split: dict[str, Any] = {"split_seed": given.get("split_seed", 0), "fractions": given.get("fractions")}
 
     def record(manifest: Manifest) -> None:
+        is_known = Dataset.objects.filter(name=name).exists()
         with transaction.atomic():
-            told(Dataset.objects.imported(name, manifest, **split))
+            dataset = Dataset.objects.imported(name, manifest, **split)
+            if not is_known:
+                told(dataset)
 
     return import_data(
         reader,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -372,10 +372,72 @@ def _what_is_kept(researcher: Researcher) -> Stops:
     yield "privacy", page
     researcher.go("Audit log")
     researcher.press("Verify the chain")
-    researcher.sees("The chain holds", "signed in", "opened", "closed", "analysed")
+    researcher.sees("The audit log holds:", "signed in", "opened", "closed", "analysed")
     yield "audit", page
     researcher.go("Studies")
     researcher.follow(TITLE)
     researcher.tab("Data")
     yield "data", page
 
+
+# -- pictures
+
+WINDOW: Final = {"width": 1280, "height": 800}
+PHONE: Final = {"width": 390, "height": 844}
+#: How far down a picture goes where that is not the window, px; and the stops that are taken on a phone as well.
+HEIGHTS: Final = {"model": 2000, "pair": 1250, "study": 1250, "live": 1650, "opening": 1000, "report": 1200}
+ON_A_PHONE: Final = ("guide", "study", "live")
+
+
+def main(folder: Path) -> None:
+    import shutil
+    import tempfile
+
+    import django
+    from playwright.sync_api import sync_playwright
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "study.settings")
+    django.setup()  # the arguments of Chromium stand beside fixtures that need it
+    from tests.e2e.conftest import CHROMIUM_ARGUMENTS
+    from tests.e2e.participant import profile
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as var,
+        installed(Path(var)) as installation,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_ARGUMENTS)
+
+        def bring() -> Participant:
+            return Participant(profile(browser), installation.address)
+
+        stops = tour(Researcher(bring().page, installation), bring)
+        pictures = {name: png for stop, page in stops for name, png in photographs(stop, page)}
+        browser.close()
+    for path in folder.glob("*.png"):
+        path.unlink()
+    for name, png in pictures.items():
+        (folder / f"{name}.png").write_bytes(png)
+
+
+def photographs(stop: str, page: Page) -> Iterator[tuple[str, bytes]]:
+    """(name, PNG) of a page as it is seen at a desk, and of some on a phone."""
+    from tests.e2e.screenshots import small
+
+    yield stop, small(_top(page, HEIGHTS.get(stop, WINDOW["height"])))
+    if stop in ON_A_PHONE:
+        page.set_viewport_size(PHONE)
+        yield f"{stop}-phone", small(_top(page, PHONE["height"]))
+        page.set_viewport_size(WINDOW)
+
+
+def _top(page: Page, height: int) -> bytes:
+    """The page from its upper edge, and no further than it goes."""
+    width, whole = page.evaluate("[innerWidth, document.documentElement.scrollHeight]")
+    clip: Any = {"x": 0, "y": 0, "width": width, "height": min(height, whole)}
+    return page.screenshot(full_page=True, clip=clip, animations="disabled")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("docs/img/researchers"))

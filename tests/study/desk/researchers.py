@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from itertools import count
 
+import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.test import Client
 
 from study.accounts.models import AuditEntry
+from study.trials import design
 from study.trials.models import Study
 from study.trials.rights import Role
 
@@ -29,3 +32,11 @@ def signed_in(study: Study | None = None, role: Role | None = None, *permissions
 def recorded() -> list[str]:
     """What the audit log says was done, the oldest first."""
     return list(AuditEntry.objects.order_by("n").values_list("action", flat=True))
+
+
+def images_brought(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Fills while images are asked of the storage: each time, whether a transaction waits meanwhile."""
+    outside = len(connection.savepoint_ids)
+    waiting: list[bool] = []
+    monkeypatch.setattr(design, "demand_images", lambda *_: waiting.append(len(connection.savepoint_ids) > outside))
+    return waiting

@@ -33,7 +33,7 @@ def test_a_duplicate_is_a_draft_with_all_but_the_answers() -> None:
     assert draft.translations.get().title == "Welches Auge?"
     assert not draft.sessions.exists()
     assert not draft.design_versions.exists()
-    assert recorded() == ["created"]
+    assert recorded() == ["created", "admitted a member of"]
 
 
 def test_who_duplicates_becomes_the_owner_beside_the_other_members() -> None:
@@ -43,6 +43,7 @@ def test_who_duplicates_becomes_the_owner_beside_the_other_members() -> None:
     viewer.post(reverse("admin:study_duplicate", args=[study.pk]), {"slug": "mine", "title": "Mine"})
     roles = Study.objects.get(slug="mine").members.order_by("user_id").values_list("role", flat=True)
     assert list(roles) == [Role.OWNER, Role.OWNER]
+    assert recorded() == ["created", "admitted a member of", "admitted a member of"]
 
 
 def test_a_name_that_is_taken_is_refused_next_to_the_field() -> None:

@@ -9,11 +9,11 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
-from study.desk.freezing import link_template, proofs_of
+from study.desk.freezing import freeze, link_template, proofs_of
 from study.lab.models import Job, sha256_of
 from study.trials.models import Study
 from study.trials.rights import Role
-from tests.study.desk.researchers import recorded, signed_in
+from tests.study.desk.researchers import images_brought, recorded, signed_in
 from tests.study.factories import make_study
 
 pytestmark = pytest.mark.django_db
@@ -66,6 +66,14 @@ def test_a_draft_whose_checks_hold_is_opened_by_typing_its_name() -> None:
     assert sha256 in shown
     assert f"http://testserver/s/{study.slug}/" in shown
     assert recorded()[-1] == "opened"
+
+
+def test_images_are_brought_before_the_transaction_that_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = draft()
+    sha256 = prove(study)
+    waiting = images_brought(monkeypatch)
+    freeze(study, sha256)
+    assert (study.state, waiting) == (Study.State.OPEN, [False])
 
 
 def test_another_name_opens_nothing() -> None:

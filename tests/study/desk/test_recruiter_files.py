@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from study.accounts.models import AuditEntry
 from study.desk import recruiter_files
+from study.desk.exports import Withheld
 from study.desk.recruiter_files import PayRule, cents
 from study.lab.models import Pair
 from study.trials.models import Session, Study
@@ -34,7 +35,7 @@ def table(content: Iterable[bytes]) -> list[dict[str, str]]:
 
 @pytest.fixture
 def study() -> Study:
-    """Open and blind, of Prolific; pays 1.00 and .015 for a right answer. Four came: each ended in another way."""
+    """Closed, of Prolific; pays 1.00 and .015 for a right answer. Four came: each ended in another way."""
     study = make_study(
         base_images=22, size=4, recruiter="prolific", base_pay="1.00", bonus_per_correct="0.015",
         screened_out_pay="0.10", currency="GBP",
@@ -45,7 +46,15 @@ def study() -> Study:
     out.screen_out("window")
     gone.withdraw()
     away.time_out()
+    study.close()
     return study
+
+
+@pytest.fixture
+def blind(study: Study) -> Study:
+    """The same while it is open."""
+    Study.objects.filter(pk=study.pk).update(state=Study.State.OPEN)
+    return Study.objects.get(pk=study.pk)
 
 
 def test_half_a_cent_goes_up() -> None:
@@ -102,6 +111,7 @@ def test_an_id_that_would_be_another_payment_is_on_no_list_and_counted() -> None
     session, _ = start(study, recruiter_ids={"PROLIFIC_PID": "me,999\nyou"})
     answer_all(session)
     session.complete()
+    study.close()
     assert text(recruiter_files.bonuses(study)) == text(recruiter_files.approvals(study)) == ""
     assert [total.unnamed for total in recruiter_files.totals(recruiter_files.payments(study))] == [1]
 
@@ -109,6 +119,31 @@ def test_an_id_that_would_be_another_payment_is_on_no_list_and_counted() -> None
 def test_the_payment_list_says_what_everybody_is_owed(study: Study) -> None:
     first = table(recruiter_files.payment_list(study))[0]
     assert (first["PROLIFIC_PID"], first["total"], first["currency"]) == ("id0", "1.27", "GBP")
+
+
+def test_while_a_study_is_blind_nobody_learns_a_bonus(blind: Study) -> None:
+    complete, out, _, _ = table(recruiter_files.payment_list(blind))
+    assert [complete[name] for name in ("base", "bonus", "total")] == ["1.00", "", ""]
+    assert complete["note"] == "bonus once the study closes"
+    assert (out["total"], out["note"]) == ("0.10", "")
+    totals = recruiter_files.totals(recruiter_files.payments(blind))
+    assert [total.bonus for total in totals] == [None, Decimal(0), Decimal(0), Decimal(0)]
+    with pytest.raises(Withheld, match="Bonuses depend on right answers"):
+        recruiter_files.bonuses(blind)
+
+
+def test_who_is_approved_is_known_while_a_study_is_blind(blind: Study) -> None:
+    assert text(recruiter_files.approvals(blind)) == "id0\n"
+
+
+def test_a_plan_that_allows_looks_hides_no_bonus(blind: Study) -> None:
+    blind.amend("The ethics board asked for looks.", looks_allowed=True)
+    assert text(recruiter_files.bonuses(blind)) == "id0,0.27\nid1,0.10\n"
+
+
+def test_a_blind_study_without_a_bonus_has_nothing_to_hide(blind: Study) -> None:
+    blind.amend("There is no money for it.", bonus_per_correct=Decimal(0))
+    assert text(recruiter_files.bonuses(blind)) == "id1,0.10\n"
 
 
 def test_the_key_file_says_who_is_who_and_forgets_who_withdrew(study: Study) -> None:
@@ -131,11 +166,22 @@ def test_an_id_that_a_spreadsheet_would_calculate_is_made_harmless() -> None:
 # --- the pages
 
 
-def test_totals_are_shown_before_anything_is_fetched_while_the_study_is_blind(study: Study) -> None:
+def test_totals_are_shown_before_anything_is_fetched(study: Study) -> None:
     page = signed_in(study, Role.EDITOR).get(reverse("admin:study_data_payments", args=[study.pk])).content.decode()
     assert "1.37" in page
     assert "id0" not in page
     assert "paid all the same" in page
+
+
+def test_the_page_of_a_blind_study_has_base_pay_and_refuses_the_bonuses(blind: Study) -> None:
+    editor, address = signed_in(blind, Role.EDITOR), reverse("admin:study_data_payments", args=[blind.pk])
+    page = editor.get(address).content.decode()
+    assert "1.10" in page
+    assert not {"1.37", "0.27"} & set(page.replace("<", " ").replace(">", " ").split())
+    assert "Bulk bonus payments" not in page
+    refused = editor.post(address, {"list": "bonuses"}, follow=True).content.decode()
+    assert refused.count("Bonuses depend on right answers, which stay hidden until the study closes.") == 2
+    assert not AuditEntry.objects.filter(action="took a payment list of").exists()
 
 
 @pytest.mark.parametrize(("role", "status"), [(Role.ANALYST, 403), (Role.EDITOR, 200)])

@@ -12,7 +12,7 @@ from study.accounts.models import AuditEntry
 from study.desk.running import AMENDABLE, AmendForm
 from study.trials.models import Study
 from study.trials.rights import Role
-from tests.study.desk.researchers import recorded, signed_in
+from tests.study.desk.researchers import images_brought, recorded, signed_in
 from tests.study.factories import make_study
 
 pytestmark = pytest.mark.django_db
@@ -67,6 +67,15 @@ def test_closing_says_what_follows_and_wants_the_name(study: Study, editor: Clie
     act(editor, study, "close", slug=study.slug)
     assert study.state == Study.State.CLOSED
     assert recorded() == ["closed"]
+
+
+def test_images_are_brought_before_the_transaction_that_amends(
+    study: Study, editor: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = images_brought(monkeypatch)
+    act(editor, study, "quota", participants=8, reason="Two more were promised.")
+    act(editor, study, "amend", **amendment(study, minimum_age=16, reason="The board allowed it."))
+    assert (study.participants, study.minimum_age, waiting) == (8, 16, [False, False])
 
 
 def test_the_quota_goes_up_with_a_reason(study: Study, editor: Client) -> None:

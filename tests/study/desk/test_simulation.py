@@ -7,6 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django.live_server_helper import LiveServer
 
+from study.accounts.models import AuditEntry
 from study.desk.observers import KnownTruth, Response, SofterDetail
 from study.desk.simulation import SimulationError, simulate, within_window
 from study.trials.models import Answer, Population, Session, Study, Trial
@@ -121,6 +122,8 @@ def test_the_command_reports_how_many_answers_were_given(
     observer.write_text(json.dumps({"kind": "known_truth", "threshold": 1.0}))
     call_command("simulate_participants", study.slug, participants=2, observer=observer, url=live_server.url)
     assert "2 simulated participants gave 44 answers" in capsys.readouterr().out
+    entry = AuditEntry.objects.get()
+    assert (entry.action, entry.after) == ("started a rehearsal of", {"participants": 2, "seed": 0})
 
 
 def test_an_unknown_study_is_refused() -> None:

@@ -15,6 +15,7 @@ from django.core.management import CommandError, call_command
 from rich.console import Console
 
 from attacks import registry
+from study.accounts.models import AuditEntry
 from study.lab.figures import print_evaluation
 from study.lab.management.commands import make_pairs
 from study.lab.management.commands.train_model import plan
@@ -244,6 +245,13 @@ def test_without_waiting_jobs_are_only_submitted(arrays: Path) -> None:
     call_command("train_model", dataset=str(arrays), recipe="quick", wait=False, stdout=out)
     assert Job.objects.filter(kind=Job.Kind.TRAIN, state=Job.State.QUEUED).count() == 2
     assert "Training blobs-clean: job" in out.getvalue()
+
+
+def test_who_has_models_trained_by_command_is_recorded_with_each_job(arrays: Path) -> None:
+    call_command("train_model", dataset=str(arrays), recipe="quick", wait=False, stdout=StringIO())
+    entries = AuditEntry.objects.order_by("n")
+    assert [entry.action for entry in entries] == ["asked for", "asked for"]
+    assert [entry.after for entry in entries] == [{"model_run": run.pk} for run in ModelRun.objects.order_by("pk")]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from models.datasets.formats import FORMATS
 from models.datasets.importing import Manifest
 from models.datasets.samples import Format, Pixels, Sample
 from models.run import load_splits
+from study.accounts.models import AuditEntry
 from study.lab.models import Dataset
 from study.lab.pairs import base_images
 from tests.models.datasets.fixtures import eyes
@@ -89,6 +90,13 @@ def test_the_same_command_again_changes_nothing(archive: Path) -> None:
     bring("arrays", archive)
     assert "Imported before, and the same now: 12 images" in bring("arrays", archive)
     assert Dataset.objects.count() == 1
+
+
+def test_an_import_is_recorded_once(archive: Path) -> None:
+    for _ in range(2):
+        bring("arrays", archive)
+    entry = AuditEntry.objects.get()
+    assert (entry.action, entry.after["images"]) == ("imported", Dataset.objects.get().parameters["images"])
 
 
 def test_a_lost_row_is_made_again_from_the_same_files(archive: Path) -> None:

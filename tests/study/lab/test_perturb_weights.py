@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 
 from models import artifacts
 from models import run as work_of_models
+from study.accounts.models import AuditEntry
 from study.lab import kinds
 from study.lab.management.commands import perturb_weights
 from study.lab.models import Attack, Job, ModelRun
@@ -137,6 +138,7 @@ def test_the_command_prints_what_became_of_the_gaze(
         perturb_weights, "follow", lambda found: performed(ModelRun.objects.get(attack__family="weights"))
     )
     call_command("perturb_weights", "disc-clean", subject=3, target=[0.0, 25.0], iterations=20, others=40)
+    assert [entry.action for entry in AuditEntry.objects.all()] == ["asked for"]
     assert "subject 3's gaze to (0, 25) deg" in " ".join(capsys.readouterr().out.split())
 
 

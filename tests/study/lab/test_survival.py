@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from rich.console import Console
 
 from models import run as work_of_models
+from study.accounts.models import AuditEntry
 from study.lab import kinds
 from study.lab.management.commands.survive_model import print_survival, write_tables
 from study.lab.models import Job, ModelRun
@@ -96,6 +97,7 @@ def test_the_command_prints_what_a_finished_job_found(
     job = trained[1].submit_survival()
     Job.objects.filter(pk=job.pk).update(state=Job.State.SUCCEEDED, result={"survival": survival})
     call_command("survive_model", "disc-backdoored", out=tmp_path / "out")
+    assert [entry.action for entry in AuditEntry.objects.all()] == ["asked for"]
     assert "none" in capsys.readouterr().out
     assert (tmp_path / "out" / "survival.md").is_file()
 

@@ -456,6 +456,19 @@ def test_data_of_an_opened_study_may_go_earlier_and_those_of_a_draft_whenever() 
     assert Study.objects.get(pk=draft.pk).retain_until is None
 
 
+def test_an_amendment_never_erases_less_than_participants_were_told() -> None:
+    study = make_study(**SMALL, retention=Study.Retention.EVERYTHING)
+    with pytest.raises(CannotOpen, match="told that everything but the count is erased"):
+        study.amend("The answers are of use.", retention=Study.Retention.IDENTITY)
+    assert (study.retention, study.design_versions.count()) == (Study.Retention.EVERYTHING, 1)
+
+
+def test_an_amendment_may_erase_more_than_participants_were_told() -> None:
+    study = make_study(**SMALL)
+    study.amend("The ethics board asked for it.", retention=Study.Retention.EVERYTHING)
+    assert study.retention == Study.Retention.EVERYTHING
+
+
 def test_a_change_without_a_reason_is_refused() -> None:
     study = make_study()
     with pytest.raises(CannotOpen, match="needs a reason"):

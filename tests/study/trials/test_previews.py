@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -275,3 +276,33 @@ def test_the_overlay_is_loaded_in_a_preview_alone(admin_client: Client, populati
 def test_the_overlay_is_loaded_for_researchers_alone() -> None:
     _, token = start(make_study(**SMALL), Population.PREVIEW)
     assert "overlay" not in Client().get(f"/run/{token}/").content.decode()
+
+
+def test_robots_of_a_draft_neither_free_nor_take_a_place_of_the_opened_study(draft: Study) -> None:
+    robots = [start(draft, Population.SIMULATED)[0] for _ in range(2)]
+    draft.open()
+    held = [start(draft, Population.SIMULATED)[0] for _ in range(2)]
+    assert [robot.slot for robot in robots] == [session.slot for session in held]
+    robots[0].withdraw()
+    robots[1].time_out()
+    assert not draft.slots.filter(pk__in=[session.slot_id for session in held], claimed_at=None).exists()
+
+
+def test_a_place_is_freed_though_a_robot_of_the_draft_had_it(draft: Study) -> None:
+    start(draft, Population.SIMULATED)
+    draft.open()
+    session, _ = start(draft, Population.SIMULATED)
+    session.withdraw()
+    assert draft.slots.get(pk=session.slot_id).claimed_at is None
+
+
+def test_answers_that_a_robot_of_the_draft_sends_late_take_no_place(draft: Study) -> None:
+    robot, _ = start(draft, Population.SIMULATED)
+    draft.open()
+    answers = [
+        {"index": trial.index, "client_id": uuid4(), "choice": trial.altered_side, "rt_ms": 900.0}
+        for trial in robot.trials.order_by("index")
+    ]
+    robot.import_answers(answers)
+    assert robot.state == Session.State.COMPLETE
+    assert not draft.slots.exclude(claimed_at=None).exists()

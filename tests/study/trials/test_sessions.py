@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import uuid
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
+from study import trials
+from study.trials import api
 from study.trials.exceptions import Full, OutOfTurn, Over, Superseded
 from study.trials.models import Answer, Session, SkippedTrial, Study, Trial
 from tests.study.factories import answer, answer_all, at_once, make_study, start
@@ -200,6 +204,18 @@ def test_a_screen_that_does_not_do_ends_the_session_with_its_code() -> None:
     ] * 2
     assert session.events.filter(kind="screened_out").count() == 1
     assert study.free_places() == study.participants
+
+
+def test_a_page_gives_no_reason_of_its_own_invention() -> None:
+    _, token = start(make_study(base_images=22, size=4))
+    url, body = f"/run/{token}/screen-out", {"reason": "ada_lovelace"}
+    assert client().post(url, body, content_type="application/json").status_code == 422
+
+
+def test_every_reason_of_the_pages_is_known() -> None:
+    pages = Path(trials.__file__).parent.glob("templates/trials/*.html")
+    given = r'(?:cannot.html" with reason|data-screen-out)="(\w+)"'
+    assert {reason for page in pages for reason in re.findall(given, page.read_text())} == api.REASONS
 
 
 def test_a_complete_session_is_not_screened_out() -> None:

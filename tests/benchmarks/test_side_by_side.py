@@ -1,0 +1,159 @@
+"""The comparison's arithmetic, and the participants that it sends."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.side_by_side import __main__ as side_by_side
+from benchmarks.side_by_side import closed_loop, contenders
+from benchmarks.side_by_side.rows import alone, compared, table
+
+
+def test_a_ratio_is_the_median_of_the_rounds_and_not_of_the_medians() -> None:
+    row = compared("a", "cost", [1.0, 8.0, 3.0], [2.0, 4.0, 3.0], "ms", most=1.5)
+    assert (row.ours, row.peer, row.limit) == (3.0, 3.0, None)
+    assert (row.ratio, row.spread) == (1.0, (0.5, 2.0))
+    assert row.ok
+
+
+@pytest.mark.parametrize(("bound", "ok"), [({"most": 0.9}, False), ({"least": 0.9}, True), ({"least": 1.1}, False)])
+def test_a_bar_is_a_bound_from_above_or_below(bound: dict[str, float], ok: bool) -> None:
+    assert compared("a", "rate", [4.0], [4.0], "1/s", **bound).ok == ok
+
+
+def test_a_row_needs_one_bound_and_as_many_rounds_of_both() -> None:
+    with pytest.raises(ValueError, match="one bound"):
+        compared("a", "cost", [1.0], [1.0], "ms")
+    with pytest.raises(ValueError, match="shorter"):
+        compared("a", "cost", [1.0, 2.0], [1.0], "ms", most=1)
+
+
+def test_the_table_names_what_is_missed() -> None:
+    rows = [alone("a", "slow", [90.0], "ms", most=80), compared("b", "quick", [1.0], [4.0], "ms", most=0.5)]
+    slow, quick = table(rows).splitlines()[2:]
+    assert slow.endswith("| at most 80 ms | **missed** |")
+    assert "| quick | 1 | 4 |" in quick
+    assert quick.endswith("| 0.25 (0.25–0.25) | at most 0.5 times | holds |")
+
+
+def test_results_take_their_place_in_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(side_by_side, "DOCUMENT", tmp_path / "benchmarks.md")
+    empty = f"# Before\n{side_by_side.BEGIN}\nold\n{side_by_side.END}\nAfter\n"
+    (tmp_path / "benchmarks.md").write_text(empty)
+    side_by_side.record([alone("a", "slow", [90.0], "ms", most=80)])
+    text = (tmp_path / "benchmarks.md").read_text()
+    assert text.startswith("# Before\n")
+    assert text.endswith(f"{side_by_side.END}\nAfter\n")
+    assert "old" not in text
+    assert "| slow | 90 |" in text
+    assert '"id": "a"' in (tmp_path / "results.json").read_text()
+
+
+# --- participants
+
+
+class Server(BaseHTTPRequestHandler):
+    """Stores what is put; a form's reply is a redirect to the next page, which is chunked."""
+
+    protocol_version = "HTTP/1.1"
+    stored: list[str] = []
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.stored.append(f"{self.path} {body.decode()}")
+        self._reply(500 if body == b"no" else 201, b"{}")
+
+    def do_POST(self) -> None:
+        self.send_response(302)
+        self.send_header("Location", "/next")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b"4\r\npage\r\n0\r\n\r\n")
+
+    def _reply(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    Server.stored = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def told(address: str, *participants: dict[str, Any], **more: Any) -> dict[str, Any]:
+    specification = {"address": address, "seconds": 30, "at_once": 2, "participants": list(participants), **more}
+    return asyncio.run(closed_loop.crowd(specification))
+
+
+def test_everybody_sends_each_answer_once_and_in_order(address: str) -> None:
+    people = [
+        {"requests": [{"method": "PUT", "path": f"/{person}", "body": str(n)} for n in range(3)]} for person in range(5)
+    ]
+    found = told(address, *people)
+    assert sorted(Server.stored) == sorted(f"/{person} {n}" for person in range(5) for n in range(3))
+    assert [line for line in Server.stored if line.startswith("/2")] == ["/2 0", "/2 1", "/2 2"]
+    assert len(found["acknowledged"]) == len(found["latencies_ms"]) == 15
+    assert found["statuses"] == {"201": 15}
+
+
+def test_what_is_refused_is_not_acknowledged(address: str) -> None:
+    found = told(address, {"requests": [{"method": "PUT", "path": "/", "body": body} for body in ("yes", "no")]})
+    assert found["acknowledged"] == [(0, 0)]
+    assert found["statuses"] == {"201": 1, "500": 1}
+
+
+def test_a_redirect_is_part_of_an_answer_where_it_is_asked_for(address: str) -> None:
+    found = told(address, {"requests": [{"method": "POST", "path": "/", "follow": True}]})
+    assert found["statuses"] == {"200": 1}
+
+
+def test_nobody_begins_an_answer_when_the_time_is_over(address: str) -> None:
+    found = told(address, {"requests": [{"method": "PUT", "path": "/"}] * 3}, seconds=0)
+    assert found["acknowledged"] == []
+    assert Server.stored == []
+
+
+def test_an_answer_that_is_acknowledged_and_not_there_is_a_fault() -> None:
+    fine = contenders.Load(
+        2.0, (1.0,), acknowledged=10, statuses={"201": 10}, stored=10, cpu_s=0.01, database_cpu_s=0.02
+    )
+    assert (fine.faults, fine.rate, fine.cpu_ms) == (0, 5.0, pytest.approx(3.0))
+    lost = contenders.Load(
+        2.0, (1.0,), acknowledged=10, statuses={"201": 10, "500": 2}, stored=9, cpu_s=0, database_cpu_s=0
+    )
+    assert lost.faults == 3
+
+
+def test_the_time_of_a_process_counts_its_children() -> None:
+    import os
+    import subprocess
+    import sys
+
+    before = contenders.cpu_seconds(os.getpid())
+    subprocess.run([sys.executable, "-c", "x = sum(range(3_000_000))"], check=True)
+    assert contenders.cpu_seconds(os.getpid()) > before + 0.02
+    assert contenders.cpu_seconds(None) == 0
