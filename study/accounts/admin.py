@@ -25,6 +25,9 @@ from study.accounts.audit import AuditedAdmin
 from study.accounts.forms import NewResearcherForm, ResearcherForm
 from study.accounts.models import AuditEntry, User
 
+#: Of the parts that an entry is about, the list names so many.
+PARTS_NAMED = 5
+
 # Groups come back below. Whoever could look at the secret of a second factor would have it.
 admin.site.unregister([Group, TOTPDevice, StaticDevice])
 
@@ -147,7 +150,9 @@ class AuditLogAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description="what")
     def changed(self, entry: AuditEntry) -> str:
-        return ", ".join(part.name for part in entry.difference())
+        names = [part.name for part in entry.difference()]
+        more = [f"and {len(names) - PARTS_NAMED} more"] if len(names) > PARTS_NAMED else []
+        return ", ".join([*names[:PARTS_NAMED], *more])
 
     @admin.display(description="subject")
     def about(self, entry: AuditEntry) -> str:

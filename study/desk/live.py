@@ -207,7 +207,7 @@ def control(condition: Condition) -> Row | None:
 def charts(found: Figures) -> list[SafeString]:
     """Arrivals, drop-off and response times; empty text for what there is nothing of yet."""
     by_hour = found.arrivals.by_hour
-    unit, moment, axis = ("hour", "%a %H", "day and hour (UTC)") if by_hour else ("day", "%d %b", "day (UTC)")
+    unit, moment, axis = ("hour", "%a %H:00", "day and hour (UTC)") if by_hour else ("day", "%d %b", "day (UTC)")
     still_there = [(k, 100 * share) for k, share in enumerate(found.left_at)]
     if still_there and found.trials > still_there[-1][0]:
         still_there.append((found.trials, still_there[-1][1]))

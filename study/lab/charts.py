@@ -46,20 +46,23 @@ class Axis:
 
     @classmethod
     def over(cls, values: Iterable[float], start: float, end: float, *, include: Iterable[float] = ()) -> Axis:
-        """One that has all these values, and those to include, between ticks at round numbers."""
+        """One that has all these values, and those to include, between ticks at round numbers; at whole ones where all
+        are whole, as of counts.
+        """
         wanted = [*values, *include]
-        ticks = nice_ticks(min(wanted, default=0.0), max(wanted, default=1.0))
+        whole = all(float(value).is_integer() for value in wanted)
+        ticks = nice_ticks(min(wanted, default=0.0), max(wanted, default=1.0), least_step=1.0 if whole else 0.0)
         return cls(ticks[0], ticks[-1], start, end, ticks)
 
     def at(self, value: float) -> float:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
-def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """At most `most` + 1 evenly spaced round numbers, the first at most `low`, the last at least `high`."""
+def nice_ticks(low: float, high: float, most: int = 6, least_step: float = 0.0) -> list[float]:
+    """At most `most` + 1 round numbers, `least_step` or more apart, the first at most `low`, the last at least `high`."""
     if high <= low:
         low, high = low - 0.5, low + 0.5
-    exact = (high - low) / (most - 1)
+    exact = max((high - low) / (most - 1), least_step)
     magnitude: float = 10.0 ** math.floor(math.log10(exact))
     step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= exact * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

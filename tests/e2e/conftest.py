@@ -64,10 +64,10 @@ def browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The static files of the participants' pages, collected as for production."""
+    """The static files of all pages, collected as for production."""
     root = tmp_path_factory.mktemp("static")
     with override_settings(STATIC_ROOT=root):
-        call_command("collectstatic", "--noinput", "-v0", "-iadmin")
+        call_command("collectstatic", "--noinput", "-v0")
     return root
 
 

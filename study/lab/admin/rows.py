@@ -87,7 +87,7 @@ def unfolded(value: Any) -> SafeString | str:
 
 
 def two_decimals(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{value:z.2f}"
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> SafeString:

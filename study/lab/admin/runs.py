@@ -182,7 +182,7 @@ class ModelRunAdmin(Room):
 
     @admin.display(description="success rate")
     def success_by_strength(self, run: ModelRun) -> SafeString | str:
-        return _dose_response(run, "success_rate", "Success rate by strength", "share of eligible images")
+        return _dose_response(run, "success_rate", "Success rate by strength", "share of eligible images", most=1.0)
 
     @admin.display(description="learning curve")
     def learning(self, run: ModelRun) -> SafeString | str:
@@ -325,12 +325,14 @@ def dose_table(doses: Sequence[Figures]) -> SafeString:
     return table(heads, rows)
 
 
-def _dose_response(run: ModelRun, figure: str, title: str, y_label: str) -> SafeString | str:
+def _dose_response(run: ModelRun, figure: str, title: str, y_label: str, most: float = 0.0) -> SafeString | str:
+    """A figure at each strength; the axis goes from 0 to `most` at least."""
     series = [
         Series(name, [(dose["strength"], dose.get(figure)) for dose in _doses(run, which)])
         for name, which in (("this model", "evaluation"), ("clean reference", "clean_evaluation"))
     ]
-    return line_chart(title, series, x_label="strength", y_label=y_label) or "Known once it is evaluated."
+    chart = line_chart(title, series, x_label="strength", y_label=y_label, y_include=(0.0, most))
+    return chart or "Known once it is evaluated."
 
 
 def learning_curve(history: Sequence[Figures]) -> SafeString:
