@@ -45,13 +45,15 @@ class Axis:
     ticks: Sequence[float]
 
     @classmethod
-    def over(cls, values: Iterable[float], start: float, end: float, *, include: Iterable[float] = ()) -> Axis:
-        """One that has all these values, and those to include, between ticks at round numbers; at whole ones where all
-        are whole, as of counts.
+    def over(
+        cls, values: Iterable[float], start: float, end: float, *, include: Iterable[float] = (), whole: bool = False
+    ) -> Axis:
+        """One that has all these values, and those to include, between ticks at round numbers. whole: if all values
+        are whole, as of counts, so are the ticks.
         """
         wanted = [*values, *include]
-        whole = all(float(value).is_integer() for value in wanted)
-        ticks = nice_ticks(min(wanted, default=0.0), max(wanted, default=1.0), least_step=1.0 if whole else 0.0)
+        least_step = 1.0 if whole and all(float(value).is_integer() for value in wanted) else 0.0
+        ticks = nice_ticks(min(wanted, default=0.0), max(wanted, default=1.0), least_step=least_step)
         return cls(ticks[0], ticks[-1], start, end, ticks)
 
     def at(self, value: float) -> float:
@@ -59,7 +61,9 @@ class Axis:
 
 
 def nice_ticks(low: float, high: float, most: int = 6, least_step: float = 0.0) -> list[float]:
-    """At most `most` + 1 round numbers, `least_step` or more apart, the first at most `low`, the last at least `high`."""
+    """At most `most` + 1 evenly spaced round numbers, the first at most `low`, the last at least `high`; `least_step` or
+    more apart.
+    """
     if high <= low:
         low, high = low - 0.5, low + 0.5
     exact = max((high - low) / (most - 1), least_step)
@@ -87,7 +91,7 @@ def line_chart(
     if not drawn:
         return SafeString("")
     points = [point for one in drawn for point in one.known]
-    x_axis = Axis.over((x for x, _ in points), LEFT, WIDTH - RIGHT)
+    x_axis = Axis.over((x for x, _ in points), LEFT, WIDTH - RIGHT, whole=True)
     y_axis = Axis.over((y for _, y in points), HEIGHT - BOTTOM, TOP, include=y_include)
     lines = format_html_join("", "{}", ((_line(one, n, x_axis, y_axis),) for n, one in enumerate(drawn)))
     said = description or " ".join(map(_in_words, drawn))
@@ -102,7 +106,7 @@ def bar_chart(
     """One bar for each (label, value), side by side from 0; empty text without bars."""
     if not bars:
         return SafeString("")
-    y_axis = Axis.over((value for _, value in bars), HEIGHT - BOTTOM, TOP, include=(0.0,))
+    y_axis = Axis.over((value for _, value in bars), HEIGHT - BOTTOM, TOP, include=(0.0,), whole=True)
     room = (WIDTH - LEFT - RIGHT) / len(bars)
     zero = y_axis.at(0.0)
     drawn = format_html_join(

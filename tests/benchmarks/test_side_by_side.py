@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,8 @@ def address() -> Iterator[str]:
 
 def told(address: str, *participants: dict[str, Any], **more: Any) -> dict[str, Any]:
     specification = {"address": address, "seconds": 30, "at_once": 2, "participants": list(participants), **more}
-    return asyncio.run(closed_loop.crowd(specification))
+    with ThreadPoolExecutor(1) as thread:  # a browser's event loop may be running in this one
+        return thread.submit(lambda: asyncio.run(closed_loop.crowd(specification))).result()
 
 
 def test_everybody_sends_each_answer_once_and_in_order(address: str) -> None:

@@ -60,7 +60,9 @@ def python(script: str, *arguments: str, **environment: str) -> None:
 
 
 def rows(file: Path) -> list[str]:
-    return sorted(json.dumps(json.loads(line), sort_keys=True) for line in file.read_text().splitlines())
+    """What is dumped keeps milliseconds, and leaves them out where they are none: once they were less than one."""
+    lines = file.read_text().replace(".000Z", "Z").splitlines()
+    return sorted(json.dumps(json.loads(line), sort_keys=True) for line in lines)
 
 
 def test_every_row_arrives_unchanged_and_work_goes_on(tmp_path: Path) -> None:

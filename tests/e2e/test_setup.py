@@ -264,7 +264,7 @@ def test_a_window_too_small_has_to_be_enlarged_and_then_goes_on_by_itself(visit:
 
 def test_leaving_for_a_window_too_small_gives_that_reason(visit: Visit) -> None:
     person = visit(viewport={"width": 500, "height": 400})
-    with person.page.expect_request("**/screen-out"):
+    with person.page.expect_response("**/screen-out"):
         person.press("I cannot do this on this device")
     assert person.reasons == ["window"]
 

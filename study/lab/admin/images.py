@@ -77,9 +77,10 @@ def warp_picture(attack: Attack, strength: float, image: BaseImage | None) -> Sa
     size = len(attack.state["control"][0][0])
     factor = drawings.exaggeration(arrows, min(height, width) / max(size - 1, 1))
     longest = max((arrow.length for arrow in arrows), default=0.0)
+    as_drawn = "drawn to scale" if factor == 1 else f"drawn {factor:g} times as long"
     words = (
-        f"Displacement at the {size} x {size} control points at strength {strength:g}: at most {longest:.2f} px, drawn "
-        f"{factor:g} times as long. What is at an arrow's end is shown at its start."
+        f"Displacement at the {size} x {size} control points at strength {strength:g}: at most {longest:.2f} px, "
+        f"{as_drawn}. What is at an arrow's end is shown at its start."
     )
     address = image_address(image) if image is not None and not image.dataset.display_refusal() else ""
     drawn = drawings.picture((height, width), [arrow.times(factor) for arrow in arrows], words, image=address)

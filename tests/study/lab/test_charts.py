@@ -82,3 +82,8 @@ def test_bars_stand_on_nought_and_are_as_high_as_they_say() -> None:
     bottoms = {float(bar.attrib["y"]) + float(bar.attrib["height"]) for bar in chart.iter("rect")}
     assert max(bottoms) - min(bottoms) < 0.2
     assert bar_chart("None", [], x_label="x", y_label="y") == ""
+
+
+def test_epochs_and_counts_are_labelled_at_whole_numbers() -> None:
+    assert list(Axis.over([1, 2, 3], 0, 100, whole=True).ticks) == [1, 2, 3]
+    assert list(Axis.over([1, 1.5], 0, 100, whole=True).ticks) == pytest.approx([1, 1.1, 1.2, 1.3, 1.4, 1.5])
