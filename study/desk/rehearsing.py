@@ -153,7 +153,10 @@ def usual_people(study: Study) -> observers.KnownTruth:
 
 def _demand_design(study: Study, sha256: str) -> None:
     if design_sha256(study) != sha256:
-        raise ValueError("The design has changed since this rehearsal was asked for: start a new one.")
+        raise ValueError(
+            "The design has changed since this rehearsal was asked for: start a new one. After an update of the code, "
+            "restart the web server first."
+        )
 
 
 @dataclass(frozen=True)

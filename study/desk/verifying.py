@@ -72,5 +72,8 @@ def _design(specification: Mapping[str, Any]) -> dict[str, Any]:
     except CannotOpen as error:
         raise ValueError(str(error)) from error
     if sha256_of(design) != sha256:
-        raise ValueError("The study has been changed since this check was asked for: ask for another.")
+        raise ValueError(
+            "The study has been changed since this check was asked for: ask for another. After an update of the code, "
+            "restart the web server first."
+        )
     return design

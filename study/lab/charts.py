@@ -61,8 +61,8 @@ class Axis:
 
 
 def nice_ticks(low: float, high: float, most: int = 6, least_step: float = 0.0) -> list[float]:
-    """At most `most` + 1 evenly spaced round numbers, the first at most `low`, the last at least `high`; `least_step` or
-    more apart.
+    """At most `most` + 1 evenly spaced round numbers, the first at most `low`, the last at least `high`; at
+    least `least_step` apart.
     """
     if high <= low:
         low, high = low - 0.5, low + 0.5
