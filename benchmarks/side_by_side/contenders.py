@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,8 +24,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.checkout import ROOT
+from benchmarks.side_by_side.ours import TRIALS
+from study.processes import free_port
 
-TRIALS = 30
 OTREE = "otree==6.0.15"
 PATIENCE_S = 60.0
 
@@ -181,8 +183,6 @@ def running(
 
 
 def _until_it_listens(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    import socket
-
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:
@@ -190,14 +190,6 @@ def _until_it_listens(port: int, process: subprocess.Popen[bytes], log: Path) ->
                 return
         time.sleep(0.05)
     raise SystemExit(f"The server on port {port} does not start; its log is {log}.")
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 TRIALS = 30
@@ -41,11 +42,12 @@ def participants(n: int) -> list[dict[str, Any]]:
     for _ in range(n):
         session, token = study.start_session(Population.SIMULATED)
         attempt = session.begin_attempt()
-        found.append({"requests": [_answer(token, index, attempt) for index in range(session.trials.count())]})
+        found.append({"requests": [answer(token, index, attempt) for index in range(session.trials.count())]})
     return found
 
 
-def _answer(token: str, index: int, attempt: int) -> dict[str, Any]:
+def answer(token: str, index: int, attempt: int = 1) -> dict[str, Any]:
+    """The request that the page sends for one trial."""
     said = {"client_id": str(uuid.uuid4()), "attempt": attempt, "choice": "left", "rt_ms": 512.5, **TRACE}
     return {"method": "PUT", "path": f"/run/{token}/trials/{index}", "headers": HEADERS, "body": json.dumps(said)}
 
@@ -56,19 +58,22 @@ def stored() -> int:
     return Answer.objects.count()
 
 
-def main(verb: str, *arguments: str) -> None:
+def main(
+    settings: str, prepare: Callable[[], None], participants: Callable[[int], Any], stored: Callable[[], int]
+) -> None:
+    """Do under these settings what the command line asks for."""
     import django
 
-    os.environ["DJANGO_SETTINGS_MODULE"] = "study.settings"
+    os.environ["DJANGO_SETTINGS_MODULE"] = settings
     django.setup()
-    match verb:
-        case "prepare":
+    match sys.argv[1:]:
+        case ["prepare"]:
             prepare()
-        case "participants":
-            print(json.dumps(participants(int(arguments[0]))))
-        case "stored":
+        case ["participants", n]:
+            print(json.dumps(participants(int(n))))
+        case ["stored"]:
             print(stored())
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main("study.settings", prepare, participants, stored)
