@@ -1,68 +1,56 @@
-"""Ours and what people would use instead, in alternation: `python -m benchmarks.side_by_side [--rounds 3]`.
+"""Ours and what people would use instead, in alternation: `python -m benchmarks.side_by_side [SECTION ...]`.
 
-Writes benchmarks/results.json and the table of docs/benchmarks.md. Wall-clock figures mean something on a machine that
-has nothing else to do; ratios and CPU times also elsewhere.
+Writes benchmarks/results.json and the tables and pictures of docs/benchmarks.md; rows of sections not asked for stay as
+they were recorded. Wall-clock figures mean something on a machine that has nothing else to do; ratios and
+CPU times also elsewhere.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.checkout import ROOT, commit
-from benchmarks.side_by_side import answers
-from benchmarks.side_by_side.rows import Row, table
-from models.durable import write_bytes
+from benchmarks.side_by_side import answers, contending, images, results
+from benchmarks.side_by_side.findings import Effort, Findings
+from benchmarks.side_by_side.rows import table
 
-RESULTS = ROOT / "benchmarks" / "results.json"
-DOCUMENT = ROOT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+#: In the order of the document.
+SECTIONS: Mapping[str, Callable[[Effort], Findings]] = {
+    "answers": answers.measure,
+    "images": images.measure,
+    "contending": contending.measure,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.side_by_side", description=(__doc__ or "").split("\n")[0]
     )
+    parser.add_argument(
+        "sections", nargs="*", metavar="SECTION", help=f"what to measure: {', '.join(SECTIONS)} (default: all of it)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="of every contender (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of one run (default: %(default)g)")
     parser.add_argument("--keep", action="store_true", help="print only; leave the recorded results as they are")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="blindspot-bench-") as folder:
-        rows = answers.measure(Path(folder), options.rounds, options.seconds, print)
-    print(table(rows))
-    if not options.keep:
-        record(rows)
-    return 0 if all(row.ok for row in rows) else 1
+    if unknown := set(options.sections) - set(SECTIONS):
+        parser.error(f"There is no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}.")
+    missed = False
+    for name in options.sections or SECTIONS:
+        with tempfile.TemporaryDirectory(prefix="blindspot-bench-") as folder:
+            found = SECTIONS[name](Effort(Path(folder), options.rounds, options.seconds, _tell))
+        print(f"\n{name}\n{table(found.rows)}", flush=True)
+        missed |= any(row.ok is False for row in found.rows)
+        if not options.keep:
+            results.record(name, found)
+    return 1 if missed else 0
 
 
-def record(rows: Sequence[Row]) -> None:
-    """Keep the rows, and put their table where the document has its place for it."""
-    content = {"machine": machine(), "commit": commit(), "rows": [asdict(row) for row in rows]}
-    write_bytes(RESULTS, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
-    text = DOCUMENT.read_text()
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    measured = f"{BEGIN}\n{machine()}, commit {content['commit']}.\n\n{table(rows)}{END}"
-    write_bytes(DOCUMENT, (before + measured + after).encode())
-
-
-def machine() -> str:
-    """What it was measured on, in words."""
-    model = next(
-        (
-            line.partition(": ")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
-    return f"{os.cpu_count()} virtual cores of {model}, Python {platform.python_version()}"
+def _tell(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import statistics
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
 from benchmarks.side_by_side.contenders import Contender, Load, django, load, otree
+from benchmarks.side_by_side.costs import Cost
+from benchmarks.side_by_side.findings import Curve, Effort, Findings
 from benchmarks.side_by_side.rows import Row, alone, compared
 from tests.with_postgres import Cluster, initialised
 
 OURS, BARE = "study.wsgi", "benchmarks.side_by_side.bare.wsgi"
 NORMAL = quote("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;")
+POSTGRESQL, BARE_POSTGRESQL = "ours, PostgreSQL", "bare view, PostgreSQL"
+SQLITE, RELAXED, BARE_SQLITE = "ours, SQLite", "ours, SQLite NORMAL", "bare view, SQLite"
+PAGES, LIVE = "oTree, pages", "oTree, live"
 #: People who get ready for a run, so that nobody is missing before its seconds are over.
 READY = 240
 WARM_UP = 20
@@ -50,34 +55,45 @@ class Told:
     def rate(self, name: str, run: Run) -> list[float]:
         return [found.rate for found in self.loads[name, run]]
 
-    def percentile(self, name: str, run: Run, share: float) -> list[float]:
-        return [
-            statistics.quantiles(found.latencies_ms, n=1000)[round(1000 * share) - 1] for found in self.loads[name, run]
-        ]
+    def database_cpu(self, name: str, run: Run) -> list[float]:
+        """Of an answer, ms."""
+        return [1000 * found.database_cpu_s / found.acknowledged for found in self.loads[name, run]]
+
+    def latency(self, name: str, run: Run, share: float) -> list[float]:
+        return [found.latency_ms(share) for found in self.loads[name, run]]
+
+    def cost(self, name: str, run: Run) -> list[Cost]:
+        return [found.cost for found in self.loads[name, run]]
+
+    def waits(self, name: str, run: Run) -> list[tuple[float, float]]:
+        """What share of all answers, per cent, took longer than so many ms."""
+        latencies = [latency for found in self.loads[name, run] for latency in found.latencies_ms]
+        points = statistics.quantiles(latencies, n=1000)
+        return [(points[n - 1], 100 - n / 10) for n in (*range(10, 990, 20), *range(990, 1000))]
 
     @property
     def faults(self) -> int:
         return sum(found.faults for loads in self.loads.values() for found in loads)
 
 
-def measure(folder: Path, rounds: int, seconds: float, tell: Callable[[str], None]) -> list[Row]:
+def measure(effort: Effort) -> Findings:
     """All rows about answers. Needs PostgreSQL, and the network once, for oTree's environment."""
-    fifty, many = Run(50, seconds), Run(200, seconds)
-    thinking = Run(50, max(seconds, 20.0), think_s=1.0, people=50)
+    fifty, many = Run(50, effort.seconds), Run(200, effort.seconds)
+    thinking = Run(50, max(effort.seconds, 20.0), think_s=1.0, people=50)
     told = Told()
     with initialised(durable=True) as cluster:
         cluster.start()
         try:
-            for number in range(rounds):
-                for name, runs, entered in _contenders(folder / str(number), cluster, (fifty, many, thinking)):
+            for number in range(effort.rounds):
+                for name, runs, entered in _contenders(effort.folder / str(number), cluster, (fifty, many, thinking)):
                     with entered as contender:
                         for run in runs:
-                            found = _asked(contender, folder, run, cluster if "PostgreSQL" in name else None)
+                            found = _asked(contender, effort.folder, run, cluster if "PostgreSQL" in name else None)
                             told.add(name, run, found)
-                            tell(f"round {number + 1}, {name}, {run.at_once} at once: {_said(found)}")
+                            effort.tell(f"round {number + 1}, {name}, {run.at_once} at once: {_said(found)}")
         finally:
             cluster.stop()
-    return _rows(told, fifty, many, thinking)
+    return Findings(tuple(_rows(told, fifty, many, thinking)), tuple(_curves(told, fifty, thinking)))
 
 
 def _contenders(
@@ -85,35 +101,38 @@ def _contenders(
 ) -> Iterator[tuple[str, Sequence[Run], AbstractContextManager[Contender]]]:
     fifty, many, thinking = runs
     folder.mkdir(parents=True)
-    for name, application in (("ours, PostgreSQL", OURS), ("bare view, PostgreSQL", BARE)):
-        asked = (fifty, many, thinking) if application == OURS else (fifty, many)
-        yield name, asked, _on_postgresql(name, application, cluster, folder)
+    for name, application in ((POSTGRESQL, OURS), (BARE_POSTGRESQL, BARE)):
+        yield name, (thinking, fifty, many), _on_postgresql(name, application, cluster, folder)
     for name, application, query in (
-        ("ours, SQLite", OURS, ""),
-        ("ours, SQLite NORMAL", OURS, f"?init_command={NORMAL}"),
-        ("bare view, SQLite", BARE, ""),
+        (SQLITE, OURS, ""),
+        (RELAXED, OURS, f"?init_command={NORMAL}"),
+        (BARE_SQLITE, BARE, ""),
     ):
         place = folder / name.replace(" ", "-").replace(",", "")
         place.mkdir()
         yield name, (fifty,), django(name, application, f"sqlite:///{place}/database.sqlite3{query}", place)
-    for mode in ("pages", "live"):
-        yield f"oTree, {mode}", (fifty,), otree(mode, folder / f"otree-{mode}")
+    for name, mode in ((PAGES, "pages"), (LIVE, "live")):
+        yield name, (fifty,), otree(mode, folder / f"otree-{mode}")
 
 
 @contextmanager
 def _on_postgresql(name: str, application: str, cluster: Cluster, folder: Path) -> Iterator[Contender]:
-    """On a database that is empty at first and gone afterwards."""
-    database = "bench"
-    _psql(cluster, f"CREATE DATABASE {database}")
     place = folder / name.replace(" ", "-").replace(",", "")
+    with empty_database(cluster) as url, django(name, application, url, place) as contender:
+        yield contender
+
+
+@contextmanager
+def empty_database(cluster: Cluster, name: str = "bench") -> Iterator[str]:
+    """The URL of a database that is empty at first and gone afterwards."""
+    psql(cluster, f"CREATE DATABASE {name}")
     try:
-        with django(name, application, cluster.url.rpartition("/")[0] + f"/{database}", place) as contender:
-            yield contender
+        yield f"{cluster.url.rpartition('/')[0]}/{name}"
     finally:
-        _psql(cluster, f"DROP DATABASE {database} WITH (FORCE)")
+        psql(cluster, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _psql(cluster: Cluster, statement: str) -> None:
+def psql(cluster: Cluster, statement: str) -> None:
     command = ["psql", "--quiet", "--dbname", cluster.url, "--command", statement]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
@@ -131,44 +150,64 @@ def _said(found: Load) -> str:
     )
 
 
-def _rows(told: Told, fifty: Run, many: Run, thinking: Run) -> list[Row]:
-    cpu, rate = told.cpu, told.rate
-    postgresql, bare = "ours, PostgreSQL", "bare view, PostgreSQL"
-    return [
-        compared(
-            "answers.cpu_ms.vs_otree_page", "CPU of an answer, SQLite (FULL), against oTree's pages",
-            cpu("ours, SQLite", fifty), cpu("oTree, pages", fifty), "ms", most=1 / 6,
-        ),
-        compared(
-            "answers.cpu_ms.vs_otree_live", "the same against oTree's live_method",
-            cpu("ours, SQLite", fifty), cpu("oTree, live", fifty), "ms", most=1 / 3,
-        ),
-        compared(
-            "answers.cpu_ms.sqlite_normal", "CPU of an answer, SQLite synchronous=NORMAL, against oTree's live_method",
-            cpu("ours, SQLite NORMAL", fifty), cpu("oTree, live", fifty), "ms", most=1 / 3,
-        ),
-        compared(
-            "answers.cpu_ms.vs_bare_view", "CPU of an answer, web and PostgreSQL, against the bare view",
-            cpu(postgresql, fifty), cpu(bare, fifty), "ms", most=1.25, to_the_limit=True,
-        ),
-        compared(
-            "answers.rate.vs_bare_view", "answers a second on PostgreSQL, 50 at once, against the bare view",
-            rate(postgresql, fifty), rate(bare, fifty), "1/s", least=0.8, to_the_limit=True,
-        ),
-        compared(
-            "answers.rate_200.vs_bare_view", "the same, 200 at once",
-            rate(postgresql, many), rate(bare, many), "1/s", least=0.8, to_the_limit=True,
-        ),
-        alone(
-            "answers.p99_ms.postgresql", "99 % of answers within, 50 people who think for 1 s",
-            told.percentile(postgresql, thinking, 0.99), "ms", most=80,
-        ),
-        alone(
-            "answers.p50_ms.postgresql", "half of the answers within, the same people",
-            told.percentile(postgresql, thinking, 0.5), "ms", most=80,
-        ),
-        alone(
-            "answers.faults", "replies that were no 2xx, and acknowledged answers that are not there once",
-            [float(told.faults)], "", most=0,
-        ),
-    ]  # fmt: skip
+def _rows(told: Told, fifty: Run, many: Run, thinking: Run) -> Iterator[Row]:
+    cpu, rate, cost, latency = told.cpu, told.rate, told.cost, told.latency
+    yield compared(
+        "answers.cpu_ms.vs_otree_page", "CPU of an answer, SQLite (FULL), against oTree's pages",
+        cpu(SQLITE, fifty), cpu(PAGES, fifty), "ms", most=1 / 6,
+    ).costing(ours=cost(SQLITE, fifty), peer=cost(PAGES, fifty))  # fmt: skip
+    yield compared(
+        "answers.cpu_ms.vs_otree_live", "the same against oTree's live_method",
+        cpu(SQLITE, fifty), cpu(LIVE, fifty), "ms", most=1 / 3,
+    ).costing(ours=cost(SQLITE, fifty), peer=cost(LIVE, fifty))  # fmt: skip
+    yield compared(
+        "answers.cpu_ms.sqlite_normal", "CPU of an answer, SQLite synchronous=NORMAL, against oTree's live_method",
+        cpu(RELAXED, fifty), cpu(LIVE, fifty), "ms", most=1 / 3,
+    ).costing(ours=cost(RELAXED, fifty), peer=cost(LIVE, fifty))  # fmt: skip
+    yield compared(
+        "answers.cpu_ms.vs_bare_view", "CPU of an answer, web and PostgreSQL, against the bare view",
+        cpu(POSTGRESQL, fifty), cpu(BARE_POSTGRESQL, fifty), "ms", most=1.25, to_the_limit=True,
+    ).costing(ours=cost(POSTGRESQL, fifty), limit=cost(BARE_POSTGRESQL, fifty))  # fmt: skip
+    yield compared(
+        "answers.cpu_ms.sqlite_vs_bare_view", "CPU of an answer, SQLite (FULL), against the bare view",
+        cpu(SQLITE, fifty), cpu(BARE_SQLITE, fifty), "ms", to_the_limit=True,
+    ).costing(ours=cost(SQLITE, fifty), limit=cost(BARE_SQLITE, fifty))  # fmt: skip
+    for id, run in (("answers.rate.vs_bare_view", fifty), ("answers.rate_200.vs_bare_view", many)):
+        yield compared(
+            id, f"answers a second on PostgreSQL, {run.at_once} at once, against the bare view",
+            rate(POSTGRESQL, run), rate(BARE_POSTGRESQL, run), "1/s", least=0.8, to_the_limit=True,
+        ).costing(ours=cost(POSTGRESQL, run), limit=cost(BARE_POSTGRESQL, run))  # fmt: skip
+    for id, peer in (("answers.rate.vs_otree_page", PAGES), ("answers.rate.vs_otree_live", LIVE)):
+        yield compared(
+            id, f"answers a second on SQLite (FULL), 50 at once, against {peer}",
+            rate(SQLITE, fifty), rate(peer, fifty), "1/s",
+        )  # fmt: skip
+    yield alone(
+        "answers.p99_ms.postgresql", "99 % of answers within, 50 people who think for 1 s",
+        latency(POSTGRESQL, thinking, 0.99), "ms", most=80,
+    ).costing(ours=cost(POSTGRESQL, thinking))  # fmt: skip
+    for run, people in ((thinking, "50 people who think for 1 s"), (fifty, "50 at once"), (many, "200 at once")):
+        for share in (0.5, 0.95, 0.99):
+            if run is thinking and share == 0.99:
+                continue
+            yield compared(
+                f"answers.p{100 * share:.0f}_ms.{'think' if run is thinking else run.at_once}",
+                f"{100 * share:.0f} % of answers within, {people}, PostgreSQL, beside the bare view",
+                latency(POSTGRESQL, run, share), latency(BARE_POSTGRESQL, run, share), "ms", to_the_limit=True,
+            )  # fmt: skip
+    yield alone(
+        "answers.faults", "replies that were no 2xx, and acknowledged answers that are not there once",
+        [float(told.faults)], "", most=0,
+    )  # fmt: skip
+
+
+def _curves(told: Told, fifty: Run, thinking: Run) -> Iterator[Curve]:
+    for id, run, names in (
+        ("answers-think", thinking, (POSTGRESQL, BARE_POSTGRESQL)),
+        ("answers-fifty", fifty, (POSTGRESQL, BARE_POSTGRESQL, SQLITE, RELAXED, PAGES, LIVE)),
+    ):
+        people = "who think for 1 s" if run is thinking else "at once, without a pause"
+        yield Curve(
+            id, f"How long 50 people {people} wait for an answer to be stored", "ms", "% of answers that took longer",
+            {name: told.waits(name, run) for name in names},
+        )  # fmt: skip

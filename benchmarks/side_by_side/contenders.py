@@ -12,18 +12,20 @@ import secrets
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
 import urllib.request
 import venv
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.checkout import ROOT
+from benchmarks.side_by_side.costs import Cost, cpu_seconds_of, memory_mb
 from benchmarks.side_by_side.ours import TRIALS
 from study.processes import free_port
 
@@ -55,6 +57,7 @@ class Django:
     name: str
     module: str
     environment: dict[str, str]
+    application: str
     address: str = ""
     process: int = 0
 
@@ -75,19 +78,33 @@ class Django:
 
 @contextmanager
 def django(name: str, application: str, database_url: str, folder: Path) -> Iterator[Django]:
-    """`application` under gunicorn as `serve` runs it, on a database that is there and in a folder of its own."""
+    """`application`, made ready, under gunicorn as `serve` runs it."""
+    found = installed(name, application, database_url, folder)
+    found.ask("prepare")
+    with served(found):
+        yield found
+
+
+def installed(name: str, application: str, database_url: str, folder: Path) -> Django:
+    """`application` with a database that is there and a folder of its own, neither made ready nor running."""
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "DATABASE_URL": database_url, "BLINDSPOT_VAR": str(folder), "LOG_LEVEL": "WARNING"}
     environment.pop("REDIS_URL", None)
     package = application.rpartition(".")[0]
-    found = Django(name, f"{package}.prepare" if "bare" in package else "benchmarks.side_by_side.ours", environment)
-    found.ask("prepare")
+    module = f"{package}.prepare" if "bare" in package else "benchmarks.side_by_side.ours"
+    return Django(name, module, environment, application)
+
+
+@contextmanager
+def served(found: Django) -> Iterator[Django]:
+    """Under gunicorn as `serve` runs it, until the block ends."""
     port = free_port()
     command = [
-        sys.executable, "-m", "gunicorn", application, "--config", "python:study.gunicorn",
+        sys.executable, "-m", "gunicorn", found.application, "--config", "python:study.gunicorn",
         "--bind", f"127.0.0.1:{port}",
     ]  # fmt: skip
-    with running(command, ROOT, environment, folder / "web.log", port) as process:
+    log = Path(found.environment["BLINDSPOT_VAR"]) / "web.log"
+    with running(command, ROOT, found.environment, log, port) as process:
         found.address, found.process = f"http://127.0.0.1:{port}", process
         yield found
 
@@ -194,7 +211,7 @@ def _until_it_listens(port: int, process: subprocess.Popen[bytes], log: Path) ->
 
 @dataclass(frozen=True)
 class Load:
-    """What one run of the closed loop told, and the CPU-seconds that the servers spent on it."""
+    """What one run of the closed loop told, the servers' CPU-seconds, and their memory after it; `received`: bytes."""
 
     seconds: float
     latencies_ms: tuple[float, ...]
@@ -203,6 +220,8 @@ class Load:
     stored: int
     cpu_s: float
     database_cpu_s: float
+    memory_mb: float
+    received: int = 0
 
     @property
     def rate(self) -> float:
@@ -213,11 +232,19 @@ class Load:
         """CPU of server and database for one answer."""
         return 1000 * (self.cpu_s + self.database_cpu_s) / self.acknowledged
 
+    def latency_ms(self, share: float) -> float:
+        """What this share of the answers, in thousandths, came within."""
+        return statistics.quantiles(self.latencies_ms, n=1000)[round(1000 * share) - 1]
+
+    @property
+    def cost(self) -> Cost:
+        """Of one answer; its wall time is the mean that a participant waited."""
+        return Cost(statistics.fmean(self.latencies_ms) / 1000, self.cpu_ms / 1000, self.memory_mb)
+
     @property
     def faults(self) -> int:
-        """Replies that were no 2xx, and acknowledged answers that are not there, or are there more than once."""
-        refused = sum(n for status, n in self.statuses.items() if not status.startswith("2"))
-        return refused + abs(self.stored - self.acknowledged)
+        """Other replies than were wanted, and acknowledged answers that are not there, or are there more than once."""
+        return sum(self.statuses.values()) - self.acknowledged + abs(self.stored - self.acknowledged)
 
 
 def load(  # noqa: PLR0917
@@ -225,41 +252,36 @@ def load(  # noqa: PLR0917
     database: int | None = None,
 ) -> Load:  # fmt: skip
     """One run: `people` get ready, `at_once` of them answer at a time."""
+    participants, stored = contender.participants(people), contender.stored()
+    found = sent(contender, folder, participants, at_once, seconds, think_s, database)
+    return replace(found, stored=contender.stored() - stored)
+
+
+def sent(  # noqa: PLR0917
+    contender: Contender, folder: Path, participants: Participants, at_once: int, seconds: float, think_s: float = 0.0,
+    database: int | None = None, *, again: bool = False,
+) -> Load:  # fmt: skip
+    """What comes of these participants' requests; what they stored is not counted. again: over and over, in time."""
     specification = folder / "load.json"
-    participants = contender.participants(people)
-    stored = contender.stored()
     specification.write_text(json.dumps({
-        "address": contender.address, "seconds": seconds, "think_s": think_s, "at_once": at_once,
+        "address": contender.address, "seconds": seconds, "think_s": think_s, "at_once": at_once, "again": again,
         "participants": participants,
     }))  # fmt: skip
     python = otree_python() if isinstance(contender, Otree) else Path(sys.executable)
-    before = cpu_seconds(contender.process), cpu_seconds(database)
+    before = cpu_seconds_of(contender.process), cpu_seconds_of(database)
     script = Path(__file__).with_name("closed_loop.py")
     done = subprocess.run([python, script, specification], check=True, capture_output=True, text=True)
     told = json.loads(done.stdout)
-    after = cpu_seconds(contender.process), cpu_seconds(database)
+    after = cpu_seconds_of(contender.process), cpu_seconds_of(database)
+    acknowledged = len(told["acknowledged"])
     return Load(
         seconds=told["seconds"],
         latencies_ms=tuple(told["latencies_ms"]),
-        acknowledged=len(told["acknowledged"]),
+        acknowledged=acknowledged,
         statuses=told["statuses"],
-        stored=contender.stored() - stored,
+        stored=acknowledged,
         cpu_s=after[0] - before[0],
         database_cpu_s=after[1] - before[1],
+        memory_mb=memory_mb(contender.process) + (memory_mb(database) if database else 0.0),
+        received=told["received"],
     )
-
-
-def cpu_seconds(process: int | None) -> float:
-    """CPU time so far of a process, its descendants, and those of them that have ended."""
-    found = {pid: figures for pid, figures in _statistics() if process}
-    family = {process}
-    while grown := {pid for pid, figures in found.items() if int(figures[1]) in family} - family:
-        family |= grown
-    spent = (sum(map(int, found[pid][11:15])) for pid in family if pid in found)
-    return sum(spent) / os.sysconf("SC_CLK_TCK")
-
-
-def _statistics() -> Iterator[tuple[int, list[str]]]:
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            yield int(folder.name), (folder / "stat").read_text().rpartition(")")[2].split()

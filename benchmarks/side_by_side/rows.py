@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from benchmarks.side_by_side.costs import Cost, median_cost
 
 
 @dataclass(frozen=True)
 class Row:
-    """One bar.
+    """One figure and, where something is asked of it, its bar.
 
     Attributes:
         id: its name for good.
@@ -17,9 +20,12 @@ class Row:
         ours, peer, limit: medians over the rounds, in `unit`; None where there is none to compare with. The limit is
             what the least that does the same would cost.
         ratio: ours to the peer's, else to the limit's: the median over the rounds.
-        spread: the smallest and the largest ratio of a round.
-        bar: what is asked for, in words.
-        ok: whether it holds.
+        spread: the smallest and the largest ratio of a round, or, without a ratio, of ours.
+        bar: what is asked for, in words; empty where nothing is.
+        ok: whether it holds; None where nothing is asked.
+        costs: what `ours`, the `peer` and the `limit` took, whatever the row compares.
+        headroom: how many times better than the bar it is: 1 is just enough, less is too little; None without a bar.
+        recorded: the peer was not there, and what it needed on another day is shown instead. Never ok.
     """
 
     id: str
@@ -31,21 +37,33 @@ class Row:
     ratio: float | None
     spread: tuple[float, float] | None
     bar: str
-    ok: bool
+    ok: bool | None
+    headroom: float | None = None
+    costs: Mapping[str, Cost] = field(default_factory=dict)
+    recorded: bool = False
+
+    def __post_init__(self) -> None:
+        if self.recorded and self.ok:
+            raise ValueError(f"{self.id}: what was not measured here cannot hold a bar.")
+
+    def costing(self, **costs: Sequence[Cost]) -> Row:
+        """The same row with what each contender (ours, peer, limit) took: one cost a round."""
+        return replace(self, costs={who: median_cost(each) for who, each in costs.items()})
 
 
 def compared(  # noqa: PLR0917
     id: str, what: str, ours: Sequence[float], other: Sequence[float], unit: str, most: float | None = None,
-    least: float | None = None, *, to_the_limit: bool = False,
+    least: float | None = None, *, to_the_limit: bool = False, recorded: bool = False,
 ) -> Row:  # fmt: skip
-    """A row whose bar is a ratio, of at most `most` or at least `least`: ours[i] to other[i], one of each round.
+    """A row of a ratio, of at most `most` or at least `least`: ours[i] to other[i], one of each round.
 
-    Raises ValueError unless there are as many of both, and exactly one bound.
+    Without a bound nothing is asked of it. Raises ValueError unless there are as many of both, and at most one bound.
     """
-    if (most is None) == (least is None):
+    if most is not None and least is not None:
         raise ValueError("Give one bound: most or least.")
     ratios = [mine / theirs for mine, theirs in zip(ours, other, strict=True)]
     ratio, theirs = statistics.median(ratios), statistics.median(other)
+    bar = _judged(ratio, most, least, "times")
     return Row(
         id=id,
         what=what,
@@ -55,27 +73,72 @@ def compared(  # noqa: PLR0917
         unit=unit,
         ratio=ratio,
         spread=(min(ratios), max(ratios)),
-        bar=f"at most {most:.3g} times" if most is not None else f"at least {least:.3g} times",
-        ok=ratio <= most if most is not None else ratio >= (least or 0.0),
+        bar=bar.words,
+        ok=False if recorded else bar.ok,
+        headroom=bar.headroom,
+        recorded=recorded,
     )
 
 
-def alone(id: str, what: str, ours: Sequence[float], unit: str, most: float) -> Row:
-    """A row whose bar is a figure that the median must not exceed."""
+def alone(  # noqa: PLR0917
+    id: str, what: str, ours: Sequence[float], unit: str, most: float | None = None, least: float | None = None
+) -> Row:
+    """A row of one figure, whose median must be at most `most` or at least `least`, if a bound is given."""
     median = statistics.median(ours)
-    return Row(id, what, median, None, None, unit, None, None, f"at most {most:g} {unit}", median <= most)
+    bar = _judged(median, most, least, unit)
+    spread = (min(ours), max(ours))
+    return Row(id, what, median, None, None, unit, None, spread, bar.words, bar.ok, bar.headroom)
+
+
+class _Judged(NamedTuple):
+    words: str = ""
+    ok: bool | None = None
+    headroom: float | None = None
+
+
+def _judged(figure: float, most: float | None, least: float | None, unit: str) -> _Judged:
+    if most is not None:
+        headroom = most / figure if most and figure else None
+        return _Judged(f"at most {most:.3g} {unit}".rstrip(), figure <= most, headroom)
+    if least is not None:
+        return _Judged(f"at least {least:.3g} {unit}".rstrip(), figure >= least, figure / least if least else None)
+    return _Judged()
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Markdown."""
+    """Markdown: the figures and their bars."""
     head = "| row | ours | peer | limit | unit | ratio (rounds) | bar | |\n|---|---|---|---|---|---|---|---|\n"
     return head + "".join(_line(row) + "\n" for row in rows)
 
 
-def _line(row: Row) -> str:
-    ratio = (
-        "" if row.ratio is None or row.spread is None else f"{row.ratio:.2f} ({row.spread[0]:.2f}–{row.spread[1]:.2f})"
+def table_of_costs(rows: Sequence[Row]) -> str:
+    """Markdown: wall time, CPU time and peak memory of each contender of the rows that have them."""
+    head = "| row | contender | wall, s | CPU, s | peak, MB |\n|---|---|---|---|---|\n"
+    return head + "".join(
+        f"| {row.id} | {who} | {_figure(cost.wall_s)} | {_figure(cost.cpu_s)} | {_figure(cost.peak_mb)} |\n"
+        for row in rows
+        for who, cost in row.costs.items()
     )
-    figures = ("" if value is None else f"{value:.3g}" for value in (row.ours, row.peer, row.limit))
-    verdict = "holds" if row.ok else "**missed**"
-    return f"| {row.what} | {' | '.join(figures)} | {row.unit} | {ratio} | {row.bar} | {verdict} |"
+
+
+def _line(row: Row) -> str:
+    figures = (_figure(value) for value in (row.ours, row.peer, row.limit))
+    return f"| {row.what} | {' | '.join(figures)} | {row.unit} | {_ratio(row)} | {row.bar} | {_verdict(row)} |"
+
+
+def _ratio(row: Row) -> str:
+    if row.ratio is None or row.spread is None:
+        return ""
+    return f"{row.ratio:.2f} ({row.spread[0]:.2f}–{row.spread[1]:.2f})"
+
+
+def _verdict(row: Row) -> str:
+    if row.recorded:
+        return "recorded, not measured"
+    return {True: "holds", False: "**missed**", None: ""}[row.ok]
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,8 +17,10 @@ from typing import Any
 import pytest
 
 from benchmarks.side_by_side import __main__ as side_by_side
-from benchmarks.side_by_side import closed_loop, contenders
-from benchmarks.side_by_side.rows import alone, compared, table
+from benchmarks.side_by_side import closed_loop, contenders, costs, results
+from benchmarks.side_by_side.costs import Cost
+from benchmarks.side_by_side.findings import Curve, Findings
+from benchmarks.side_by_side.rows import alone, compared, table, table_of_costs
 
 
 def test_a_ratio_is_the_median_of_the_rounds_and_not_of_the_medians() -> None:
@@ -29,11 +35,30 @@ def test_a_bar_is_a_bound_from_above_or_below(bound: dict[str, float], ok: bool)
     assert compared("a", "rate", [4.0], [4.0], "1/s", **bound).ok == ok
 
 
-def test_a_row_needs_one_bound_and_as_many_rounds_of_both() -> None:
+def test_a_row_has_at_most_one_bound_and_as_many_rounds_of_both() -> None:
     with pytest.raises(ValueError, match="one bound"):
-        compared("a", "cost", [1.0], [1.0], "ms")
+        compared("a", "cost", [1.0], [1.0], "ms", most=1, least=1)
     with pytest.raises(ValueError, match="shorter"):
         compared("a", "cost", [1.0, 2.0], [1.0], "ms", most=1)
+
+
+def test_nothing_is_asked_of_a_row_without_a_bound() -> None:
+    row = compared("a", "cost", [1.0], [2.0], "ms")
+    assert (row.bar, row.ok, row.headroom) == ("", None, None)
+
+
+def test_headroom_says_how_many_times_better_than_the_bar() -> None:
+    assert alone("a", "slow", [20.0], "ms", most=80).headroom == 4
+    assert alone("a", "quick", [20.0], "1/s", least=80).headroom == 0.25
+    assert compared("a", "cost", [1.0], [10.0], "ms", most=0.5).headroom == 5
+
+
+def test_what_was_only_recorded_never_holds_a_bar() -> None:
+    row = compared("a", "cost", [1.0], [10.0], "ms", most=0.5, recorded=True)
+    assert row.ok is False
+    assert table([row]).splitlines()[2].endswith("| recorded, not measured |")
+    with pytest.raises(ValueError, match="not measured here"):
+        replace(row, ok=True)
 
 
 def test_the_table_names_what_is_missed() -> None:
@@ -44,18 +69,103 @@ def test_the_table_names_what_is_missed() -> None:
     assert quick.endswith("| 0.25 (0.25–0.25) | at most 0.5 times | holds |")
 
 
-def test_results_take_their_place_in_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(side_by_side, "RESULTS", tmp_path / "results.json")
-    monkeypatch.setattr(side_by_side, "DOCUMENT", tmp_path / "benchmarks.md")
-    empty = f"# Before\n{side_by_side.BEGIN}\nold\n{side_by_side.END}\nAfter\n"
-    (tmp_path / "benchmarks.md").write_text(empty)
-    side_by_side.record([alone("a", "slow", [90.0], "ms", most=80)])
-    text = (tmp_path / "benchmarks.md").read_text()
-    assert text.startswith("# Before\n")
-    assert text.endswith(f"{side_by_side.END}\nAfter\n")
+def test_costs_are_medians_of_the_rounds() -> None:
+    costs = [Cost(1.0, 4.0), Cost(3.0, 5.0, 20.0), Cost(2.0, 9.0, 30.0)]
+    row = alone("a", "slow", [90.0], "ms").costing(ours=costs)
+    assert row.costs["ours"] == Cost(2.0, 5.0, 25.0)
+    assert table_of_costs([row]).splitlines()[2] == "| a | ours | 2 | 5 | 25 |"
+
+
+# --- the record
+
+
+@pytest.fixture
+def document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "benchmarks.md"
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(results, "DOCUMENT", path)
+    path.write_text(
+        "# Before\n<!-- one: begin -->\nold\n<!-- one: end -->\n<!-- two: begin -->\n<!-- two: end -->\nAfter\n"
+    )
+    return path
+
+
+def test_results_take_their_place_in_the_document(document: Path) -> None:
+    curve = Curve("waits", "How long", "ms", "%", {"ours": [(1.0, 2.0), (3.0, 1.0)]})
+    row = alone("a", "slow", [90.0], "ms", most=80).costing(ours=[Cost(1.0)])
+    results.record("one", Findings((row,), (curve,)))
+    text = document.read_text()
+    assert text.startswith("# Before\n<!-- one: begin -->\n")
+    assert text.endswith("<!-- one: end -->\n<!-- two: begin -->\n<!-- two: end -->\nAfter\n")
     assert "old" not in text
     assert "| slow | 90 |" in text
-    assert '"id": "a"' in (tmp_path / "results.json").read_text()
+    assert "| a | ours | 1 |" in text
+    assert "![How long](img/bench-waits.svg)" in text
+    assert "<svg" in (document.parent / "img" / "bench-waits.svg").read_text()
+    assert "<svg" in (document.parent / "img" / "bench-bars.svg").read_text()
+
+
+def test_a_section_leaves_the_rows_of_others_as_they_were(document: Path) -> None:
+    first, second = alone("a", "slow", [90.0], "ms"), alone("b", "quick", [1.0], "ms", most=2)
+    results.record("one", Findings((first,)))
+    results.record("two", Findings((second,)))
+    results.record("two", Findings((second,)))
+    assert [row["id"] for row in results.load()["rows"]] == ["a", "b"]
+    assert results.recorded_row("b") == second
+    assert results.recorded_row("c") is None
+
+
+def test_a_section_without_a_place_in_the_document_is_told(document: Path) -> None:
+    with pytest.raises(ValueError, match=r"benchmarks.md has no place for 'three'"):
+        results.record("three", Findings(()))
+
+
+def test_every_section_has_its_place_in_the_document() -> None:
+    text = results.DOCUMENT.read_text()
+    assert all(f"<!-- {name}: begin -->" in text and f"<!-- {name}: end -->" in text for name in side_by_side.SECTIONS)
+
+
+def test_a_section_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        side_by_side.main(["nowhere"])
+    assert "There is no section nowhere; there are answers" in capsys.readouterr().err
+
+
+# --- costs
+
+
+def test_a_command_costs_what_it_and_its_children_take() -> None:
+    busy = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'x = sum(range(3_000_000))']); print('done')"
+    cost, printed = costs.of_command([sys.executable, "-c", busy])
+    assert printed == "done\n"
+    assert cost.cpu_s is not None
+    assert cost.cpu_s > 0.02
+    assert cost.peak_mb is not None
+    assert cost.peak_mb > 3
+
+
+def test_a_command_that_fails_says_how() -> None:
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        costs.of_command([sys.executable, "-c", "raise SystemExit('no')"])
+    assert caught.value.__notes__ == ["no\n"]
+
+
+def test_a_call_costs_its_time_and_the_memory_it_held() -> None:
+    cost = costs.of_call(lambda: bytearray(200_000_000), units=2)
+    assert cost.peak_mb is not None
+    assert cost.peak_mb > 190
+    assert cost.wall_s is not None
+
+
+def test_the_time_of_a_process_counts_its_children() -> None:
+    before = costs.cpu_seconds_of(os.getpid())
+    subprocess.run([sys.executable, "-c", "x = sum(range(3_000_000))"], check=True)
+    assert costs.cpu_seconds_of(os.getpid()) > before + 0.02
+    assert costs.cpu_seconds_of(None) == 0
+
+
+def test_the_memory_of_a_process_is_what_it_holds() -> None:
+    assert costs.memory_mb(os.getpid()) > 20
 
 
 # --- participants
@@ -141,21 +251,10 @@ def test_nobody_begins_an_answer_when_the_time_is_over(address: str) -> None:
 
 def test_an_answer_that_is_acknowledged_and_not_there_is_a_fault() -> None:
     fine = contenders.Load(
-        2.0, (1.0,), acknowledged=10, statuses={"201": 10}, stored=10, cpu_s=0.01, database_cpu_s=0.02
+        2.0, (1.0,), acknowledged=10, statuses={"201": 10}, stored=10, cpu_s=0.01, database_cpu_s=0.02, memory_mb=0
     )
     assert (fine.faults, fine.rate, fine.cpu_ms) == (0, 5.0, pytest.approx(3.0))
     lost = contenders.Load(
-        2.0, (1.0,), acknowledged=10, statuses={"201": 10, "500": 2}, stored=9, cpu_s=0, database_cpu_s=0
+        2.0, (1.0,), acknowledged=10, statuses={"201": 10, "500": 2}, stored=9, cpu_s=0, database_cpu_s=0, memory_mb=0
     )
     assert lost.faults == 3
-
-
-def test_the_time_of_a_process_counts_its_children() -> None:
-    import os
-    import subprocess
-    import sys
-
-    before = contenders.cpu_seconds(os.getpid())
-    subprocess.run([sys.executable, "-c", "x = sum(range(3_000_000))"], check=True)
-    assert contenders.cpu_seconds(os.getpid()) > before + 0.02
-    assert contenders.cpu_seconds(None) == 0
