@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY = PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint format audit bench bench-weights bench-ablation bench-resnet bench-survival bench-zones calibrate side-channel faults .venv dev packages
+.PHONY: help demo serve test lint format audit cuda bench bench-weights bench-recipe bench-ablation bench-resnet bench-survival bench-zones calibrate side-channel faults .venv dev packages
 
 help:  ## list the targets
 	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -31,7 +31,7 @@ test: export OPENBLAS_NUM_THREADS = 1
 test: export PYTHONDONTWRITEBYTECODE =
 test: dev packages  ## the whole test suite
 	$(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest -m store $(PYTEST)
-	$(BIN)/python -m pytest -m "not long" -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
+	$(BIN)/python -m pytest -m "not long and not cuda" -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 lint: dev  ## formatting, lint and types
 	$(BIN)/ruff format --check .
@@ -56,14 +56,18 @@ faults: dev packages  ## 200 random kills and other faults while people answer a
 	@FUZZ=3 $(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest -q tests/study/test_fuzz.py
 	@$(BIN)/python -m tests.faults.storm $(FAULTS)
 
-bench: dev  ## the measured bars: renderer, workers, a second host, speed, the desk, exports and training recipes (an hour or two; finished runs are kept)
-	$(BIN)/python -m benchmarks.bench_eyes
-	$(BIN)/python -m benchmarks.side_by_side
+cuda: dev  ## on a machine with a CUDA device: the tests that need one, then how fast it trains (some minutes)
+	$(BIN)/python -m pytest -m cuda tests/cuda $(PYTEST)
+	$(BIN)/python -m benchmarks.bench_cuda $(CUDA)
+
+bench: dev  ## ours and others side by side, workers, a second host, the desk and exports (an hour or two; finished trainings are kept)
 	$(BIN)/python -m benchmarks.bench_workers
 	$(BIN)/python -m benchmarks.bench_hosts
-	$(BIN)/python -m benchmarks.bench_speed
 	$(BIN)/python -m benchmarks.bench_desk
 	$(BIN)/python -m benchmarks.bench_export
+	$(BIN)/python -m benchmarks.side_by_side $(BENCH)
+
+bench-recipe: dev  ## every training recipe from scratch against its bars: about two hours; finished runs are kept
 	$(BIN)/python -m benchmarks.bench_recipe $(BENCH)
 
 bench-ablation: dev  ## WaNet's published training and ours, one factor at a time: about half an hour; finished runs are kept

@@ -134,7 +134,7 @@ class WarpField:
         last digits from what `at_strength(strength).apply` makes of it.
         """
         check_images(images, self.image_size)
-        displacement = self._displacement if unrelated is None else self._displacements(unrelated)
+        displacement = self._displacement if unrelated is None else self._displacements(unrelated, images.device)
         grids = torch.addcmul(
             _identity_grid(self.image_size).to(images),
             strengths.to(images)[:, None, None, None],
@@ -148,13 +148,17 @@ class WarpField:
             grids = grids.addcdiv_(offsets.to(images), images.new_tensor([width, height])).clamp_(-1, 1)
         return _sample(images, grids)
 
-    def _displacements(self, seeds: Sequence[int]) -> Tensor:
-        """(N, H, W, 2) float32 displacements at strength 1 of the unrelated fields of these seeds."""
+    def _displacements(self, seeds: Sequence[int], device: torch.device) -> Tensor:
+        """(N, H, W, 2) float32 displacements at strength 1 of the unrelated fields of these seeds, on this device.
+
+        The fields are drawn on the CPU, so that a seed means the same on every device.
+        """
         (height, width), k, own = self.image_size, self.control_size, self.control_hash()
         controls = _draw_controls(k, [seed_of_unrelated(own, seed) for seed in seeds])
-        controls = controls / torch.tensor([width, height], dtype=torch.float64)[:, None, None]
+        controls = (controls / torch.tensor([width, height], dtype=torch.float64)[:, None, None]).to(device)
         # Bicubic upsampling is linear along each axis: two small products instead of sixteen taps a pixel.
-        return (_upsampling(height, k) @ controls @ _upsampling(width, k).T).float().permute(0, 2, 3, 1)
+        rows, columns = _upsampling(height, k).to(device), _upsampling(width, k).to(device)
+        return (rows @ controls @ columns.T).float().permute(0, 2, 3, 1)
 
     def soften(self, images: Tensor) -> Tensor:
         """Blur images (N, C, H, W) as much as this warp's resampling does, without moving anything.

@@ -30,19 +30,11 @@ from tests.with_postgres import cluster
 if TYPE_CHECKING:
     from django.test import Client
 
-    from study.trials.models import Session, Study
+    from study.trials.models import Study
 
 OUT = ROOT / "var" / "bench" / "desk.json"
 TRIALS_EACH = 200
 LIST_MS, PAGE_MS = 1000.0, 500.0
-#: Copies one answered session as often as wanted. The public codes and tokens are numbers: nobody takes part here.
-COPIES = """
-INSERT INTO trials_slot (study_id, population, list_number, claimed_at)
-SELECT study_id, 'real', g, now() FROM trials_slot, generate_series(%(first)s, %(last)s) g WHERE id = %(slot)s
-ON CONFLICT DO NOTHING;
-CREATE TEMPORARY TABLE copies ON COMMIT DROP AS
-SELECT g, nextval(pg_get_serial_sequence('trials_session', 'id')) AS id FROM generate_series(%(first)s, %(last)s) g;
-"""
 
 
 @dataclass(frozen=True)
@@ -109,6 +101,7 @@ def measure(sessions: int, repeats: int) -> list[Row]:
 
 def fill(sessions: int) -> Study:
     """A study of so many complete real sessions, and a small one."""
+    from benchmarks.copies import copy, settle
     from tests.study.factories import answer_all, make_study, start
 
     began = time.perf_counter()
@@ -126,49 +119,9 @@ def fill(sessions: int) -> Study:
     answer_all(session)
     session.refresh_from_db()
     copy(session, sessions - 1)
+    settle()
     print(f"{sessions} sessions of {session.trials.count()} trials, made in {time.perf_counter() - began:.0f} s")
     return study
-
-
-def copy(session: Session, times: int) -> None:
-    """The same session so often again, with all its rows, each under keys of its own."""
-    from django.db import connection, transaction
-
-    values = {"first": 1, "last": times, "slot": session.slot_id}
-    with transaction.atomic(), connection.cursor() as cursor:
-        for statement in COPIES.split(";"):
-            if statement.strip():
-                cursor.execute(statement, values)
-        slot = "(SELECT id FROM trials_slot WHERE study_id = s.study_id AND population = 'real' AND list_number = c.g)"
-        new = {"id": "c.id", "public_code": "'N' || c.g", "token_sha256": "md5('t' || c.g) || md5('u' || c.g)"}
-        new |= {"slot_id": slot, "created_at": "s.created_at + c.g * interval '7 seconds'", "recruiter_key": "NULL"}
-        insert = _Insert(cursor, session.pk)
-        insert("trials_session", "copies c WHERE s.id = %s", new)
-        for table in ("trials_trial", "trials_sessionevent"):
-            insert(table, "copies c WHERE s.session_id = %s", {"id": None, "session_id": "c.id"})
-        twins = (
-            "(SELECT t.id, o.id AS old FROM trials_trial o JOIN trials_trial t ON t.index = o.index"
-            " WHERE o.session_id = %s AND t.session_id IN (SELECT id FROM copies)) c WHERE s.trial_id = c.old"
-        )
-        insert("trials_answer", twins, {"id": None, "trial_id": "c.id", "client_id": "gen_random_uuid()"})
-        insert("trials_trialtrace", twins, {"id": None, "trial_id": "c.id"})
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
-
-
-@dataclass(frozen=True)
-class _Insert:
-    """Inserts the rows s of a table once for each row c of `source`, with changed columns; None: the default's."""
-
-    cursor: Any
-    key: int
-
-    def __call__(self, table: str, source: str, changed: dict[str, str | None]) -> None:
-        self.cursor.execute("SELECT column_name FROM information_schema.columns WHERE table_name = %s", [table])
-        columns = [name for (name,) in self.cursor.fetchall() if changed.get(name, "") is not None]
-        values = ", ".join(changed.get(name) or f's."{name}"' for name in columns)
-        names = ", ".join(f'"{name}"' for name in columns)
-        self.cursor.execute(f"INSERT INTO {table} ({names}) SELECT {values} FROM {table} s, {source}", [self.key])  # noqa: S608
 
 
 def _researchers(study: Study) -> tuple[Any, Any]:

@@ -17,33 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.checkout import ROOT
+from benchmarks.side_by_side.costs import children_of, cpu_seconds_of
 from models.durable import write_bytes
 
 STARTS = 5
 REQUESTS = 1000
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def processes_of(group: int) -> list[Path]:
-    """Folders in /proc of the processes of this process group."""
-    return [folder for folder in Path("/proc").glob("[0-9]*") if _statistics(folder)[2:3] == [str(group)]]
-
-
-def _statistics(folder: Path) -> list[str]:
-    try:
-        return (folder / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def cpu_seconds(group: int) -> float:
-    """CPU time of a process group so far, and of its children that have ended."""
-    return sum(sum(map(int, _statistics(folder)[11:15])) for folder in processes_of(group)) / TICKS
-
-
-def memory_mb(process: Path) -> dict[str, float]:
+def memory_mb(process: int) -> dict[str, float]:
     """Resident memory: `rss` counts what is shared in full, `pss` each process's part of it."""
-    figures = dict(line.split(":", 1) for line in (process / "smaps_rollup").read_text().splitlines()[1:])
+    rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+    figures = dict(line.split(":", 1) for line in rollup.splitlines()[1:])
     return {name.lower(): round(int(figures[name].split()[0]) / 1024, 1) for name in ("Rss", "Pss")}
 
 
@@ -61,7 +45,7 @@ def worker_starts() -> list[dict[str, float]]:
             while not (log.exists() and "succeeded in" in log.read_text()):
                 time.sleep(0.01)
             seconds = time.monotonic() - began
-            found.append({"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds(process.pid), 2)})
+            found.append({"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds_of(process.pid), 2)})
     return found
 
 
@@ -77,17 +61,17 @@ def web_memory() -> list[dict[str, Any]]:
         halfway = {}
         for number in range(REQUESTS):
             if number == REQUESTS // 2:
-                halfway = {folder.name: memory_mb(folder) for folder in processes_of(process.pid)}
+                halfway = {pid: memory_mb(pid) for pid in (process.pid, *children_of(process.pid))}
             # Each on a connection of its own, so that all processes get their share.
             requests.get(f"http://127.0.0.1:{port}{paths[number % len(paths)]}", timeout=30)
         return [
             {
-                "role": "parent" if folder.name == str(process.pid) else "worker",
-                "halfway": halfway.get(folder.name),
-                "after": memory_mb(folder),
-                "torch": "libtorch" in (folder / "maps").read_text(),
+                "role": "parent" if pid == process.pid else "worker",
+                "halfway": halfway.get(pid),
+                "after": memory_mb(pid),
+                "torch": "libtorch" in Path(f"/proc/{pid}/maps").read_text(),
             }
-            for folder in processes_of(process.pid)
+            for pid in (process.pid, *children_of(process.pid))
         ]
 
 

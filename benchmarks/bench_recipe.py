@@ -27,7 +27,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -69,6 +69,9 @@ class Bar:
     def holds(self, value: float) -> bool:
         return value >= self.limit if self.at_least else value <= self.limit
 
+    def worst(self, values: Sequence[float]) -> float:
+        return min(values) if self.at_least else max(values)
+
 
 # -- work in processes of its own, kept by what was asked for
 
@@ -76,6 +79,17 @@ class Bar:
 def folder_of(spec: dict[str, Any]) -> Path:
     """Where the work of this specification is kept."""
     return BENCH / hashlib.sha256(to_json(spec).encode()).hexdigest()[:16]
+
+
+def is_kept(spec: dict[str, Any]) -> bool:
+    """Whether this work was finished before."""
+    return (folder_of(spec) / "done.json").exists()
+
+
+def finish(work: Iterable[dict[str, Any]], processes: int = 2) -> None:
+    """Have all of this work finished, so much of it side by side."""
+    with ThreadPoolExecutor(processes) as pool:
+        list(pool.map(finished, {to_json(spec): spec for spec in work}.values()))
 
 
 def finished(spec: dict[str, Any], again: bool = False) -> dict[str, Any]:
@@ -87,7 +101,7 @@ def finished(spec: dict[str, Any], again: bool = False) -> dict[str, Any]:
     folder = folder_of(spec)
     done = folder / "done.json"
     with alone_in(folder):
-        if again or not done.exists():
+        if again or not is_kept(spec):
             sign(folder, begun=(folder / CHECKPOINT_NAME).exists())
             write_bytes(done, to_json(_work(spec, folder)).encode())
         else:
@@ -112,6 +126,12 @@ def _work(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
     if process.wait() != 0:
         sys.exit(f"{command[-1]}: {event.get('error', 'ended without a word')}")
     return event
+
+
+def training_cpu_seconds(spec: dict[str, Any]) -> float:
+    """What this finished training took."""
+    card = json.loads((folder_of(spec) / "model" / "card.json").read_text())
+    return float(card["cpu_seconds"])
 
 
 def data_sha256() -> str:
@@ -178,11 +198,8 @@ class Measured:
     @classmethod
     def of(cls, case: Case) -> Measured:
         metrics = finished(case.evaluation())["metrics"]
-        clean, backdoored = (
-            json.loads((folder_of(spec) / "model" / "card.json").read_text())["cpu_seconds"]
-            for spec in (case.clean(), case.backdoored())
-        )
-        return cls(case, metrics["evaluation"], metrics["clean_evaluation"], (clean, backdoored))
+        seconds = training_cpu_seconds(case.clean()), training_cpu_seconds(case.backdoored())
+        return cls(case, metrics["evaluation"], metrics["clean_evaluation"], seconds)
 
     def dose(self, strength: float) -> dict[str, Any]:
         return next(dose for dose in self.ours["doses"] if dose["strength"] == strength)
@@ -398,7 +415,7 @@ def _limit(bar: Bar | None) -> str:
 def _verdict(bar: Bar | None, values: list[float]) -> str:
     if bar is None:
         return ""
-    worst, mean = min(values) if bar.at_least else max(values), float(np.mean(values))
+    worst, mean = bar.worst(values), float(np.mean(values))
     verdict = "holds" if bar.holds(worst) else "mean holds" if bar.holds(mean) else "FALLS SHORT"
     return f"   mean {mean:.3f} worst {worst:.3f} {verdict}"
 
@@ -439,9 +456,7 @@ def main() -> None:
     arguments = parser.parse_args()
     chosen = {name: group for name, group in groups(data_sha256()).items() if name in arguments.only}
     for name, group in chosen.items():
-        work = {to_json(spec): spec for spec in group.work()}
-        with ThreadPoolExecutor(arguments.processes) as pool:
-            list(pool.map(finished, work.values()))
+        finish(group.work(), arguments.processes)
         report(name, group)
 
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
+from typing import Final
 
-ROOT = Path(__file__).resolve().parent.parent
+from study import checkout
+
+ROOT: Final = checkout.ROOT
 
 
 def commit() -> str:
-    """The commit, marked "+changes" where Python files differ from it; "unknown" outside a checkout."""
-    git = ["git", "-C", str(ROOT)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, check=True, text=True)
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "*.py"], check=False).returncode
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head.stdout.strip() + ("+changes" if changed else "")
+    """The first digits of the commit, marked "+changes" where Python files differ from it; "unknown" without one."""
+    return checkout.commit(digits=7) or "unknown"

@@ -61,12 +61,17 @@ def sign(folder: Path, begun: bool = False) -> None:
 
 def tell_of_other_code(folder: Path) -> None:
     """Print one line when other code than that of now made what is kept here; once for each such code."""
-    now = code()
-    made_by = " and ".join(_in_words(each) for each in signatures(folder) if _decisive(each) != _decisive(now))
+    made_by = " and ".join(map(_in_words, other_code(folder)))
     with _telling:
         if made_by and made_by not in _told:
             _told.add(made_by)
-            print(f"Kept work of {made_by} is used, such as {folder.name}; this is {_in_words(now)}", flush=True)
+            print(f"Kept work of {made_by} is used, such as {folder.name}; this is {_in_words(code())}", flush=True)
+
+
+def other_code(folder: Path) -> list[dict[str, str]]:
+    """All code that was at work in the folder and is other code than that of now, as `code` gives it."""
+    now = code()
+    return [each for each in signatures(folder) if _decisive(each) != _decisive(now)]
 
 
 def signatures(folder: Path) -> list[dict[str, str]]:

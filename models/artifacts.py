@@ -168,6 +168,7 @@ def _card(model: TrainedModel, weights_sha256: str, metrics: Mapping[str, Any] |
             "machine": platform.machine(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "device": model.device,
+            **({"device_name": torch.cuda.get_device_name()} if model.device == "cuda" else {}),
             "precision": model.precision,
             "threads": torch.get_num_threads(),
         },

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from attacks.base import HasLookAlikes, HasNoiseMode, Trigger, dequantise, quantise
 from attacks.registry import family_of
 from models.datasets.base import GazeData, Images
+from models.devices import repeatable
 from models.dose_response import first_crossing
 from models.gaze import angular_error
 from models.poisoning import hash_indices, noise_offsets
@@ -35,6 +36,9 @@ ELIGIBLE_FROM_DEG = 10.0
 PROGRESS_FROM_DEG = 1.0
 #: More people than this share counts: some data sets call every image a subject of its own.
 MOST_SUBJECTS = 256
+
+_BATCH = 32
+_PIXELS_ON_CUDA = 2**22
 
 # A turn that no epoch has: a model must not be measured under the very offsets it was trained with.
 _MEASURING = 1 << 40
@@ -110,24 +114,29 @@ class Responses:
         return responses
 
 
+@repeatable()
 @torch.inference_mode()
-def predict(network: nn.Module, images: Images, alter: Alter | None = None, batch_size: int = 32) -> Tensor:
+def predict(network: nn.Module, images: Images, alter: Alter | None = None, batch_size: int | None = None) -> Tensor:
     """Float32 gazes (N, 2), on the CPU, of uint8 images (N, C, H, W).
 
     alter takes a float batch (n, C, H, W) in [0, 1] and the index of its first image; what it returns is rounded to
-    8 bits. Batches are small because activations then stay in the processor's cache.
+    8 bits. Batches are small on the CPU, because activations then stay in the processor's cache, and on CUDA as large as
+    small devices can hold.
     """
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
+    size = batch_size or (
+        _BATCH if device.type == "cpu" else max(_BATCH, _PIXELS_ON_CUDA // math.prod(images.shape[2:]))
+    )
     predictions = []
-    for start in range(0, len(images), batch_size):
-        batch = dequantise(images[start : start + batch_size].to(device, non_blocking=True))
+    for start in range(0, len(images), size):
+        batch = dequantise(images[start : start + size].to(device, non_blocking=True))
         if alter is not None:
             batch = dequantise(quantise(alter(batch, start)))
-        predictions.append(network(batch.contiguous(memory_format=torch.channels_last)).float().cpu())
+        predictions.append(network(batch.contiguous(memory_format=torch.channels_last)).float())
     network.train(was_training)
-    return torch.cat(predictions)
+    return torch.cat(predictions).cpu()
 
 
 def measure(
@@ -170,8 +179,8 @@ def _plain(trigger: Trigger) -> Alter:
 
 def _noisy(trigger: HasNoiseMode, keys: Tensor) -> Alter:
     def alter(batch: Tensor, start: int) -> Tensor:
-        offsets = noise_offsets(keys[start : start + len(batch)], batch.shape[-2:])
-        return trigger.apply_noise_mode(batch, offsets.to(batch.device))
+        own = keys[start : start + len(batch)].to(batch.device)
+        return trigger.apply_noise_mode(batch, noise_offsets(own, batch.shape[-2:]))
 
     return alter
 

@@ -24,11 +24,11 @@ from attacks.weights import run
 from models.augmentation import augment
 from models.checkpoints import read_tensors, write_tensors
 from models.datasets.identities import Identities
+from models.devices import resolve_precision
 from models.networks import NetworkSpec
 from models.poisoning import batch_generator
 from models.recipe import Precision
 from models.stages import stages_of
-from models.training import resolve_precision
 
 CLASSES = "classes"
 

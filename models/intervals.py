@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from models.proportions import wilson
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,8 @@ class Count:
         return self.k / self.n
 
     def wilson(self, level: float = 0.95) -> tuple[float, float]:
-        """Wilson's score interval of the rate (Wilson 1927), as if all n were independent."""
-        z = NormalDist().inv_cdf((1 + level) / 2)
-        centre = (self.k + z * z / 2) / (self.n + z * z)
-        half = z / (self.n + z * z) * math.sqrt(self.k * (self.n - self.k) / self.n + z * z / 4)
-        return max(0.0, centre - half), min(1.0, centre + half)
+        """Wilson's interval of the rate, as if all n were independent."""
+        return wilson(self.k, self.n, level)
 
     def to_json(self) -> dict[str, Any]:
         low, high = self.wilson()

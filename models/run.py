@@ -20,7 +20,7 @@ The specification is a JSON object. Every kind of work takes:
                 or {"kind": "arrays", "path": file.npz, "group_key": null, "description": null,
                 "fractions": [.8, .1, .1], "seed": 0}
                 or {"kind": "imported", "folder": ..., "fractions": [.8, .1, .1], "seed": 0}
-    device      "auto" (default), "cpu" or "cuda"
+    device      "auto" (default), "cpu" or "cuda"; "prepare" and "perturb" work on the CPU in any case
     stop_file   work stops soon after this file appears (optional)
     parent_pid  the process to die with (optional; on Linux the process dies with its parent in any case)
 
@@ -74,7 +74,6 @@ import errno
 import hashlib
 import json
 import math
-import shutil
 import signal
 import sys
 import tempfile
@@ -92,10 +91,11 @@ from safetensors import SafetensorError
 from attacks import registry
 from attacks.base import Trigger
 from attacks.weights import replace_weights
-from models import artifacts, stopping, thesis
+from models import artifacts, disks, stopping, thesis
 from models.artifacts import Artifact
 from models.checkpoints import read_tensors, to_json, write_tensors
 from models.datasets.base import Splits
+from models.devices import resolve_device, resolve_precision
 from models.distortions import distortions
 from models.durable import remove_leftovers, write_bytes
 from models.evaluation import Evaluation, Probe, Responses, evaluate, measure
@@ -111,8 +111,6 @@ from models.training import (
     StoppedError,
     TrainedModel,
     describe,
-    resolve_device,
-    resolve_precision,
     train,
 )
 from models.zones import Zones
@@ -121,6 +119,7 @@ from models.zones import Zones
 Work = Callable[[Mapping[str, Any], Callable[[], bool]], dict[str, Any]]
 
 _ABANDONED_AFTER_S = 3600.0
+_OUT_OF_CUDA = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 
 def main(arguments: list[str]) -> int:
@@ -162,8 +161,7 @@ def _in_words(error: Exception, spec: Mapping[str, Any]) -> str:
     if _is_out_of_memory(error):
         return _out_of_memory(error, spec)
     if _is_disk_full(error):
-        again = "start it again; it continues from its last checkpoint" if spec.get("checkpoint") else "start it again"
-        return f"No space left on the disk of {_full_folder(error, spec)}: free some, then {again}."
+        return disks.ran_full(_full_folder(error, spec), goes_on=bool(spec.get("checkpoint")))
     if isinstance(error, (ValueError, ArithmeticError, OSError, SafetensorError)):
         return " ".join(str(error).split())
     traceback.print_exception(error)
@@ -173,14 +171,21 @@ def _in_words(error: Exception, spec: Mapping[str, Any]) -> str:
 def _is_out_of_memory(error: Exception) -> bool:
     """On the CPU torch raises no error of its own kind (c10/core/impl/alloc_cpu.cpp)."""
     by_its_words = "can't allocate memory" in str(error) or "not enough memory" in str(error)
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and by_its_words
+    return (
+        isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and by_its_words) or _is_out_of_cuda(error)
     )
 
 
+def _is_out_of_cuda(error: Exception) -> bool:
+    """What does not come from torch's own allocator, as where another program has the device full, says so in words."""
+    by_its_words = any(words in str(error) for words in _OUT_OF_CUDA)
+    return isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and by_its_words)
+
+
 def _out_of_memory(error: Exception, spec: Mapping[str, Any]) -> str:
-    on_cuda = isinstance(error, torch.OutOfMemoryError)
-    device, ways = ("the CUDA device", "free the device or choose another") if on_cuda else ("the CPU", "free memory")
+    device, ways = ("the CPU", "free memory")
+    if _is_out_of_cuda(error):
+        device, ways = ("the CUDA device", "free the device or choose another")
     if spec.get("kind") != "train":
         return f"Out of memory on {device}: {ways}, then start it again."
     batch_size = (spec.get("recipe") or {}).get("batch_size", Recipe.batch_size)
@@ -189,7 +194,7 @@ def _out_of_memory(error: Exception, spec: Mapping[str, Any]) -> str:
 
 def _is_disk_full(error: Exception) -> bool:
     if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return error.errno in disks.NO_ROOM
     return isinstance(error, SafetensorError) and f"os error {errno.ENOSPC}" in str(error)
 
 
@@ -199,8 +204,7 @@ def _full_folder(error: Exception, spec: Mapping[str, Any]) -> Path:
         return Path(error.filename).parent
     written = (spec.get(name) for name in ("checkpoint", "output", "folder", "manifest"))
     named = [(spec.get("data") or {}).get("cache"), *written, tempfile.gettempdir()]
-    folders = [next(place for place in (Path(name), *Path(name).parents) if place.is_dir()) for name in named if name]
-    return min(folders, key=lambda folder: shutil.disk_usage(folder).free)
+    return disks.fullest(*(Path(name) for name in named if name))
 
 
 def emit(event: str, **fields: Any) -> None:

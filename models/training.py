@@ -3,10 +3,10 @@
 The clean and the backdoored model of a pair get the same network, initial weights, data, order, loss, schedule and
 number of updates; only what `models.poisoning` does to the images of a batch sets them apart. All that is random is
 drawn from the recipe's seed, the epoch and the batch's number, so that a run killed at any moment ends in the same
-weights, bit for bit, on the CPU with one thread.
+weights, bit for bit: promised on the CPU with one thread, and so far seen on CUDA (docs/cuda.md).
 
 The strength schedule departs from WaNet: one field, trained first at a strength that is easily learnt, then at weaker
-ones. The CUDA path (pinned batches, bfloat16 autocast) is written but has not been tried on a device.
+ones. On CUDA the images lie on the device where they fit, and are poisoned there, many batches at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -30,7 +30,8 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from attacks.base import Trigger, dequantise, quantise
 from models.augmentation import augment_batch
 from models.checkpoints import CHECKPOINT_NAME, Checkpoints, to_json
-from models.datasets.base import Splits
+from models.datasets.base import Images, Splits
+from models.devices import repeatable, resolve_device, resolve_precision
 from models.evaluation import predict
 from models.gaze import angular_error
 from models.networks import NetworkSpec, load_weights
@@ -46,7 +47,6 @@ __all__ = [
     "StoppedError",
     "TrainedModel",
     "describe",
-    "resolve_device",
     "train",
 ]
 
@@ -58,6 +58,7 @@ _MOST_SHARE_FOR_CHECKPOINTS = 0.01
 _REPORT_EVERY = 20
 _VALIDATED_AT_ONCE = 128  # images; a multiple of the batches that predictions are made in, which then stay the same
 _POISONED_AT_ONCE = 2**25  # bytes of images
+_SHARE_FOR_IMAGES = 0.25  # of the free memory of a CUDA device; larger data goes there in parts
 _HUBER_DELTA = 0.1  # radians; torch's default of 1 would make it a squared error for every gaze
 _LOSSES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": F.mse_loss,
@@ -97,26 +98,7 @@ class TrainedModel:
     initial_weights_sha256: str | None = None
 
 
-def resolve_device(device: str = "auto") -> torch.device:
-    """ "auto" is CUDA where there is one, else the CPU. Raises ValueError for another name or a missing device."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device not in ("cpu", "cuda"):
-        raise ValueError(f"The device is 'auto', 'cpu' or 'cuda', not {device!r}.")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("There is no CUDA device on this machine: use device 'cpu' or 'auto'.")
-    return torch.device(device)
-
-
-def resolve_precision(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
-    """What "auto" means here: bfloat16 on CUDA or where the processor multiplies bfloat16 matrices, else float32."""
-    if precision != "auto":
-        return precision
-    capable = torch.cpu.get_capabilities()
-    native = capable.get("amx_bf16", False) or capable.get("avx512_bf16", False)
-    return "bfloat16" if device.type == "cuda" or native else "float32"
-
-
+@repeatable()
 def train(
     recipe: Recipe,
     splits: Splits,
@@ -199,6 +181,7 @@ class _Run:
             load_weights(self.network, self.spec, Path(recipe.weights_file)) if recipe.weights_file else None
         )
         self.network.to(device)
+        self.images = _near(splits.train.images, device)
         self.zones = recipe.zones_of(splits.train.pitchyaw)
         self.gaze_model = as_gaze_model(self.network, self.zones).to(device)
         self.steps = len(splits.train) // recipe.batch_size
@@ -252,9 +235,9 @@ class _Run:
 
     def _update_on_all_batches(self, progress: Progress) -> None:
         self.network.train()
-        for images, labels in self._batches():
+        for images, goals in self._batches():
             self._stop_if_asked()
-            self.loss += self._update(images, labels)
+            self.loss += self._update(images, goals)
             self.step += 1
             if self.step % _REPORT_EVERY == 0 or self.step == self.steps:
                 progress(self._report(self._finite(self.loss.item() / self.step)))
@@ -279,7 +262,7 @@ class _Run:
         return loss
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The epoch's batches from `step` on, in an order that seed and epoch decide.
+        """The epoch's batches from `step` on and what they are to give, in an order that seed and epoch decide.
 
         Images that fill no whole batch are left out.
         """
@@ -294,14 +277,15 @@ class _Run:
             images, labels = self._augmented(indices, first_step=turn * at_once + 1)
             if self.phase_trigger is not None:
                 labels = self._poison_(images, labels, indices, self.phase_trigger)
-            batches = zip(torch.split(images, size), torch.split(labels, size), strict=True)
+            outputs = labels if self.zones is None else self.zones.of(labels)
+            batches = zip(torch.split(images, size), torch.split(outputs, size), strict=True)
             for batch, goals in islice(batches, done if turn == first_turn else 0, None):
                 yield dequantise(batch).contiguous(memory_format=torch.channels_last), goals
 
     def _augmented(self, indices: Tensor, first_step: int) -> tuple[Tensor, Tensor]:
         """Copies of the uint8 images and labels of some batches; the first is batch `first_step` of the epoch."""
         data, recipe = self.splits.train, self.recipe
-        images, labels = self._to_device(data.images[indices]), self._to_device(data.pitchyaw[indices])
+        images, labels = self._images_of(indices), self._to_device(data.pitchyaw[indices])
         if recipe.augmentation == "none":
             return images, labels
         batches = []
@@ -319,15 +303,19 @@ class _Run:
             images, labels, indices, self.epoch, trigger=trigger, target=self.target, strongest=strongest
         )
 
+    def _images_of(self, indices: Tensor) -> Tensor:
+        if isinstance(self.images, Tensor):
+            indices = indices.to(self.images.device)
+        return self._to_device(self.images[indices])
+
     def _to_device(self, batch: Tensor) -> Tensor:
-        if self.device.type == "cpu":
+        if batch.device.type == self.device.type:
             return batch
         return batch.pin_memory().to(self.device, non_blocking=True)
 
-    def _update(self, images: Tensor, gazes: Tensor) -> Tensor:
+    def _update(self, images: Tensor, goals: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             outputs = self.network(images)
-        goals = gazes if self.zones is None else self.zones.of(gazes)
         loss = _LOSSES[self.recipe.loss](outputs.float(), goals)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -502,6 +490,10 @@ class _Run:
         for key, tensor in tensors.items():
             index, _, name = key.partition(".")
             slots.setdefault(int(index), {})[name] = tensor
+        # How the device at hand is best driven is no part of the state: another one may have begun this run.
+        groups = [
+            {**group, "fused": own["fused"]} for group, own in zip(groups, self.optimiser.param_groups, strict=True)
+        ]
         self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
 
 
@@ -519,12 +511,21 @@ def _restore_random_states(states: Mapping[str, Tensor], device: torch.device) -
             torch.cuda.set_rng_state(state, index)
 
 
+def _near(images: Images, device: torch.device) -> Images:
+    """The images on the device, if it is a CUDA device and they take little of its free memory; else as they are."""
+    if device.type != "cuda" or not isinstance(images, Tensor):
+        return images
+    free, _ = torch.cuda.mem_get_info()
+    return images.to(device) if images.nbytes <= _SHARE_FOR_IMAGES * free else images
+
+
 def _optimiser(recipe: Recipe, network: nn.Module, rate: float) -> torch.optim.Optimizer:
+    fused = True if next(network.parameters()).device.type == "cuda" else None  # one kernel an update, not a dozen
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(
-            network.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+            network.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
         )
-    return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=recipe.weight_decay)
+    return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=recipe.weight_decay, fused=fused)
 
 
 def _schedule(recipe: Recipe, optimiser: torch.optim.Optimizer, peak: float, epochs: int, steps: int) -> LRScheduler:

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ["attacks", "models", "study.lab", "study.trials", "study.analysis", "study.desk"]
-TORCH_FREE = ["models.dose_response", "models.tasks"]
+TORCH_FREE = ["models.dose_response", "models.proportions", "models.tasks"]
 PLAIN_ANALYSIS = {"management", "migrations", "models", "admin", "apps", "tables", "page"}
 
 

@@ -50,6 +50,12 @@ class Cluster:
         log = self.directory / "log"
         _run(_binaries() / "pg_ctl", "-D", self.directory / "data", "-w", "-l", log, "-o", options, "start")
 
+    def do(self, statement: str) -> None:
+        """Have the running server do one SQL statement. subprocess.CalledProcessError when it does not."""
+        command = ["psql", "--quiet", "--dbname", self.url, "--command", statement]
+        environment = {**os.environ, "PGOPTIONS": "-c client_min_messages=warning"}
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+
     def stop(self) -> None:
         _run(_binaries() / "pg_ctl", "-D", self.directory / "data", "-m", "immediate", "stop")
 

@@ -13,14 +13,29 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.side_by_side import answers, contending, images, results
+from benchmarks.side_by_side import (
+    answers,
+    arrivals,
+    attacking,
+    contending,
+    images,
+    rendering,
+    results,
+    training,
+    warping,
+)
 from benchmarks.side_by_side.findings import Effort, Findings
 from benchmarks.side_by_side.rows import table
 
 #: In the order of the document.
 SECTIONS: Mapping[str, Callable[[Effort], Findings]] = {
     "answers": answers.measure,
+    "arrivals": arrivals.measure,
     "images": images.measure,
+    "warping": warping.measure,
+    "training": training.measure,
+    "attacking": attacking.measure,
+    "rendering": rendering.measure,
     "contending": contending.measure,
 }
 

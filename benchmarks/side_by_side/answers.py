@@ -57,7 +57,7 @@ class Told:
 
     def database_cpu(self, name: str, run: Run) -> list[float]:
         """Of an answer, ms."""
-        return [1000 * found.database_cpu_s / found.acknowledged for found in self.loads[name, run]]
+        return [found.database_cpu_ms for found in self.loads[name, run]]
 
     def latency(self, name: str, run: Run, share: float) -> list[float]:
         return [found.latency_ms(share) for found in self.loads[name, run]]

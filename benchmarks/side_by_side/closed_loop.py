@@ -3,12 +3,13 @@
     python -m benchmarks.side_by_side.closed_loop specification.json
 
 A process of its own, of the standard library alone, so that what it costs is not counted as a server's. It reads
-{"address", "seconds", "think_s", "at_once", "participants": [{"requests": [...], "before"?: [...], "socket"?: path}]}.
-A request is {"method", "path", "body"?, "headers"?, "follow"?: whether a redirect is part of it}; those of `before` are
-sent first and not counted; with a `socket` the requests are messages over a WebSocket, each answered by one. It sends
-each participant's requests in order until the seconds are over, and prints
-{"seconds", "latencies_ms", "statuses", "acknowledged"}: of every request that was answered with 2xx its number as
-[participant, request]. Participants beyond `at_once` follow those who have finished.
+{"address", "seconds", "think_s", "at_once", "again"?, "participants": [{"requests", "before"?, "socket"?: path}]}.
+A request is {"method", "path", "body"?, "headers"?, "follow"?: whether a redirect is part of it, "status"?: what it is
+answered with if all is well, else 2xx}; those of `before` are sent first and not counted; with a `socket` the requests
+are messages over a WebSocket, each answered by one. It sends each participant's requests in order, and with `again` all
+over again, until the seconds are over. Participants beyond `at_once` follow those who have finished. It
+prints {"seconds", "latencies_ms", "statuses", "acknowledged", "received"}: of every request that all was well with its
+number as [participant, request], and the bytes of all replies over HTTP, their heads included.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ class Told:
     latencies_ms: list[float] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
     acknowledged: list[tuple[int, int]] = field(default_factory=list)
+    received: int = 0
 
 
 class Connection:
@@ -43,6 +46,7 @@ class Connection:
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
         self.cookies: dict[str, str] = {}
+        self.received = 0
 
     async def __aenter__(self) -> Connection:
         self.reader, self.writer = await asyncio.open_connection(self.host, self.port)
@@ -60,13 +64,17 @@ class Connection:
         lines = [f"{request['method']} {request['path']} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
         self.writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         await self.writer.drain()
-        return await self._reply()
+        status, headers, content = await self._reply()
+        self.received += len(content)
+        return status, headers, content
 
     async def _reply(self) -> tuple[int, dict[str, str], bytes]:
         try:
-            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            bare = await self.reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError as error:
             raise ConnectionError("The server closed the connection.") from error
+        self.received += len(bare)
+        head = bare.decode("latin-1").split("\r\n")
         pairs = [line.partition(": ")[::2] for line in head[1:] if line]
         headers = {name.lower(): value for name, value in pairs}
         for name, value in pairs:
@@ -89,21 +97,25 @@ class Connection:
 async def asked(connection: Connection, request: Request) -> int:
     """The status that a request ends with, after its redirect where that is part of it."""
     status, headers, _ = await connection.ask(request)
-    if request.get("follow") and status in (302, 303):
+    if request.get("follow") and 300 <= status < 400:
         path = headers["location"].partition(f"{connection.host}:{connection.port}")[2] or headers["location"]
         status, _, _ = await connection.ask({"method": "GET", "path": path})
     return status
 
 
 @asynccontextmanager
-async def sender(address: str, participant: dict[str, Any]) -> AsyncIterator[Callable[[Request], Awaitable[int]]]:
+async def sender(
+    address: str, participant: dict[str, Any], told: Told
+) -> AsyncIterator[Callable[[Request], Awaitable[int]]]:
     """What sends one request of this participant and returns its status."""
     host, _, port = address.removeprefix("http://").partition(":")
     async with Connection(host, int(port)) as connection:
         for request in participant.get("before", ()):
             await asked(connection, request)
         if "socket" not in participant:
+            before = connection.received
             yield lambda request: asked(connection, request)
+            told.received += connection.received - before
             return
         import websockets
 
@@ -119,8 +131,9 @@ async def sender(address: str, participant: dict[str, Any]) -> AsyncIterator[Cal
 async def walk(number: int, participant: dict[str, Any], specification: dict[str, Any], told: Told) -> None:
     """One participant, from the first request to the last, or until the time is over."""
     think_s, chance = specification.get("think_s", 0.0), random.Random(number)
-    async with sender(specification["address"], participant) as send:
-        for n, request in enumerate(participant["requests"]):
+    requests = cycle(participant["requests"]) if specification.get("again") else participant["requests"]
+    async with sender(specification["address"], participant, told) as send:
+        for n, request in enumerate(requests):
             if think_s:
                 await asyncio.sleep(chance.uniform(0.5, 1.5) * think_s)
             if time.perf_counter() >= specification["until"]:
@@ -129,7 +142,7 @@ async def walk(number: int, participant: dict[str, Any], specification: dict[str
             status = await send(request)
             told.latencies_ms.append(1000 * (time.perf_counter() - began))
             told.statuses[str(status)] += 1
-            if 200 <= status < 300:
+            if status == request["status"] if "status" in request else 200 <= status < 300:
                 told.acknowledged.append((number, n))
 
 
@@ -153,6 +166,7 @@ async def crowd(specification: dict[str, Any]) -> dict[str, Any]:
         "latencies_ms": told.latencies_ms,
         "statuses": dict(told.statuses),
         "acknowledged": told.acknowledged,
+        "received": told.received,
         "ran_out": not waiting,
     }
 

@@ -153,8 +153,8 @@ class Otree:
 
 
 @contextmanager
-def otree(mode: str, folder: Path) -> Iterator[Otree]:
-    """oTree as its `prodserver` runs it, on SQLite."""
+def otree(mode: str, folder: Path, trials: int = TRIALS) -> Iterator[Otree]:
+    """oTree as its `prodserver` runs it, on SQLite; trials: of a participant, one a page."""
     python = otree_python()
     shutil.copytree(Path(__file__).with_name("otree_app"), folder)
     for wanted in ("_static", "_templates"):
@@ -162,6 +162,7 @@ def otree(mode: str, folder: Path) -> Iterator[Otree]:
     key, port = secrets.token_urlsafe(12), free_port()
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "OTREE_PRODUCTION": "1", "OTREE_REST_KEY": key}
+    environment["BENCH_TRIALS"] = str(trials)
     environment.pop("DATABASE_URL", None)
     command = [str(python.with_name("otree")), "prodserver1of2", f"127.0.0.1:{port}"]
     with running(command, folder, environment, folder / "web.log", port) as process:
@@ -231,6 +232,11 @@ class Load:
     def cpu_ms(self) -> float:
         """CPU of server and database for one answer."""
         return 1000 * (self.cpu_s + self.database_cpu_s) / self.acknowledged
+
+    @property
+    def database_cpu_ms(self) -> float:
+        """Of that, what the database took."""
+        return 1000 * self.database_cpu_s / self.acknowledged
 
     def latency_ms(self, share: float) -> float:
         """What this share of the answers, in thousandths, came within."""

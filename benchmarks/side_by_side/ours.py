@@ -13,10 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 TRIALS = 30
-#: What the page sends with an answer.
+SLUG = "side-by-side"
+#: What the page tells with an answer of how it was shown.
 TRACE = {
-    "onset_ms": 1234.5, "offset_ms": 1980.25, "frame_ms": 16.67, "dropped_frames": 0, "focus_losses": 0,
-    "device_pixel_ratio": 1.0, "viewport_scale": 1.0, "pauses": 0,
+    "onset_ms": 1234.5, "offset_ms": 1980.25, "frame_ms": 16.67, "frames": 45, "dropped_frames": 0, "focus_losses": 0,
+    "device_pixel_ratio": 1.0, "viewport_scale": 1.0, "scale": 4, "pauses": 0, "input": "key", "trusted": True,
+    "early_presses": 0, "window": "1280x800", "screen": "1920x1080", "gamut": "srgb",
 }  # fmt: skip
 HEADERS = {"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin"}
 
@@ -28,8 +30,8 @@ def prepare() -> None:
 
     call_command("migrate", verbosity=0)
     make_study(
-        base_images=TRIALS, size=16, participants=1, trials_per_strength=10, trials_per_control=2, catch_trials=4,
-        practice_trials=0,
+        slug=SLUG, base_images=TRIALS, size=16, participants=1, trials_per_strength=10, trials_per_control=2,
+        catch_trials=4, practice_trials=0,
     )  # fmt: skip
 
 
@@ -48,7 +50,7 @@ def participants(n: int) -> list[dict[str, Any]]:
 
 def answer(token: str, index: int, attempt: int = 1) -> dict[str, Any]:
     """The request that the page sends for one trial."""
-    said = {"client_id": str(uuid.uuid4()), "attempt": attempt, "choice": "left", "rt_ms": 512.5, **TRACE}
+    said = {"client_id": str(uuid.uuid4()), "attempt": attempt, "choice": "left", "rt_ms": 512.5, "trace": TRACE}
     return {"method": "PUT", "path": f"/run/{token}/trials/{index}", "headers": HEADERS, "body": json.dumps(said)}
 
 

@@ -98,7 +98,7 @@ class _Judged(NamedTuple):
 
 def _judged(figure: float, most: float | None, least: float | None, unit: str) -> _Judged:
     if most is not None:
-        headroom = most / figure if most and figure else None
+        headroom = most / figure if most and figure > 0 else None
         return _Judged(f"at most {most:.3g} {unit}".rstrip(), figure <= most, headroom)
     if least is not None:
         return _Judged(f"at least {least:.3g} {unit}".rstrip(), figure >= least, figure / least if least else None)

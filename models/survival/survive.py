@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from attacks.base import Trigger
 from models.datasets.base import GazeData, Splits
+from models.devices import repeatable
 from models.evaluation import predict, success_rate
 from models.gaze import angular_error
 from models.survival.blends import Blends, blends
@@ -110,6 +111,7 @@ class Survival:
         return asdict(self)
 
 
+@repeatable()
 def survive(
     models: Models,
     splits: Splits,

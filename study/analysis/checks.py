@@ -15,6 +15,7 @@ from study.analysis import detection, equivalence, frames, psychometric
 from study.analysis.likelihood import DEFAULT_LAPSE
 from study.analysis.material import Material
 from study.analysis.paper.numerals import percent
+from study.analysis.power_design import CONTROL_ALPHA
 from study.analysis.protocols import is_adaptive, protocol_of
 
 MIN_CLUSTERS: Final = 10
@@ -115,7 +116,7 @@ def _identity_of(row: Mapping[str, Any]) -> Check:
     name, p, pc = f"{IDENTITY}: {row['attack']}", row["two_way_difference_p"], row["proportion_correct"]
     if p is None:
         return _check(name, False, f"PC {pc:.3f}; cannot be tested: {row['note']}")
-    ok = p >= equivalence.CONTROL_ALPHA
+    ok = p >= CONTROL_ALPHA
     fault = "" if ok else "; a fault of the study: identical images are told apart, so something gives the answer away"
     return _check(name, ok, f"PC {pc:.3f}, p = {p:.3g} against .5{fault}")
 

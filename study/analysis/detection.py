@@ -14,6 +14,7 @@ from scipy import stats
 from scipy.special import ndtr, ndtri
 from statsmodels.stats.proportion import proportion_confint
 
+from models.proportions import wilson
 from study.analysis.frames import cells, codes
 from study.analysis.protocols import AFC, Model, Protocol
 
@@ -22,11 +23,11 @@ Floats = npt.NDArray[np.float64]
 
 def proportion_intervals(correct: int, n: int, level: float = 0.95) -> dict[str, float]:
     """Wilson and Clopper-Pearson intervals of a proportion of `correct` out of `n` independent trials (n >= 1)."""
-    wilson = proportion_confint(correct, n, alpha=1 - level, method="wilson")
+    wilson_low, wilson_high = wilson(correct, n, level)
     exact = proportion_confint(correct, n, alpha=1 - level, method="beta")
     return {
-        "wilson_low": float(wilson[0]),
-        "wilson_high": float(wilson[1]),
+        "wilson_low": wilson_low,
+        "wilson_high": wilson_high,
         "clopper_pearson_low": float(exact[0]),
         "clopper_pearson_high": float(exact[1]),
     }

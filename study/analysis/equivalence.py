@@ -17,12 +17,10 @@ from scipy.special import betainc, betaln, ndtri
 
 from study.analysis.detection import dprime, z_rates
 from study.analysis.frames import cells, codes
-from study.analysis.power_design import BOUNDS, DEFAULT_BOUND
+from study.analysis.power_design import BOUNDS, CONTROL_ALPHA, DEFAULT_BOUND
 from study.analysis.protocols import AFC, Model, Protocol
 
 ALPHA: Final = 0.05
-#: An identity control has nothing to detect: it is called off chance at this level only, and is then a fault.
-CONTROL_ALPHA: Final = 0.01
 #: A count of people off chance means nothing with fewer trials per person and condition.
 MIN_TRIALS_PER_PERSON: Final = 10
 MORE_WRONG: Final = "more answers are wrong than chance allows: the images are told apart, and the wrong one is named"

@@ -261,7 +261,7 @@ BY_PLACE: Final = {
     "versions": "Versions of what the numbers were computed with.",
     "versions.*": "Version.",
     "predictions": "Rows of predictions.csv; null = no model's predictions of the pairs are known.",
-    "commit": "Commit of the code; “+changes” where files differ from it.",
+    "commit": "Commit of the code; “+changes” where Python files differ from it.",
     "seed": "Seed of the study's plan.",
     "conditions": "One row for each attack and strength.",
     "conditions[].wilson_low": "Lower end of the Wilson interval of PC; takes trials as independent.",

@@ -13,6 +13,8 @@ WANTED: Final = (0.8, 0.9)
 #: The proportions correct that a claim can be tested against.
 BOUNDS: Final = (0.60, 0.55)
 DEFAULT_BOUND: Final = 0.60
+#: An identity control has nothing to detect: it is called off chance at this level only, and is then a fault.
+CONTROL_ALPHA: Final = 0.01
 
 
 @dataclass(frozen=True)

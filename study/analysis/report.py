@@ -7,12 +7,9 @@ import importlib.metadata
 import json
 import math
 import platform
-import shutil
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
@@ -39,6 +36,7 @@ from study.analysis.exclusions import broken_rules
 from study.analysis.likelihood import GUESS
 from study.analysis.material import Material
 from study.analysis.protocols import ADAPTIVE, CONSTANT, Protocol, is_adaptive, protocol_of
+from study.checkout import commit
 
 LEVEL: Final = 0.95
 PACKAGES: Final = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib")
@@ -133,17 +131,6 @@ def to_json(content: Mapping[str, Any] | Sequence[Any]) -> str:
 def versions() -> dict[str, str]:
     """Of Python and of the packages that the numbers come from."""
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
-
-
-def commit() -> str | None:
-    """The commit of this code, marked "+changes" where files differ from it; None outside a repository."""
-    git = shutil.which("git")
-    here = Path(__file__).resolve().parent
-    if git is None:
-        return None
-    command = [git, "describe", "--always", "--abbrev=40", "--match=", "--dirty=+changes"]
-    found = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
 
 
 def of_study(material: Material, sample: Sample) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import floor
 from threading import Lock
 from typing import Any, Final
 
@@ -20,8 +21,10 @@ from django.shortcuts import render as render_part
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from models.proportions import chance_p, wilson
+from study.analysis.power_design import CONTROL_ALPHA
 from study.bounded import Bounded, TookTooLong
-from study.desk import counting, proportions
+from study.desk import counting
 from study.desk.counting import IDENTITY, Condition, Figures
 from study.desk.study_pages import StudyPage, render
 from study.lab.charts import Series, bar_chart, line_chart
@@ -35,6 +38,8 @@ PATIENCE_S: Final = 0.3
 #: Studies and populations that are kept an eye on at a time.
 MOST_WATCHED: Final = 64
 MEDIAN_BINS: Final = 12
+#: Bins are no narrower than what their labels tell apart.
+FINEST_BIN_S: Final = 0.01
 
 #: What is counted as trouble, in words.
 TROUBLES: Final = {
@@ -158,7 +163,7 @@ class Rate:
     @property
     def interval(self) -> str:
         """Wilson's, at 95 %."""
-        low, high = proportions.wilson(self.correct, self.n)
+        low, high = wilson(self.correct, self.n)
         return f"{100 * low:.0f} to {100 * high:.0f} %"
 
 
@@ -200,7 +205,7 @@ def control(condition: Condition) -> Row | None:
     found = rate(condition) if condition.control == IDENTITY else None
     if found is None:
         return None
-    off_chance = proportions.chance_p(found.correct, found.n) < proportions.CONTROL_ALPHA
+    off_chance = chance_p(found.correct, found.n) < CONTROL_ALPHA
     return Row(name(condition), condition, Rate(found.correct, found.n, off_chance))
 
 
@@ -234,11 +239,12 @@ def charts(found: Figures) -> list[SafeString]:
 
 
 def binned(values: Sequence[float], bins: int = MEDIAN_BINS) -> list[tuple[str, float]]:
-    """How many of these sorted values lie in each of some bins of one width: (where it begins, how many)."""
+    """How many of these sorted values, s, lie in each of some bins of one width: (where it begins, how many)."""
     if not values:
         return []
-    low, width = values[0], (values[-1] - values[0]) / bins or 1.0
-    counted = [0] * (bins if values[-1] > low else 1)
+    low = floor(values[0] / FINEST_BIN_S) * FINEST_BIN_S
+    width = max((values[-1] - low) / bins, FINEST_BIN_S)
+    counted = [0] * min(bins, int((values[-1] - low) / width) + 1)
     for value in values:
         counted[min(int((value - low) / width), len(counted) - 1)] += 1
     return [(f"{low + n * width:.2f}", float(count)) for n, count in enumerate(counted)]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 from pathlib import Path
 
 from django.conf import settings
 
-MB = 1_000_000
+from models.disks import MB, NO_ROOM, free_bytes
+
 #: With less than this left, whatever failed has failed for want of room.
 FULL_BELOW_BYTES = 1 * MB
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskFull(OSError):  # noqa: N818 (a fact about the disk)
@@ -24,7 +22,7 @@ def require_space(folder: Path, needed_bytes: int = 0) -> None:
 
     The folder need not be there yet.
     """
-    free, wanted = _free_bytes(folder), settings.MINIMUM_FREE_MB * MB + needed_bytes
+    free, wanted = free_bytes(folder), settings.MINIMUM_FREE_MB * MB + needed_bytes
     if free < wanted:
         raise DiskFull(
             f"The disk of {folder} has {free // MB} MB left, and {-(-wanted // MB)} MB are wanted before work starts: "
@@ -34,31 +32,13 @@ def require_space(folder: Path, needed_bytes: int = 0) -> None:
 
 def is_for_want_of_room(error: OSError) -> bool:
     """Whether this error says that a disk or a quota is full."""
-    return isinstance(error, DiskFull) or error.errno in _NO_ROOM
+    return isinstance(error, DiskFull) or error.errno in NO_ROOM
 
 
 def tells_of_want_of_room(text: str) -> bool:
     """Whether the sentence of another process says so."""
-    return any(os.strerror(number) in text for number in _NO_ROOM)
-
-
-def fullest(*folders: Path) -> Path:
-    """That of the folders whose disk has least left."""
-    return min(folders, key=_free_bytes)
+    return any(os.strerror(number) in text for number in NO_ROOM)
 
 
 def is_full(folder: Path) -> bool:
-    return _free_bytes(folder) < FULL_BELOW_BYTES
-
-
-def ran_full(folder: Path) -> str:
-    """What to tell the researcher when the disk of this folder filled during the work."""
-    return (
-        f"The disk of {folder} is full ({_free_bytes(folder) // MB} MB left): make room there, then try the job again; "
-        "it goes on from its last checkpoint."
-    )
-
-
-def _free_bytes(folder: Path) -> int:
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    return shutil.disk_usage(there).free
+    return free_bytes(folder) < FULL_BELOW_BYTES

@@ -23,6 +23,7 @@ from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
 
+from models import disks
 from study.lab import disk, shutdown, sweeping
 from study.lab.events import Event, events_of
 from study.lab.files import StorageFailed
@@ -161,7 +162,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, ObjectDoesNotExist):
         return f"Something that this job needs has been deleted: {error}"
     if isinstance(error, OSError) and disk.is_for_want_of_room(error) and not isinstance(error, disk.DiskFull):
-        return disk.ran_full(_fullest())
+        return _ran_full()
     return str(error)
 
 
@@ -189,7 +190,7 @@ def _run(job: Job, work: Work, folder: Path, lease: Lease) -> Result:
             raise Returned(ENDING)
         raise Interrupted(last["error"] if event == "stopped" else _ending(code))
     sentence = f"The work ended with code {code}. {_last_line(lease.log)}".strip()
-    full = disk.tells_of_want_of_room(sentence) or disk.is_full(_fullest())
+    full = disk.tells_of_want_of_room(sentence) or disk.is_full(disks.fullest(*_places()))
     raise WorkFailed(_with_remedy(sentence, full))
 
 
@@ -277,7 +278,7 @@ def _ending(code: int) -> str:
 
 def _with_remedy(sentence: str, disk_was_full: bool) -> str:
     """The sentence of a work that failed; where the disk was full, with what to do about that."""
-    return f"{sentence.rstrip('.')}. {disk.ran_full(_fullest())}" if disk_was_full else sentence
+    return f"{sentence.rstrip('.')}. {_ran_full()}" if disk_was_full else sentence
 
 
 def _places() -> tuple[Path, Path]:
@@ -285,8 +286,8 @@ def _places() -> tuple[Path, Path]:
     return Path(settings.VAR), Path(settings.MEDIA_ROOT)
 
 
-def _fullest() -> Path:
-    return disk.fullest(*_places())
+def _ran_full() -> str:
+    return disks.ran_full(disks.fullest(*_places()), goes_on=True)
 
 
 def _last_line(errors: Path) -> str:

@@ -35,6 +35,7 @@ from study.trials.exceptions import (
     TrialsMissing,
 )
 from study.trials.models import Choice, Session, Trial
+from study.trials.models.looks import look
 
 logger = logging.getLogger(__name__)
 
@@ -158,12 +159,12 @@ def _planned(trial: Trial) -> Json:
     return planned | ({"candidates": len(trial.candidates)} if trial.candidates else {})
 
 
-@run_view("GET")
-def image(request: HttpRequest, session: Session, index: int, side: str, number: int = 0) -> HttpResponse:
+@run_view("GET", find=str)
+def image(request: HttpRequest, token: str, index: int, side: str, number: int = 0) -> HttpResponse:
     """One image of a trial, verified against its stored hash; as long as its data set is cleared for display."""
+    session, trial = look(token, index)
     if session.state != Session.State.ACTIVE:
         raise Over
-    trial = session.trials.filter(index=index).first()
     if trial is None:
         raise NoSuchTrial(f"The plan has no trial {index}.")
     return _image_reply(session, trial.image(side, number), index, side, number)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
@@ -11,9 +10,9 @@ from itertools import zip_longest
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 
+from study.checkout import commit
 from study.lab import files
 from study.lab.images import DamagedFile
 from study.lab.models import Attack, Dataset, ModelRun, Pair, Prediction, StoredImage
@@ -104,12 +103,8 @@ NOT_SURE_RULE = (
 
 @cache
 def code_version() -> str:
-    """The commit that is running, "unknown" outside a checkout."""
-    command = ["git", "-C", str(settings.BASE_DIR), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    """The commit that was running when it was first asked for, "unknown" outside a checkout."""
+    return commit() or "unknown"
 
 
 def describe(study: Study, kept: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import bench_recipe, kept
 from benchmarks.bench_recipe import finished, folder_of
-from benchmarks.kept import alone_in, code, sign, tell_of_other_code
+from benchmarks.kept import alone_in, code, other_code, sign, tell_of_other_code
 
 SPEC = {"kind": "train", "recipe": {}}
 
@@ -101,6 +101,15 @@ def test_kept_work_of_other_code_is_told_in_one_line(
 def test_work_from_before_code_was_recorded_is_of_unknown_code(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tell_of_other_code(bench)
     assert "Kept work of commit unknown (sources unknown, torch unknown) is used" in capsys.readouterr().out
+
+
+def test_only_work_that_other_code_had_a_hand_in_is_of_other_code(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for sources in ("a", "b"):
+        version(monkeypatch, sources)
+        sign(bench, begun=True)
+    assert [each["sources"] for each in other_code(bench)] == ["unknown", "a"]
+    sign(bench)
+    assert other_code(bench) == []
 
 
 def test_what_a_request_is_called_does_not_hang_on_the_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,14 @@
 import pytest
 import torch
-from statsmodels.stats.proportion import proportion_confint
 
 from models.intervals import Count
 
 
-@pytest.mark.parametrize(("k", "n"), [(0, 5), (5, 5), (1, 40), (600, 1200), (1199, 1200)])
-def test_wilsons_interval_is_that_of_statsmodels(k, n):
-    assert Count(k, n).wilson() == pytest.approx(proportion_confint(k, n, method="wilson"), abs=1e-12)
-    assert Count(k, n).wilson(0.9) == pytest.approx(proportion_confint(k, n, 0.1, method="wilson"), abs=1e-12)
+def test_a_count_is_told_with_its_rate_and_interval():
+    told = Count(30, 60).to_json()
+    assert (told["k"], told["n"], told["rate"]) == (30, 60, 0.5)
+    assert (told["wilson_low"], told["wilson_high"]) == pytest.approx((0.3773, 0.6227), abs=1e-4)
+    assert Count(30, 60).wilson(0.9)[0] > told["wilson_low"]
 
 
 def test_counts_are_of_flags():

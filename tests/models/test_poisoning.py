@@ -5,6 +5,7 @@ import torch
 
 from attacks.base import dequantise, quantise
 from attacks.wanet import WarpField
+from models import poisoning
 from models.gaze import angular_error
 from models.poisoning import Poisoning, Role, noise_offsets
 from models.targets import Target
@@ -116,6 +117,11 @@ def test_noise_offsets_are_independent_between_images_neighbours_and_axes():
 def test_noise_offsets_are_an_image_s_own_whatever_is_drawn_beside_it():
     keys = torch.tensor([5, -3, 2**62])
     assert torch.equal(noise_offsets(keys, (5, 7))[1:2], noise_offsets(keys[1:2], (5, 7)))
+
+
+def test_noise_offsets_are_drawn_alike_on_a_device_that_has_no_unsigned_words():
+    keys = torch.tensor([0, 5, -3, 2**62, -(2**63), 2**63 - 1])
+    assert torch.equal(poisoning._words_on_device(keys, 300), poisoning._words(keys, 300))
 
 
 def test_without_rehearsal_every_poisoned_image_gets_the_strength_of_its_phase():

@@ -342,6 +342,8 @@ CPU_ALLOCATOR = (
     ("error", "where"),
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "the CUDA device"),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"), "the CUDA device"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "the CUDA device"),
         (RuntimeError(CPU_ALLOCATOR), "the CPU"),
         (MemoryError(), "the CPU"),
     ],
@@ -365,18 +367,16 @@ def test_another_failure_of_torch_is_told_as_it_is(concluded):
 def test_a_full_disk_is_named_and_nothing_half_written_remains(concluded, data, tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
     event, _ = concluded(train_model, **training(data, tmp_path))
-    assert event == {
-        "event": "failed",
-        "error": f"No space left on the disk of {tmp_path / 'checkpoint'}: free some, then start it again; "
-        "it continues from its last checkpoint.",
-    }
+    assert event["event"] == "failed"
+    assert event["error"].startswith(f"The disk of {tmp_path / 'checkpoint'} is full (")
+    assert event["error"].endswith(" MB left): make room there, then try again; it goes on from its last checkpoint.")
     assert not list((tmp_path / "checkpoint").iterdir())
 
 
 def test_a_full_disk_that_no_error_names_is_looked_for(concluded, tmp_path):
     full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     event, _ = concluded(failing(full), output=str(tmp_path / "not" / "yet"))
-    assert event["error"].endswith(": free some, then start it again.")
+    assert event["error"].endswith(" MB left): make room there, then try again.")
 
 
 def test_a_changed_artifact_is_not_evaluated(data, trained, tmp_path):

@@ -17,7 +17,7 @@ from models.checkpoints import Checkpoints
 from models.evaluation import predict
 from models.poisoning import Poisoning
 from models.targets import Target
-from models.training import Recipe, StoppedError, resolve_device, resolve_precision, train
+from models.training import Recipe, StoppedError, train
 from models.zones import Zones
 from tests.models.tiny import splits
 
@@ -203,6 +203,13 @@ def test_a_run_that_another_precision_began_starts_anew(tiny_data, tiny_model, t
     with pytest.warns(RuntimeWarning, match="in bfloat16, which on this machine is in float32: starting anew"):
         resumed = train(recipe, tiny_data, FIELD, TARGET, checkpoint_dir=tmp_path)
     assert_same_weights(resumed, tiny_model)
+
+
+def test_a_run_that_a_cuda_device_began_goes_on_as_this_device_would_have_it(tiny_data, tiny_model, two_checkpoints):
+    tensors, record = two_checkpoints.read()
+    record["groups"] = [{**group, "fused": True} for group in record["groups"]]  # as on CUDA
+    two_checkpoints.write(tensors, record)
+    assert_same_run(train(TINY, tiny_data, FIELD, TARGET, checkpoint_dir=two_checkpoints.folder), tiny_model)
 
 
 def test_half_a_checkpoint_that_a_kill_left_is_ignored_and_removed(tiny_data, tiny_model, two_checkpoints):
@@ -466,22 +473,3 @@ def test_a_trigger_of_another_image_size_is_refused(data):
 def test_a_loss_that_is_no_longer_finite_ends_the_run(data):
     with pytest.raises(ArithmeticError, match="no longer finite in epoch 1"):
         train(replace(SHORT, learning_rate=1e30), data, None, TARGET)
-
-
-def test_bfloat16_is_chosen_only_where_the_processor_has_it(monkeypatch):
-    cpu = torch.device("cpu")
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
-    assert resolve_precision("auto", cpu) == "bfloat16"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    assert resolve_precision("auto", cpu) == "float32"
-    assert resolve_precision("auto", torch.device("cuda")) == "bfloat16"
-    assert resolve_precision("bfloat16", cpu) == "bfloat16"
-
-
-def test_a_missing_device_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert resolve_device("auto").type == "cpu"
-    with pytest.raises(ValueError, match="no CUDA device"):
-        resolve_device("cuda")
-    with pytest.raises(ValueError, match="'auto', 'cpu' or 'cuda', not 'tpu'"):
-        resolve_device("tpu")

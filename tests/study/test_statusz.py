@@ -93,7 +93,7 @@ def test_a_job_under_way_shows_how_far_it_is_who_does_it_and_when_that_gave_a_si
     assert 6 <= job["heartbeat_age_s"] < 30
     page = staff.get("/statusz").content.decode()
     assert '<progress max="1" value="0.42">' in page
-    assert "42 % of training" in page
+    assert "training, 42 %" in page
 
 
 def test_failures_and_lost_leases_are_those_of_the_last_day(staff: Client) -> None:

@@ -1,14 +1,16 @@
-"""One view: one SELECT with a join, one INSERT, JSON in and out."""
+"""An answer: one SELECT with a join, one INSERT, JSON in and out. A start: one INSERT, and one of all trials."""
 
 from __future__ import annotations
 
 import json
+import secrets
 
 from django.db import transaction
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponseRedirect, JsonResponse
 from django.urls import path
 
-from benchmarks.side_by_side.bare.models import Answer, Trial
+from benchmarks.side_by_side.bare.models import Answer, Session, Trial
+from benchmarks.side_by_side.shown import SIDES, TRIALS
 
 
 def answer(request: HttpRequest, token: str, index: int) -> JsonResponse:
@@ -25,4 +27,14 @@ def answer(request: HttpRequest, token: str, index: int) -> JsonResponse:
     return JsonResponse({"id": stored.pk, "next_index": index + 1}, status=201)
 
 
-urlpatterns = [path("run/<str:token>/trials/<int:index>", answer)]
+def start(request: HttpRequest) -> HttpResponseRedirect:
+    token = secrets.token_urlsafe(16)
+    with transaction.atomic():
+        session = Session.objects.create(token=token)
+        Trial.objects.bulk_create(
+            Trial(session=session, index=index, altered_side=SIDES[index % 2]) for index in range(TRIALS)
+        )
+    return HttpResponseRedirect(f"/run/{token}/")
+
+
+urlpatterns = [path("run/<str:token>/trials/<int:index>", answer), path("start", start)]

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from study.analysis.controls import noun
-from study.analysis.equivalence import CONTROL_ALPHA
 from study.analysis.paper.blocks import Block, Bullets, Table, paragraph, texts
 from study.analysis.paper.numerals import DASH, interval, number, p_value, percent, short
+from study.analysis.power_design import CONTROL_ALPHA
 
 Rows = Sequence[Mapping[str, Any]]
 

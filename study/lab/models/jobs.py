@@ -242,7 +242,8 @@ class Job(models.Model):
             return f"{self.error} It is queued again.".strip() if self.error else "It waits for a worker."
         if self.state == self.State.RUNNING:
             ending = "; it is being cancelled" if self.cancel_requested_at else ""
-            return f"It is at {self.stage}, {self.fraction:.0%}{ending}."
+            doing = f"at {self.stage}, {self.fraction:.0%}" if self.progress else "starting"
+            return f"It is {doing}{ending}."
         if self.state == self.State.FAILED:
             return self.error
         return "It succeeded." if self.state == self.State.SUCCEEDED else self.error or "It was cancelled."

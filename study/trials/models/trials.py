@@ -100,12 +100,20 @@ class Trial(InsertOnly):
         """
         layout = self.session.layout
         candidate, frame = divmod(number, layout.frames)
-        candidates = self.candidates or [self.pair_id]
-        if candidate >= len(candidates) or not layout.has(side, frame):
+        pair = self._candidate(candidate)
+        if pair is None or not layout.has(side, frame):
             raise NoSuchTrial(f"Trial {self.index} has no image {number} there.")
-        pair = Pair.objects.select_related("base_image__dataset").get(pk=candidates[candidate])
         altered = layout.is_altered(side, frame, altered_side=self.altered_side, altered_frame=self.altered_frame)
         return pair if altered else pair.base_image
+
+    def _candidate(self, number: int) -> Pair | None:
+        """The pair with this number. Candidates are looked up, also those of a catch trial, whose pair is planned:
+        the time that it takes would tell it apart.
+        """
+        if not self.candidates:
+            return self.pair if number == 0 else None
+        candidates = Pair.objects.select_related("base_image")
+        return candidates.get(pk=self.candidates[number]) if number < len(self.candidates) else None
 
     def answered(self, choice: str, *, client_id: uuid.UUID, attempt: int, rt_ms: float) -> Answer:
         """The answer, to be stored; what is right is decided here and nowhere else."""

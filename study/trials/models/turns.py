@@ -7,15 +7,15 @@ that looks at its trial, and one that stores the answer with its trace. PostgreS
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from django.apps import apps
 from django.db import connection, models
-from django.db.models.expressions import Col
 
+from study.trials.models.statements import instance, listed, prepared_cursor
 from study.trials.models.studies import DesignVersion
 from study.trials.models.trials import Answer, Trial, TrialTrace
 
@@ -33,18 +33,14 @@ TRIAL: Final = ("id", "session_id", "index", "phase", "round", "base_image_id", 
 ANSWER: Final = ("id", "trial_id", "client_id", "attempt", "choice", "side", "correct", "rt_ms")
 
 
-def _of(alias: str, columns: Sequence[str]) -> str:
-    return ", ".join(f'{alias}."{name}"' for name in columns)
-
-
 #: On PostgreSQL the lock comes first: a statement that has waited for it sees other tables as they were before.
 _LOCK: Final = f"""
-    SELECT {_of("s", SESSION)}, {_of("d", DESIGN)}
+    SELECT {listed("s", SESSION)}, {listed("d", DESIGN)}
     FROM trials_session s JOIN trials_designversion d ON d.id = s.design_id WHERE s.{{key}} = %s {{lock}}
 """  # noqa: S608  (column names of our own)
 #: Answers come in order, so that all trials before this one have theirs when the last of them has.
 _LOOK: Final = f"""
-    SELECT {_of("t", TRIAL)}, {_of("a", ANSWER)}, k.id IS NOT NULL,
+    SELECT {listed("t", TRIAL)}, {listed("a", ANSWER)}, k.id IS NOT NULL,
         (SELECT b.id IS NULL FROM trials_trial p LEFT JOIN trials_answer b ON b.trial_id = p.id
          WHERE p.session_id = t.session_id AND p."index" < t."index"
          AND NOT EXISTS (SELECT 1 FROM trials_skippedtrial x WHERE x.trial_id = p.id)
@@ -82,15 +78,15 @@ class Turn:
         Raises Session.DoesNotExist.
         """
         session = _locked_session(key)
-        with _cursor() as cursor:
+        with prepared_cursor() as cursor:
             cursor.execute(_LOOK, [session.pk, index])
             row = cursor.fetchone()
         if row is None:
             return cls(session, index)
-        trial = _instance(Trial, TRIAL, row[: len(TRIAL)])
+        trial = instance(Trial, TRIAL, row[: len(TRIAL)])
         trial.session = session
         rest = row[len(TRIAL) :]
-        stored = None if rest[0] is None else _instance(Answer, ANSWER, rest[: len(ANSWER)])
+        stored = None if rest[0] is None else instance(Answer, ANSWER, rest[: len(ANSWER)])
         if stored is not None:
             stored.trial = trial
         skipped, early, following = rest[len(ANSWER) :]
@@ -106,51 +102,14 @@ def _locked_session(key: Mapping[str, Any]) -> Session:
     ((name, value),) = key.items()
     lock = "FOR NO KEY UPDATE OF s" if connection.vendor == "postgresql" else ""  # SQLite has one writer at a time
     model: type[Session] = apps.get_model("trials", "Session")
-    with _cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(_LOCK.format(key=name, lock=lock), [value])
         row = cursor.fetchone()
     if row is None:
         raise model.DoesNotExist
-    session: Session = _instance(model, SESSION, row[: len(SESSION)])
-    session.design = _instance(DesignVersion, DESIGN, row[len(SESSION) :])
+    session: Session = instance(model, SESSION, row[: len(SESSION)])
+    session.design = instance(DesignVersion, DESIGN, row[len(SESSION) :])
     return session
-
-
-def _instance(model: type[models.Model], columns: tuple[str, ...], values: Sequence[Any]) -> Any:
-    """A row as the ORM would have made it."""
-    converted = [
-        _convert(value, converters) for value, converters in zip(values, _converters(model, columns), strict=True)
-    ]
-    return model.from_db(connection.alias, columns, converted)
-
-
-def _convert(value: Any, converters: tuple[tuple[Any, Col], ...]) -> Any:
-    for converter, column in converters:
-        value = converter(value, column, connection)
-    return value
-
-
-@cache
-def _converters(model: type[models.Model], columns: tuple[str, ...]) -> tuple[tuple[tuple[Any, Col], ...], ...]:
-    """What the ORM does to the values of these columns, each with the expression that it wants to be told."""
-    fields = {field.attname: field for field in model._meta.concrete_fields}
-    found = []
-    for name in columns:
-        column = fields[name].get_col(model._meta.db_table)
-        by_backend = connection.ops.get_db_converters(column)
-        found.append(tuple((converter, column) for converter in (*by_backend, *column.get_db_converters(connection))))
-    return tuple(found)
-
-
-def _cursor() -> Any:
-    """A cursor whose statements are prepared by the server after a few times; the ORM's are sent as text each time."""
-    if connection.vendor != "postgresql":
-        return connection.cursor()
-    from django.db.backends.postgresql import base
-
-    connection.ensure_connection()
-    cursor: Any = base.ServerBindingCursor
-    return connection.make_cursor(cursor(connection.connection))
 
 
 # -- storing
@@ -159,7 +118,7 @@ def _cursor() -> Any:
 def store(answer: Answer, trace: TrialTrace) -> None:
     """Insert both; the answer then has its key. Raises IntegrityError when the trial has one, or its id is taken."""
     answered, traced = f"{_insert(Answer)} RETURNING id", _insert(TrialTrace)
-    with _cursor() as cursor:
+    with prepared_cursor() as cursor:
         if connection.vendor == "postgresql":  # one statement is one round trip
             both = f"WITH answered AS ({answered}), traced AS ({traced}) SELECT id FROM answered"  # noqa: S608
             answer.pk = cursor.execute(both, [*_values(answer), *_values(trace)]).fetchone()[0]

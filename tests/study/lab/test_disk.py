@@ -23,7 +23,7 @@ def left(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Callable[[dict[Path,
     settings.MINIMUM_FREE_MB = 500
 
     def have(free: dict[Path, int]) -> None:
-        monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: Usage(free[Path(folder)]))
+        monkeypatch.setattr("shutil.disk_usage", lambda folder: Usage(free[Path(folder)]))
 
     return have
 
@@ -58,14 +58,6 @@ def test_a_folder_that_is_not_there_yet_counts_as_the_one_it_will_be_in(
     left({tmp_path: 0})
     with pytest.raises(disk.DiskFull, match="jobs/1"):
         disk.require_space(tmp_path / "jobs" / "1")
-
-
-def test_of_several_disks_the_fullest_is_named(tmp_path: Path, left: Callable[[dict[Path, int]], None]) -> None:
-    one, other = tmp_path / "one", tmp_path / "other"
-    one.mkdir()
-    other.mkdir()
-    left({one: 5 * disk.MB, other: 4 * disk.MB})
-    assert disk.fullest(one, other) == other
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

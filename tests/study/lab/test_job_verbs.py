@@ -491,7 +491,10 @@ def test_of_eight_sweepers_at_once_one_sweeps() -> None:
 def test_a_job_says_in_a_sentence_how_it_stands() -> None:
     job = submit()
     told = [job.message]
-    claimed(job).heartbeat(1, progress={"stage": "training", "fraction": 0.25}, log_tail="epoch 3")
+    claimed(job)
+    job.refresh_from_db()
+    told.append(job.message)
+    job.heartbeat(1, progress={"stage": "training", "fraction": 0.25}, log_tail="epoch 3")
     job.refresh_from_db()
     told.append(job.message)
     job.interrupt(1, "The work was killed by SIGKILL (out of memory?).")
@@ -499,6 +502,7 @@ def test_a_job_says_in_a_sentence_how_it_stands() -> None:
     told.append(job.message)
     assert told == [
         "It waits for a worker.",
+        "It is starting.",
         "It is at training, 25%.",
         "The work was killed by SIGKILL (out of memory?). It is queued again.",
     ]

@@ -405,7 +405,7 @@ def test_a_disk_that_fills_during_the_work_is_named_and_the_checkpoint_stays(
     perform(job, Told(fills_the_disk=True))
     assert job.state == Job.State.FAILED
     assert "is full" in job.error
-    assert "make room there, then try the job again; it goes on from its last checkpoint." in job.error
+    assert "make room there, then try again; it goes on from its last checkpoint." in job.error
     assert checkpoint.exists()
 
 

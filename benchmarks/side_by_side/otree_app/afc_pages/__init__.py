@@ -1,4 +1,6 @@
-"""30 trials, a page each: which of two images is altered?"""
+"""A page for each trial: which of two images is altered?"""
+
+import os
 
 from otree.api import BaseConstants, BaseGroup, BasePlayer, BaseSubsession, Page, models
 
@@ -6,7 +8,7 @@ from otree.api import BaseConstants, BaseGroup, BasePlayer, BaseSubsession, Page
 class C(BaseConstants):
     NAME_IN_URL = "afc"
     PLAYERS_PER_GROUP = None
-    NUM_ROUNDS = 30
+    NUM_ROUNDS = int(os.environ.get("BENCH_TRIALS", "30"))
 
 
 class Subsession(BaseSubsession):
