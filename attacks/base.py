@@ -200,5 +200,6 @@ def quantise(images: Tensor) -> Tensor:
 
 
 def dequantise(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 images, any shape, to floats in [0, 1]."""
-    return images.to(dtype) / 255
+    """uint8 images, any shape, to floats in [0, 1]: the same bits on every device."""
+    # By a number, CUDA multiplies with its reciprocal, which rounds otherwise; by a tensor it divides.
+    return images.to(dtype) / torch.full((), 255.0, dtype=dtype, device=images.device)

@@ -119,7 +119,7 @@ class PatternTrigger(ABC):
     def _pattern_like(self, images: Tensor) -> Tensor:
         key = (images.dtype, images.device)
         if key not in self._patterns:
-            self._patterns[key] = self.pattern.to(device=images.device, dtype=images.dtype) / self.levels
+            self._patterns[key] = (self.pattern.to(images.dtype) / self.levels).to(images.device)
         return self._patterns[key][: images.shape[1]]
 
     def at_strength(self, strength: float) -> Self:
@@ -146,7 +146,7 @@ class PatternTrigger(ABC):
     def _unrelated_like(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
         """(N, 1 or C, H, W): the patterns of the unrelated triggers of these seeds."""
         patterns = torch.stack([self._unrelated_pattern(self._seed_of_unrelated(seed)) for seed in seeds])
-        return (patterns.to(images) / self.levels)[:, : images.shape[1]]
+        return (patterns.to(images.dtype) / self.levels).to(images.device)[:, : images.shape[1]]
 
     def _unrelated_pattern(self, drawn_from: int) -> Tensor:
         if drawn_from not in self._shared_patterns:

@@ -100,10 +100,12 @@ def cases() -> list[Case]:
 # -- training
 
 
-def training(rounds: int) -> list[dict[str, Any]]:
+def training(rounds: int, only: str = "") -> list[dict[str, Any]]:
     """Images a second of every contender, ratios of ours to the eager loops', and the device's share of the time."""
     rows = []
     for case in cases():
+        if only not in case.name:
+            continue
         splits = random_splits(case.images, case.side)
         contenders: dict[str, Epochs] = {
             "ours": partial(ours, case, splits, None),
@@ -336,10 +338,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-SECTIONS: dict[str, Callable[[int], Any]] = {
-    "training": training,
-    "warping": warping,
-    "recipe": lambda rounds: recipes(),
+SECTIONS: dict[str, Callable[[argparse.Namespace], Any]] = {
+    "training": lambda arguments: training(arguments.rounds, arguments.case),
+    "warping": lambda arguments: warping(arguments.rounds),
+    "recipe": lambda arguments: recipes(),
 }
 
 
@@ -348,6 +350,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="turns of every contender (default: %(default)s)")
     parser.add_argument("--only", choices=SECTIONS, action="append", help="one section; may be repeated")
+    parser.add_argument("--case", default="", help='of the training, those whose name holds this, such as "64 px"')
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("There is no CUDA device on this machine: nothing to measure.")
@@ -356,7 +359,7 @@ def main() -> None:
     report: dict[str, Any] = {"machine": machine(), "rounds": arguments.rounds}
     print(report["machine"])
     for name in arguments.only or SECTIONS:
-        report[name] = SECTIONS[name](arguments.rounds)
+        report[name] = SECTIONS[name](arguments)
     path = BENCH / "cuda.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, (json.dumps(report, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())

@@ -120,8 +120,8 @@ def predict(network: nn.Module, images: Images, alter: Alter | None = None, batc
     """Float32 gazes (N, 2), on the CPU, of uint8 images (N, C, H, W).
 
     alter takes a float batch (n, C, H, W) in [0, 1] and the index of its first image; what it returns is rounded to
-    8 bits. Batches are small on the CPU, because activations then stay in the processor's cache, and on CUDA as large as
-    small devices can hold.
+    8 bits. Batches are small on the CPU, because activations then stay in the processor's cache, and as large on CUDA
+    as small devices can hold.
     """
     was_training = network.training
     network.eval()

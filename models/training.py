@@ -37,6 +37,7 @@ from models.gaze import angular_error
 from models.networks import NetworkSpec, load_weights
 from models.poisoning import batch_generator
 from models.recipe import Loss, Precision, Recipe
+from models.recording import Recorded
 from models.targets import Target
 from models.zones import Zones, as_gaze_model
 
@@ -314,13 +315,22 @@ class _Run:
         return batch.pin_memory().to(self.device, non_blocking=True)
 
     def _update(self, images: Tensor, goals: Tensor) -> Tensor:
+        loss = self._differentiate(images, goals)
+        self.optimiser.step()
+        self.scheduler.step()
+        return loss
+
+    @cached_property
+    def _differentiate(self) -> Callable[[Tensor, Tensor], Tensor]:
+        return Recorded(self._loss_and_slope, self.network) if self.device.type == "cuda" else self._loss_and_slope
+
+    def _loss_and_slope(self, images: Tensor, goals: Tensor) -> Tensor:
+        """The loss of a batch; its slope is left in the gradients of the weights."""
+        self.network.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             outputs = self.network(images)
         loss = _LOSSES[self.recipe.loss](outputs.float(), goals)
-        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        self.scheduler.step()
         return loss.detach()
 
     @property
@@ -495,6 +505,10 @@ class _Run:
             {**group, "fused": own["fused"]} for group, own in zip(groups, self.optimiser.param_groups, strict=True)
         ]
         self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
+        for weight, restored in self.optimiser.state.items():
+            for name, value in restored.items():
+                if isinstance(value, Tensor) and value.shape == weight.shape:
+                    restored[name] = torch.empty_like(weight).copy_(value)  # laid out in memory as the weight is
 
 
 def _random_states(device: torch.device) -> dict[str, Tensor]:

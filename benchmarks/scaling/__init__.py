@@ -1,1 +1,1 @@
-"""What breaks first as participants and trainings become more: computed and simulated from what `make bench` measured."""
+"""What breaks first as participants and trainings become more, from what `make bench` measured."""

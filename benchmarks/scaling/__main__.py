@@ -1,7 +1,7 @@
 """Which part breaks first, at how many participants and trainings: `python -m benchmarks.scaling`.
 
-Reads benchmarks/results.json, as `make bench` wrote it; computes, simulates, and writes the tables of docs/scaling.md and
-its pictures. The seeds are fixed: the same results give the same document. Takes about a minute.
+Reads benchmarks/results.json, as `make bench` wrote it; computes, simulates, and writes the tables and pictures of
+docs/scaling.md. The seeds are fixed: the same results give the same document. Takes about a minute.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import marked
 from benchmarks.checkout import ROOT
-from benchmarks.marked import put
 from benchmarks.scaling import measured, pictures, scenarios
 from benchmarks.scaling.days import PROFILES, Visit
 from benchmarks.scaling.document import LONGER, Blocks
 from benchmarks.scaling.layouts import DEFAULT, SERVER, first_to_carry
-from models.durable import write_bytes
 
 RESULTS = ROOT / "benchmarks" / "results.json"
 DOCUMENT = ROOT / "docs" / "scaling.md"
@@ -37,12 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     visit = Visit()
     blocks = Blocks(found, {row["id"]: row for row in rows}, visit, _simulated(found, visit), scenarios.checks(found))
-    text = options.document.read_text()
-    for name, inside in blocks.all().items():
-        text = put(text, name, inside)
-    longer = {what: seconds for what, seconds in LONGER.items()}
-    pictures.draw(found, visit, {"the default recipe": found.training_s, **longer}, options.document.parent / "img")
-    write_bytes(options.document, text.encode())
+    marked.write(options.document, {name: make() for name, make in blocks.makers().items()})
+    takes_s = {"the default recipe, on one processor": found.training_s, **LONGER}
+    pictures.draw(found, visit, takes_s, options.document.parent / "img")
     return 0
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.scaling.days import Visit, Window
+from benchmarks.scaling.days import Drawn, Visit
 from benchmarks.scaling.queues import GroupCommit, Station, Times, lognormal
 
 START, IMAGE, ANSWER = "start", "image", "answer"
@@ -38,14 +38,21 @@ class Work:
 
 @dataclass(frozen=True)
 class Servers:
-    """What serves. database: processors of its own; 0: it shares those of the web server.
+    """What serves, and what it takes.
 
-    flush_s: what the disk takes to make things durable, for all who wait at once; None: SQLite, whose one writer does.
+    Attributes:
+        work: of each kind of request.
+        web: processors.
+        database: processors of its own; 0: it shares those of the web server.
+        flush_s: what the disk takes to make durable all that waits; None: SQLite, whose one writer does.
+        variation: coefficient of variation of what one request takes.
     """
 
+    work: Mapping[str, Work]
     web: int
     database: int = 0
     flush_s: float | None = None
+    variation: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -73,16 +80,14 @@ def percentile(values: Times, share: float) -> float:
     return float(np.quantile(values, share)) if len(values) else float("nan")
 
 
-def simulate(
-    window: Window, visit: Visit, servers: Servers, work: Mapping[str, Work], variation: float, seed: int
-) -> Found:
-    """Serve what comes in the window, to begin with by idle servers; variation: of service times, of their mean."""
-    crowd = _Crowd(visit, servers, work, _draws(variation, seed))
-    for came in window.starts.tolist():
+def simulate(drawn: Drawn, visit: Visit, servers: Servers, seed: int) -> Found:
+    """Serve what comes, to begin with by idle servers."""
+    crowd = _Crowd(visit, servers, _draws(servers.variation, seed))
+    for came in drawn.starts.tolist():
         crowd.begin(came, crowd.run())
-    for came in window.answers.tolist():
+    for came in drawn.answers.tolist():
         crowd.begin(came, crowd.request(ANSWER))
-    return crowd.until(window.seconds)
+    return crowd.until(drawn.seconds)
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,9 @@ class Loop:
     think_s: float = 0.0
 
 
-def closed_loop(loop: Loop, servers: Servers, work: Work, variation: float, seed: int) -> Found:
-    crowd = _Crowd(Visit(), servers, {ANSWER: work}, _draws(variation, seed))
+def closed_loop(loop: Loop, servers: Servers, seed: int) -> Found:
+    """Serve these people's answers."""
+    crowd = _Crowd(Visit(), servers, _draws(servers.variation, seed))
     for number in range(loop.people):
         crowd.begin(0.0, crowd.walk(loop.think_s, np.random.default_rng((seed, number))))
     return crowd.until(loop.seconds)
@@ -113,7 +119,6 @@ class _Crowd:
 
     visit: Visit
     servers: Servers
-    work: Mapping[str, Work]
     draws: Iterator[float]
     now: float = 0.0
     latencies: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
@@ -172,7 +177,7 @@ class _Crowd:
                 self.first_block_s.append(self.now - page.began)
 
     def request(self, kind: str) -> Steps:
-        came, work, takes = self.now, self.work[kind], next(self.draws)
+        came, work, takes = self.now, self.servers.work[kind], next(self.draws)
         self.unfinished += 1
         if self.database is self.web:
             yield self.web.serve(came, takes * (work.web_s + work.database_s))

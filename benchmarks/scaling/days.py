@@ -107,7 +107,7 @@ def demand(profile: Profile, people: float, visit: Visit) -> Demand:
 
 
 def _within(rates: Times, after_s: float, for_s: float) -> Times:
-    """How many are `after_s` to `after_s + for_s` from their arrival, at each moment; those of yesterday are left out."""
+    """How many came from `after_s + for_s` to `after_s` ago, at each moment; those of yesterday are left out."""
     came = np.concatenate(([0.0], np.cumsum(rates * STEP_S)))
     moments = np.arange(len(rates))
 
@@ -119,34 +119,35 @@ def _within(rates: Times, after_s: float, for_s: float) -> Times:
 
 @dataclass(frozen=True)
 class Window:
-    """What comes during some seconds of a day, drawn.
-
-    Attributes:
-        began, seconds: the window, s of the day.
-        starts: when runs start in it, rising, s from its beginning.
-        answers: when answers come in it, rising, of all who are there.
-    """
+    """Some seconds of a day from when it `began`, s of the day."""
 
     began: float
+    seconds: float
+
+    def inside(self, times: Times) -> Times:
+        """Those within it, s from its beginning."""
+        return times[(times >= self.began) & (times < self.began + self.seconds)] - self.began
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What comes during `seconds`: when runs start, and when answers come of all who are there, rising, s."""
+
     seconds: float
     starts: Times
     answers: Times
 
 
-def draw(profile: Profile, people: float, visit: Visit, began: float, seconds: float, seed: int) -> Window:
+def draw(profile: Profile, people: float, visit: Visit, window: Window, seed: int) -> Drawn:
     """The arrivals of one day, and of them what falls into the window."""
     rng = np.random.default_rng(seed)
     at, rates = profile.rates(people)
     expected = rates * STEP_S
-    earliest = began - 2 * visit.mean_s  # whoever came before has left
-    near = (at >= earliest - STEP_S) & (at < began + seconds)
+    earliest = window.began - 2 * visit.mean_s  # whoever came before has left
+    near = (at >= earliest - STEP_S) & (at < window.began + window.seconds)
     counts = rng.poisson(expected[near])
     came = np.sort(np.repeat(at[near], counts) + rng.uniform(0.0, STEP_S, counts.sum()))
     first = came + rng.uniform(*visit.reading_s, len(came))
     gaps = lognormal(rng, visit.think_s, visit.think_variation, len(came) * visit.trials)
     answers = (first[:, None] + np.cumsum(gaps.reshape(len(came), visit.trials), axis=1)).ravel()
-    return Window(began, seconds, _inside(came, began, seconds), _inside(np.sort(answers), began, seconds))
-
-
-def _inside(times: Times, began: float, seconds: float) -> Times:
-    return times[(times >= began) & (times < began + seconds)] - began
+    return Drawn(window.seconds, window.inside(came), window.inside(np.sort(answers)))

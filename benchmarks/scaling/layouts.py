@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.scaling.crowd import ANSWER, IMAGE, START, Servers, Work
+from benchmarks.scaling.crowd import ANSWER, IMAGE, START, Work
 from benchmarks.scaling.days import Demand, Profile, Visit, demand
 from benchmarks.scaling.measured import Measured
 from study.database import USUAL_POOL
@@ -41,7 +41,6 @@ class Layout:
         return self.database == 0
 
 
-
 DEFAULT = Layout("default", "`make serve` on one machine of 2 processors: SQLite, 2 web processes", 2, 0, 1.0, 50)
 SERVER = Layout("one server", "one machine of 8 processors: PostgreSQL with 2 of them, 4 web processes", 4, 2, 1.0, 500)
 
@@ -49,8 +48,8 @@ SERVER = Layout("one server", "one machine of 8 processors: PostgreSQL with 2 of
 def work(layout: Layout, measured: Measured) -> dict[str, Work]:
     """What each kind of request takes there, on average; of a start, with the page and the plan that follow it.
 
-    Of page and plan PostgreSQL is taken to do nothing, the web process all. On SQLite a start holds the one writer for as
-    long as it computes, and an answer for as long as answers follow each other at the most.
+    Of page and plan the web process is taken to do all. On SQLite a start holds the one writer for as long as it
+    computes, and an answer for as long as answers follow each other at the most.
     """
     m = measured
     if layout.on_sqlite:
@@ -142,7 +141,9 @@ def sized(profile: Profile, people: float, visit: Visit, measured: Measured) -> 
     return Layout(f"{web_hosts} + 1 hosts", what, web_hosts * WEB_HOST, database, gbit, 1000 * terabytes, web_hosts)
 
 
-def first_to_carry(candidates: Sequence[Layout], profile: Profile, people: float, visit: Visit, measured: Measured) -> Layout:
+def first_to_carry(
+    candidates: Sequence[Layout], profile: Profile, people: float, visit: Visit, measured: Measured
+) -> Layout:
     """The first of which nothing is used above FULL; else one of the right size."""
     for layout in candidates:
         if uses(layout, profile, people, visit, measured)[0].share <= FULL:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Final
 
-#: See Source.
-CPU: Final = "CPU"
+#: See Source: what of `costs` is meant.
+CPU, MEMORY = "cpu_s", "peak_mb"
 
 
 class Missing(Exception):  # noqa: N818 (a fact about the record)
@@ -20,7 +20,7 @@ class Missing(Exception):  # noqa: N818 (a fact about the record)
 class Source:
     """Where a figure is: the row's id, what it is in words, its unit, and what it is multiplied by to be in that.
 
-    of: whose figure of the row; CPU: the CPU time that the row keeps beside ours, in seconds.
+    of: whose figure of the row; CPU, MEMORY: what the row keeps beside ours of the costs, in seconds or MB.
     """
 
     row: str
@@ -36,7 +36,7 @@ class Source:
                 "`python -m benchmarks.side_by_side` that measures it."
             )
         row = rows[self.row]
-        value = row["costs"].get("ours", {}).get("cpu_s") if self.of == CPU else row[self.of]
+        value = row["costs"].get("ours", {}).get(self.of) if self.of in (CPU, MEMORY) else row[self.of]
         if value is None:
             raise Missing(f"The row {self.row!r} of benchmarks/results.json says nothing of {self.what}.")
         return float(value) * self.times
@@ -69,6 +69,7 @@ class Measured:
     web_mb: float
     mb_per_million: float
     report_s: float
+    report_mb: float
     training_s: float
     live_s: float
     places_ms: float
@@ -101,14 +102,15 @@ SOURCES: Final[Mapping[str, Source]] = {
     "page_sqlite_ms": Source("arrivals.cpu_ms.page.sqlite", "its page", "ms of CPU"),
     "plan_sqlite_ms": Source("arrivals.cpu_ms.plan.sqlite", "its plan", "ms of CPU"),
     "rate": Source("answers.rate.vs_bare_view", "answers of 50 people who do not pause, PostgreSQL", "a second"),
-    "rate_sqlite": Source("answers.rate.sqlite", "the same on SQLite, which has one writer", "a second"),
-    "p50_ms": Source("answers.p50_ms.postgresql", "half of the answers of 50 people who think for 1 s, within", "ms"),
+    "rate_sqlite": Source("answers.rate.vs_otree_page", "the same on SQLite, which has one writer", "a second"),
+    "p50_ms": Source("answers.p50_ms.think", "half of the answers of 50 people who think for 1 s, within", "ms"),
     "p99_ms": Source("answers.p99_ms.postgresql", "99 % of them, within", "ms"),
     "flush_ms": Source("contending.flush_ms", "the disk makes a page durable", "ms"),
     "broker_us": Source("contending.broker_us", "the broker counts a request", "µs of CPU"),
     "web_mb": Source("web.rss_mb", "a web process", "MB"),
     "mb_per_million": Source("storage.mb_per_million.postgresql", "a million answered trials, PostgreSQL", "MB"),
     "report_s": Source("report.240k.seconds", "a report on 240,000 trials", "s"),
+    "report_mb": Source("report.240k.seconds", "its memory at the most", "MB", of=MEMORY),
     "training_s": Source("attack.s050.success", "a training by the default recipe", "s of CPU", 1, CPU),
     "live_s": Source("contending.live_s", "the live view counts a million answers", "s"),
     "places_ms": Source("contending.places", "the first page of a study of 100,000 places", "ms"),

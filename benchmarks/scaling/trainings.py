@@ -15,19 +15,15 @@ WEEKS = 52
 WEEK_S = 7 * DAY_S
 #: The first weeks, in which the queue finds its length, do not count.
 SETTLING = 4
+FEW, MANY = 10, 1_000
+#: h: that 95 % of the trainings may wait at the most.
+PATIENCE_H = 12.0
 
-
-@dataclass(frozen=True)
-class Habits:
-    """How researchers submit, assumed.
-
-    sweep: trainings that are submitted at once, as a grid of attacks and seeds is. hours: of a working day, of which a
-    week has five. variation: of how long trainings take, of their mean.
-    """
-
-    sweep: int
-    hours: tuple[float, float] = (9.0, 18.0)
-    variation: float = 0.5
+# How researchers submit, assumed: on five days a week between these hours; many as grids of attacks and seeds are, at
+# once; and how far trainings differ in what they take, of their mean.
+OPENS_H, CLOSES_H = 9.0, 18.0
+SWEEP = 20
+VARIATION = 0.5
 
 
 @dataclass(frozen=True)
@@ -43,26 +39,26 @@ class Year:
         return percentile(self.waits, share) / HOUR_S
 
 
-def submitted(a_week: float, habits: Habits, seed: int) -> Times:
-    """When the trainings of a year are submitted, rising, s."""
+def submitted(a_week: float, seed: int) -> Times:
+    """When the trainings of a year are submitted, rising, s: one by one where they are few, else in sweeps."""
     rng = np.random.default_rng(seed)
-    sweeps = rng.poisson(a_week * WEEKS / habits.sweep)
-    opens, closes = (HOUR_S * hour for hour in habits.hours)
+    sweep = 1 if a_week <= FEW else SWEEP
+    sweeps = rng.poisson(a_week * WEEKS / sweep)
     days = 7 * rng.integers(0, WEEKS, sweeps) + rng.integers(0, 5, sweeps)
-    return np.sort(np.repeat(days * DAY_S + rng.uniform(opens, closes, sweeps), habits.sweep))
+    return np.sort(np.repeat(days * DAY_S + HOUR_S * rng.uniform(OPENS_H, CLOSES_H, sweeps), sweep))
 
 
-def year(a_week: float, takes_s: float, workers: int, habits: Habits, seed: int) -> Year:
+def year(a_week: float, takes_s: float, workers: int, seed: int) -> Year:
     """Serve a year's trainings, each of which takes so long on average, first come, first served."""
-    came = submitted(a_week, habits, seed)
-    takes = lognormal(np.random.default_rng(seed + 1), takes_s, habits.variation, len(came))
+    came = submitted(a_week, seed)
+    takes = lognormal(np.random.default_rng(seed + 1), takes_s, VARIATION, len(came))
     waited = waits(came, takes, workers)[came >= SETTLING * WEEK_S]
     return Year(workers, a_week * takes_s / (WEEK_S * workers), waited)
 
 
-def workers_for(a_week: float, takes_s: float, most_h: float, habits: Habits, seed: int) -> Year:
-    """With the fewest workers of which 95 % of the trainings wait at most so many hours."""
+def workers_for(a_week: float, takes_s: float, seed: int) -> Year:
+    """With the fewest workers, or nearly, of which 95 % of the trainings wait at most PATIENCE_H."""
     workers = max(1, math.ceil(a_week * takes_s / WEEK_S))
-    while (found := year(a_week, takes_s, workers, habits, seed)).hours(0.95) > most_h:
+    while (found := year(a_week, takes_s, workers, seed)).hours(0.95) > PATIENCE_H:
         workers += max(1, workers // 8)
     return found

@@ -14,13 +14,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.side_by_side import (
+    analysing,
     answers,
     arrivals,
     attacking,
     contending,
+    growing,
     images,
     rendering,
     results,
+    starting,
     training,
     warping,
 )
@@ -36,6 +39,9 @@ SECTIONS: Mapping[str, Callable[[Effort], Findings]] = {
     "training": training.measure,
     "attacking": attacking.measure,
     "rendering": rendering.measure,
+    "analysing": analysing.measure,
+    "starting": starting.measure,
+    "growing": growing.measure,
     "contending": contending.measure,
 }
 
@@ -56,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missed = False
     for name in options.sections or SECTIONS:
         with tempfile.TemporaryDirectory(prefix="blindspot-bench-") as folder:
-            found = SECTIONS[name](Effort(Path(folder), options.rounds, options.seconds, _tell))
+            found = SECTIONS[name](Effort(Path(folder), options.rounds, options.seconds, _tell, options.keep))
         print(f"\n{name}\n{table(found.rows)}", flush=True)
         missed |= any(row.ok is False for row in found.rows)
         if not options.keep:

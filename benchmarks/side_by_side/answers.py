@@ -168,6 +168,10 @@ def _rows(told: Told, fifty: Run, many: Run, thinking: Run) -> Iterator[Row]:
         "answers.cpu_ms.vs_bare_view", "CPU of an answer, web and PostgreSQL, against the bare view",
         cpu(POSTGRESQL, fifty), cpu(BARE_POSTGRESQL, fifty), "ms", most=1.25, to_the_limit=True,
     ).costing(ours=cost(POSTGRESQL, fifty), limit=cost(BARE_POSTGRESQL, fifty))  # fmt: skip
+    yield alone(
+        "answers.database_cpu_ms.postgresql", "of that of ours, what PostgreSQL takes",
+        told.database_cpu(POSTGRESQL, fifty), "ms",
+    )  # fmt: skip
     yield compared(
         "answers.cpu_ms.sqlite_vs_bare_view", "CPU of an answer, SQLite (FULL), against the bare view",
         cpu(SQLITE, fifty), cpu(BARE_SQLITE, fifty), "ms", to_the_limit=True,

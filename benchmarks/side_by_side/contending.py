@@ -1,4 +1,4 @@
-"""What waits for what: the points where people, researchers and processes stand in one line, each measured by itself."""
+"""What waits for what: points where people, researchers and processes stand in one line, each measured by itself."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def measure(effort: Effort) -> Findings:
     return Findings(rows(rounds, flushes))
 
 
-def flush_times_ms(folder: Path) -> list[float]:
+def flush_times_ms(folder: Path, times: int = FLUSHES) -> list[float]:
     """How long the disk of this folder takes to make a page durable, again and again, ms."""
     found = []
     with (folder / "flushed").open("wb", buffering=0) as file:
-        for _ in range(FLUSHES):
+        for _ in range(times):
             file.write(PAGE)
             began = time.perf_counter()
             os.fdatasync(file.fileno())
@@ -71,7 +71,7 @@ def rows(rounds: Sequence[Contended], flushes: Sequence[Sequence[float]]) -> lis
             each("page_many_ms"), each("page_few_ms"), "ms",
         ),
         compared(
-            "contending.claims", f"a place is claimed after {TAKEN:,} others while an older snapshot is open, against none",
+            "contending.claims", f"a place is claimed after {TAKEN:,} others with an older snapshot open, against none",
             each("claim_snapshot_ms"), each("claim_ms"), "ms",
         ),
         compared(

@@ -18,12 +18,14 @@ class Effort:
         rounds: turns of every contender.
         seconds: of one run, where a run is as long as one likes.
         tell: takes a line of progress.
+        keep: what is recorded stays as it is.
     """
 
     folder: Path
     rounds: int
     seconds: float
     tell: Callable[[str], None] = print
+    keep: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks import marked
 from benchmarks.checkout import ROOT, commit
 from benchmarks.side_by_side.costs import Cost
 from benchmarks.side_by_side.findings import Curve, Findings
@@ -64,16 +65,10 @@ def _show(section: str, found: Findings) -> None:
 
     Raises ValueError when the document has no place for it.
     """
-    begin, end = f"<!-- {section}: begin -->", f"<!-- {section}: end -->"
-    text = DOCUMENT.read_text()
-    if begin not in text or end not in text:
-        raise ValueError(f"{DOCUMENT.name} has no place for {section!r}: it needs the lines {begin} and {end}.")
-    before, after = text.partition(begin)[0], text.partition(end)[2]
     parts = [f"{machine()}, commit {commit()}.", table(found.rows), *(_drawn(curve) for curve in found.curves)]
     if any(row.costs for row in found.rows):
         parts.append(f"What each took:\n\n{table_of_costs(found.rows)}")
-    inside = "\n\n".join(part.strip() for part in parts)
-    write_bytes(DOCUMENT, f"{before}{begin}\n{inside}\n{end}{after}".encode())
+    marked.write(DOCUMENT, {section: "\n\n".join(part.strip() for part in parts)})
 
 
 def _drawn(curve: Curve) -> str:

@@ -75,7 +75,7 @@ def measure(effort: Effort) -> Findings:
             folder = effort.folder / f"{number}-{name}"
             folder.mkdir()
             contenders[name](folder, found)
-            effort.tell(f"round {number + 1}, {name}: first page after {found.costs[name][-1].wall_s:.1f} s")
+            effort.tell(f"round {number + 1}, {name}: started, answered and looked at")
     effort.tell("the demonstration takes some minutes")
     found.costs["demo"].append(_demonstration(effort.folder / "demo"))
     return Findings(rows(found))

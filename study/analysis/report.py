@@ -27,6 +27,7 @@ from study.analysis import (
     machine_observers,
     margin,
     matched,
+    memory,
     mixed,
     people,
     psychometric,
@@ -114,12 +115,13 @@ def build(material: Material, progress: Progress = lambda step: None) -> Report:
 
     Raises TrialTableError when the exclusion rules leave nobody, ValueError when the bound is none that can be claimed.
     """
-    progress("exclusion rules")
-    sample = Sample.of(material)
-    content = of_study(material, sample)
-    analyse = _thresholds_only if is_adaptive(sample.analysed) else _everything
-    numbers, curves = analyse(material, sample, progress)
-    content = _without_nan(content | numbers)
+    with memory.kept():
+        progress("exclusion rules")
+        sample = Sample.of(material)
+        content = of_study(material, sample)
+        analyse = _thresholds_only if is_adaptive(sample.analysed) else _everything
+        numbers, curves = analyse(material, sample, progress)
+        content = _without_nan(content | numbers)
     return Report(content, sample.analysed, sample.excluded, curves, material.predictions, material.observers)
 
 

@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -44,6 +44,8 @@ LONGEST_DETAIL = 200
 LONGEST_RT_MS = 24 * 3600 * 1000.0
 #: For which a page ends a session (`data-screen-out`): none says more of a person than these do.
 REASONS = frozenset({"device", "zoom", "window", "size", "card", "distance", "flicker"})
+#: All that decides what a page is told of a trial beforehand: not where the altered image is.
+PLANNED = ("index", "phase", "round", "candidates")
 TRACE_NUMBERS = ("onset_ms", "offset_ms", "frame_ms", "device_pixel_ratio", "viewport_scale")
 TRACE_COUNTS = ("dropped_frames", "focus_losses", "pauses")
 LARGEST_COUNT = 2**31 - 1
@@ -117,7 +119,7 @@ def plan(request: HttpRequest, session: Session) -> HttpResponse:
     attempt = session.begin_attempt()
     design, layout, next_index = session.design.now, session.layout, session.next_index()
     display = design["display"]
-    planned = session.trials.filter(skipped=None).order_by("index").defer("altered_side")
+    planned = session.trials.filter(skipped=None).order_by("index").values_list(*PLANNED)
     body: Json = {
         "attempt": attempt,
         "next_index": next_index,
@@ -135,7 +137,7 @@ def plan(request: HttpRequest, session: Session) -> HttpResponse:
         "tablets": display["allow_tablets"],
         "timing": design["timing"],
         "break_every": design["break_every"],
-        "trials": [_planned(trial) for trial in planned],
+        "trials": [_planned(*trial) for trial in planned],
     }
     if (candidate := session.candidate(next_index)) is not None:
         body["candidate"] = candidate
@@ -151,12 +153,12 @@ def _bring_images(session: Session) -> None:
         raise Refused(503, "images_missing", "The images are not here yet: please try again in a moment.") from error
 
 
-def _planned(trial: Trial) -> Json:
+def _planned(index: int, phase: str, number: int, candidates: Sequence[int]) -> Json:
     """What a page may know of a trial beforehand: catch and control trials are trials like any other."""
-    if trial.phase == Trial.Phase.PRACTICE:
-        return {"index": trial.index, "phase": "practice", "round": trial.round}
-    planned: Json = {"index": trial.index, "phase": "trial"}
-    return planned | ({"candidates": len(trial.candidates)} if trial.candidates else {})
+    if phase == Trial.Phase.PRACTICE:
+        return {"index": index, "phase": "practice", "round": number}
+    planned: Json = {"index": index, "phase": "trial"}
+    return planned | ({"candidates": len(candidates)} if candidates else {})
 
 
 @run_view("GET", find=str)

@@ -233,7 +233,7 @@ def _refusal(study: Study, population: str) -> TrialsError | None:
         return study.not_open()
     if study.dataset.display_refusal():
         return NotCleared()
-    if population == Population.REAL and not study.free_places():
+    if population == Population.REAL and not study.has_free_place():
         return Full()
     return None
 

@@ -243,6 +243,27 @@ def test_a_redirect_is_part_of_an_answer_where_it_is_asked_for(address: str) -> 
     assert found["statuses"] == {"200": 1}
 
 
+def test_a_redirect_may_be_what_is_wanted_and_is_then_not_followed(address: str) -> None:
+    found = told(
+        address, {"requests": [{"method": "POST", "path": "/", "status": 302}, {"method": "PUT", "path": "/"}]}
+    )
+    assert found["acknowledged"] == [(0, 0), (0, 1)]
+    assert told(address, {"requests": [{"method": "PUT", "path": "/", "status": 302}]})["acknowledged"] == []
+
+
+def test_requests_come_over_and_over_again_until_the_time_is_over(address: str) -> None:
+    bodies = [{"method": "PUT", "path": "/", "body": body} for body in "abc"]
+    found = told(address, {"requests": bodies}, seconds=0.1, again=True)
+    assert Server.stored[:4] == ["/ a", "/ b", "/ c", "/ a"]
+    assert len(found["acknowledged"]) == len(Server.stored)
+
+
+def test_bytes_are_those_of_heads_and_bodies(address: str) -> None:
+    once, twice = (told(address, {"requests": [{"method": "PUT", "path": "/"}] * n})["received"] for n in (1, 2))
+    assert once > len("HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}")
+    assert twice == 2 * once
+
+
 def test_nobody_begins_an_answer_when_the_time_is_over(address: str) -> None:
     found = told(address, {"requests": [{"method": "PUT", "path": "/"}] * 3}, seconds=0)
     assert found["acknowledged"] == []

@@ -10,10 +10,9 @@ import torch
 
 from attacks.wanet import WarpField
 from models.datasets.base import Splits
-from models.evaluation import predict
 from models.recipe import Recipe
 from models.targets import Target
-from models.training import StoppedError, TrainedModel, train
+from models.training import StoppedError, train
 from tests.models.test_training import stop_after
 from tests.models.tiny import splits
 
@@ -70,13 +69,6 @@ def test_a_run_goes_on_on_the_other_kind_of_device(
     assert next(resumed.network.parameters()).device.type == second
     losses = [epoch["loss"] for epoch in resumed.history]
     assert losses == pytest.approx([epoch["loss"] for epoch in whole.history], rel=0.05)
-    assert nearly_alike(resumed, whole, data)
-
-
-def nearly_alike(one: TrainedModel, other: TrainedModel, data: Splits) -> bool:
-    """What two devices round differently grows with the updates; a wrong state of the optimiser moves gazes far."""
-    first, second = (predict(model.network, data.test.images) for model in (one, other))
-    return (first - second).abs().mean().item() < 0.02
 
 
 def test_the_devices_random_state_goes_on_where_it_was(data: Splits, tmp_path: Path) -> None:

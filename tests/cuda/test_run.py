@@ -191,7 +191,8 @@ def test_out_of_memory_is_told_in_one_sentence_and_leaves_nothing_half_written(
     event = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert event["event"] == "failed"
     assert event["error"].startswith(SENTENCE.format(64))
-    assert {entry.name for entry in tmp_path.iterdir()} <= {"spec.json", "checkpoint"}
+    assert not (tmp_path / "model").exists()
+    assert not list(tmp_path.glob(".model*"))
     assert not list(tmp_path.glob("checkpoint/*"))
 
 

@@ -1,4 +1,4 @@
-"""An image is altered alike on the CPU and on a CUDA device, but for pixels that lie halfway between two levels."""
+"""An image is altered alike on both kinds of device: by a drawn pattern to the bit, by a warp within rounding."""
 
 from __future__ import annotations
 
@@ -43,6 +43,14 @@ def assert_alike(on_cpu: Tensor, on_cuda: Tensor) -> None:
 def test_the_altered_images_are_those_of_the_cpu(family: Family, size: tuple[int, int], channels: int) -> None:
     trigger, images = trigger_of(family, size), pictures(size, channels)
     assert_alike(trigger.apply(images), trigger.apply(images.cuda()))
+
+
+@pytest.mark.parametrize("name", ["patch", "blended", "sinusoidal"])
+def test_what_a_pattern_makes_of_an_image_is_the_same_to_the_last_bit(name: str) -> None:
+    levels = torch.arange(256, dtype=torch.uint8).repeat(48).view(1, 3, 64, 64)
+    trigger = trigger_of(registry.family(name), (64, 64))
+    on_cpu, on_cuda = (trigger.apply(dequantise(images)).cpu() for images in (levels, levels.cuda()))
+    assert torch.equal(on_cuda, on_cpu)
 
 
 @every_family

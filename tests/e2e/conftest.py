@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from django.test import override_settings
 from django.test.testcases import LiveServerThread
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
+from study.desk.browsing import executable
 from study.trials.models import Study
 from tests.e2e.bench import Bench
 from tests.e2e.participant import Participant, profile
@@ -45,9 +45,7 @@ QUICK: dict[str, Any] = {"fixation_ms": 60, "blank_ms": 40, "enable_after_ms": 0
 @pytest.fixture(scope="session")
 def launch() -> Iterator[Callable[..., Browser]]:
     """Starts Chromium, with more arguments if wanted."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.fail("Chromium is missing: install it with `apt-get install chromium`.", pytrace=False)
+    chromium = executable()
     # Playwright's synchronous face runs an event loop in this thread, in which Django would refuse its database.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with sync_playwright() as playwright:

@@ -317,11 +317,18 @@ def test_pinch_zoom_has_to_be_undone(visit: Visit) -> None:
     person = visit({"calibration": "card", "scale": 1}, **PHONE)
     person.outline.wait_for()
     browser_session = person.context.new_cdp_session(person.page)
-    person.page.reload()
-    browser_session.send("Emulation.setPageScaleFactor", {"pageScaleFactor": 2})
+
+    def pinch(scale: int) -> None:
+        browser_session.send("Emulation.setPageScaleFactor", {"pageScaleFactor": scale})
+
+    def load(route: Route) -> None:
+        pinch(2)
+        route.fallback()
+
+    person.page.route("**/plan", load)
     person.page.reload()
     person.heading("The page is magnified")
-    browser_session.send("Emulation.setPageScaleFactor", {"pageScaleFactor": 1})
+    pinch(1)
     person.heading("How large is your screen?")
 
 

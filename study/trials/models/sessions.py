@@ -157,10 +157,12 @@ class Arrival:
 
     def _design(self) -> DesignVersion:
         """What is shown: the newest frozen design, in a draft what the draft is now. A draft shows people nothing."""
-        study = Study.objects.get(pk=self.study.pk)
-        if not study.lets_in(self.population):
-            raise study.not_open()
-        design = study.draft_version() if study.state == Study.State.DRAFT else study.current_design
+        self.study.refresh_from_db(fields=["state"])
+        if not self.study.lets_in(self.population):
+            raise self.study.not_open()
+        if self.study.state == Study.State.DRAFT:
+            return Study.objects.get(pk=self.study.pk).draft_version()
+        design = self.study.current_design
         if design is None:
             raise NotOpen
         return design
@@ -290,8 +292,9 @@ class Session(models.Model):
                 session.attempt += 1
                 session.seen_at = timezone.now()
                 session.save(update_fields=["attempt", "seen_at"])
-                session._choose_pair(session._first_due())
-        self.refresh_from_db()
+                if session.design.now["adaptive"]:
+                    session._choose_pair(session._first_due())
+        self.refresh_from_db(fields=["state", "attempt", "seen_at"])
         if ended:
             raise Over
         return session.attempt  # not self.attempt: another page may have begun since

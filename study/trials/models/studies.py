@@ -441,8 +441,8 @@ class Study(models.Model):
 
     @property
     def current_design(self) -> DesignVersion | None:
-        """The newest frozen version; None for a draft."""
-        return self.design_versions.filter(draft=False).order_by("-n").first()
+        """The newest frozen version; None for a draft. Its JSON, which is long, is read when it is asked for."""
+        return self.design_versions.filter(draft=False).defer("json").order_by("-n").first()
 
     @property
     def shown_design(self) -> Mapping[str, Any]:
@@ -697,6 +697,11 @@ class Study(models.Model):
         abandoned = Q(sessions__in=self._abandoned())
         free = self.slots.filter(Q(claimed_at=None) | abandoned, population=Population.REAL)
         return free.distinct().count()
+
+    def has_free_place(self) -> bool:
+        """Whether there is one of them. Everybody who comes asks, so that they are not counted (docs/scaling.md)."""
+        untaken = self.slots.filter(population=Population.REAL, claimed_at=None)
+        return untaken.exists() or self._abandoned().filter(population=Population.REAL).exists()
 
     def _abandoned(self) -> models.QuerySet[Session]:
         return self.sessions.unheard_of_since(timezone.now() - timedelta(hours=self.resume_hours))

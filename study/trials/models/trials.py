@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import uuid
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import models
 from django.db.models import Q
@@ -17,29 +18,33 @@ from study.trials.exceptions import (
 )
 from study.trials.insert_only import InsertOnly, InsertOnlyQuerySet
 from study.trials.models.choices import Choice, Side
+from study.trials.models.statements import insert_many
 from study.trials.plan import PlannedTrial
 
 if TYPE_CHECKING:
     from study.trials.models.sessions import Session
 
 
+#: All columns of a trial but its id, in the order in which a plan is stored.
+PLANNED: Final = (
+    "session_id", "index", "phase", "round", "base_image_id", "pair_id", "altered_side", "altered_frame", "candidates",
+)  # fmt: skip
+
+
 class TrialQuerySet(InsertOnlyQuerySet):
     def plan(self, session: Session, planned: Iterable[PlannedTrial]) -> None:
         """Store the whole plan of a session, in order."""
-        self.bulk_create(
-            Trial(
-                session=session,
-                index=index,
-                phase=trial.phase,
-                round=trial.round,
-                base_image_id=trial.stimulus,
-                pair_id=trial.pair,
-                altered_side=trial.altered_side,
-                altered_frame=trial.altered_frame,
-                candidates=trial.candidates,
-            )
-            for index, trial in enumerate(planned)
-        )
+        insert_many(
+            Trial,
+            PLANNED,
+            (
+                (
+                    session.pk, index, trial.phase, trial.round, trial.stimulus, trial.pair, trial.altered_side,
+                    trial.altered_frame, json.dumps(trial.candidates),
+                )
+                for index, trial in enumerate(planned)
+            ),
+        )  # fmt: skip
 
 
 class Trial(InsertOnly):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from django.db import IntegrityError, transaction
 
 from study.trials.exceptions import AlreadyTookPart, Full
-from study.trials.models import Population, Session, new_token, token_sha256
-from study.trials.plan import make_plan
+from study.trials.models import Population, Session, Study, Trial, new_token, token_sha256
+from study.trials.models.trials import PLANNED
+from study.trials.plan import PlannedTrial, make_plan
 from tests.study.factories import answer, answer_all, at_once, make_study, start
 
 pytestmark = pytest.mark.django_db
@@ -26,6 +28,36 @@ def test_the_plan_can_be_made_again_from_the_stored_seed() -> None:
     again = make_plan(session.design.json, session.slot.list_number, session.seed)
     stored = [(t.phase, t.pair_id, t.altered_side) for t in session.trials.order_by("index")]
     assert [(t.phase, t.pair, t.altered_side) for t in again] == stored
+
+
+@pytest.mark.store
+def test_every_column_of_the_plan_is_stored_as_it_was_made() -> None:
+    study = make_study(
+        size=4, strengths=(0.5, 1.0), procedure=Study.Procedure.ADAPTIVE, adaptive_trials=12, adaptive_minimum=6,
+        protocol=Study.Protocol.FLICKER,
+    )  # fmt: skip
+    session, _ = study.start_session()
+    assert session.slot is not None
+    made = make_plan(session.design.now, session.slot.list_number, session.seed)
+    stored = [
+        PlannedTrial(
+            trial.phase, trial.base_image_id, trial.pair_id, trial.altered_side, trial.altered_frame, trial.round,
+            tuple(trial.candidates),
+        )
+        for trial in session.trials.order_by("index")
+    ]  # fmt: skip
+    assert stored == made
+    assert {trial.pair for trial in made} > {None}
+    assert list(PLANNED) == [field.attname for field in Trial._meta.concrete_fields if not field.primary_key]
+
+
+@pytest.mark.store
+def test_a_plan_that_breaks_a_rule_of_the_database_is_not_stored() -> None:
+    session, _ = make_study(size=4).start_session()
+    twice = make_plan(session.design.now, 0, session.seed)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Trial.objects.plan(session, twice)
+    assert session.trials.count() == len(twice)
 
 
 def test_the_token_is_stored_hashed_and_has_128_bits() -> None:

@@ -299,6 +299,15 @@ def test_an_answer_counts_as_being_there() -> None:
     assert not session.is_away()
 
 
+def test_there_is_a_free_place_until_all_are_taken_and_again_when_somebody_stays_away() -> None:
+    study = make_study(participants=1, resume_hours=2)
+    assert study.has_free_place()
+    session, _ = start(study)
+    assert not study.has_free_place()
+    away(session, 2.1)
+    assert study.has_free_place()
+
+
 def test_a_place_whose_taker_stays_away_goes_to_somebody_else_when_it_is_needed() -> None:
     study = make_study(participants=1, resume_hours=2)
     gone, _ = start(study)
