@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY = PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint format audit cuda bench bench-weights bench-recipe bench-ablation bench-resnet bench-survival bench-zones calibrate side-channel faults .venv dev packages
+.PHONY: help demo serve test test-sqlite test-postgres lint format audit cuda bench bench-weights bench-recipe bench-ablation bench-resnet bench-survival bench-zones calibrate side-channel faults .venv dev packages
 
 help:  ## list the targets
 	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -25,13 +25,19 @@ demo: .venv  ## the whole loop, from training to the report, in a few minutes
 serve: .venv  ## web, workers and broker on this machine; Ctrl-C ends all
 	@$(BIN)/python manage.py serve $(SERVE)
 
-# One thread a process, and compiled tests are kept: the first run, which collects alone, compiles them for the others.
+# One thread a process, and compiled tests are kept. What the tests on PostgreSQL say is told when they are through.
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
 test: export PYTHONDONTWRITEBYTECODE =
 test: dev packages  ## the whole test suite
-	$(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest -m store $(PYTEST)
+	@$(MAKE) --no-print-directory --jobs=2 test-sqlite test-postgres
+
+test-sqlite:
 	$(BIN)/python -m pytest -m "not long and not cuda" -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
+
+test-postgres:
+	@said=$$($(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest -m store $(PYTEST) 2>&1); code=$$?; \
+	echo "$$said"; exit $$code
 
 lint: dev  ## formatting, lint and types
 	$(BIN)/ruff format --check .

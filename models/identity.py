@@ -91,7 +91,7 @@ class IdentityNetwork(nn.Module):
         super().__init__()
         self.trunk = spec.build(seed)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             self.classes = CosineClasses(spec.outputs, classes)
 
     def forward(self, images: Tensor) -> Tensor:

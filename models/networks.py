@@ -57,7 +57,7 @@ class NetworkSpec:
     def build(self, seed: int = 0) -> nn.Module:
         """The network with fresh weights, channels last in memory; the global random state is left as it was."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed CUDA devices as well
             network = _BUILDERS[self.name](self)
         return network.to(memory_format=torch.channels_last)
 

@@ -151,7 +151,7 @@ def _batches(n: int, recipe: ObserverRecipe, generator: torch.Generator) -> Iter
 
 def _initialised(channels: int, recipe: ObserverRecipe, generator: torch.Generator) -> PairObserver:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+        torch.default_generator.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         return PairObserver(channels, recipe.width).to(memory_format=torch.channels_last)  # faster on the CPU
 
 

@@ -55,7 +55,7 @@ class Recipe:
         augmentation: "light" moves each image by a few whole pixels and varies its brightness and contrast, before the
             trigger is applied; "strong" moves it twice as far and blends every other image with one of its batch, for
             data with few people or few gazes.
-        precision: "auto" takes bfloat16 on CUDA and on processors with bfloat16 instructions, else float32.
+        precision: "auto" takes bfloat16 on devices and processors with bfloat16 instructions, else float32.
 
     Raises ValueError, in one sentence, for anything that cannot be trained.
     """

@@ -205,7 +205,7 @@ def _rows(told: Told, people: int) -> Iterator[Row]:
         for step, what in (("page", "the page of the run"), ("plan", "its plan")):
             yield alone(f"arrivals.cpu_ms.{step}{suffix}", f"CPU of {what}, {name}", told.cpu_ms(name, step), "ms")
             yield alone(
-                f"arrivals.p95_ms.{step}{suffix}", f"95 % of them within, {AT_ONCE} at once, {name}",
+                f"arrivals.p95_ms.{step}{suffix}", f"{what}: 95 % within, {AT_ONCE} at once, {name}",
                 told.latency_ms(name, 0.95, step), "ms",
             )  # fmt: skip
     yield alone(

@@ -129,7 +129,8 @@ def _line(row: Row) -> str:
 def _ratio(row: Row) -> str:
     if row.ratio is None or row.spread is None:
         return ""
-    return f"{row.ratio:.2f} ({row.spread[0]:.2f}–{row.spread[1]:.2f})"
+    ratio, low, high = (f"{times:.2g}" if times < 0.1 else f"{times:.2f}" for times in (row.ratio, *row.spread))
+    return f"{ratio} ({low}–{high})"
 
 
 def _verdict(row: Row) -> str:

@@ -9,8 +9,9 @@ machine     frontier · machine (thresholds) · people, pigeonhole, censoring (t
 quality     quality (response times, order) · checks
 planning    power_design (what is asked) · planned (what a study decides) · synthetic (simulated studies) · power
             power_figure
-report      report (all numbers) · memory (what arrays give up) · meanings, codebook · tidy (CSV) · paper (the words) · methods · references
-            figures · page, pdf, latex · publication, folder (the files) · compare (several studies)
+report      report (all numbers) · memory (that arrays give up) · meanings, codebook · tidy (CSV) · paper (the words)
+            methods · references · figures · page, pdf, latex · publication, folder (the files)
+            compare (several studies)
 
 The numbers know neither Django nor torch. Web processes import the models, meanings, planned, power_design, and pdf
 with paper's blocks, by which a preregistration is typeset; none of what calculates or draws.

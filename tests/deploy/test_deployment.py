@@ -76,7 +76,9 @@ def test_the_example_names_what_compose_asks_for_and_nothing_else() -> None:
 
 
 def test_the_example_holds_no_secret() -> None:
-    assert {name: value for name, value in example().items() if value} == {"WORKER_QUEUES": "cpu,default"}
+    assert {name: value for name, value in example().items() if value} == {
+        "WEB_CONCURRENCY": "2", "WORKER_QUEUES": "cpu,default",
+    }  # fmt: skip
 
 
 def test_production_settings_demand_only_what_compose_gives() -> None:

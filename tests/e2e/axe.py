@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from axe_playwright_python.base import AXE_SCRIPT
@@ -21,3 +22,8 @@ def violations(page: Page, leave_out: str = "") -> list[dict[str, Any]]:
     where = {"include": [["html"]], "exclude": [[leave_out]] if leave_out else []}
     found: list[dict[str, Any]] = page.evaluate(RUN, [where, OPTIONS])
     return found
+
+
+def told(violation: Mapping[str, Any]) -> str:
+    """One line: the rule, and where it is broken first."""
+    return f"{violation['id']}: {violation['help']} {violation['nodes'][0]['html'][:200]}"

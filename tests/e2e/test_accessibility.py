@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -18,16 +17,11 @@ from playwright.sync_api import Page
 
 from study.accounts import audit
 from study.lab.models import Job
+from tests.e2e import axe
 from tests.e2e.participant import PHONE, Participant
 from tests.e2e.tour import tour
 from tests.study.endpoints import Endpoint, endpoints
 from tests.study.factories import answer_all, make_study, start
-
-#: WCAG 2.2 A and AA, and what axe holds to be good practice.
-OPTIONS = {
-    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-    "resultTypes": ["violations"],
-}
 
 
 @pytest.mark.slow
@@ -35,11 +29,10 @@ OPTIONS = {
 def test_axe_finds_nothing_on_any_page(
     address: str, arrive: Callable[..., Participant], device: dict[str, Any]
 ) -> None:
-    axe, found, visited = Axe(), [], set()
+    found, visited = [], set()
     for name, page in tour(lambda: arrive(**device), make_study):
         visited.add(name)
-        violations = axe.run(page, options={**OPTIONS, "preload": False}).response["violations"]
-        found += [f"{name}: {v['id']}: {v['help']} {v['nodes'][0]['html'][:200]}" for v in violations]
+        found += [f"{name}: {axe.told(violation)}" for violation in axe.violations(page)]
     assert found == []
     assert len(visited) == 44
 
@@ -52,7 +45,7 @@ BY_STATE = ("/change/", "/opening/", "/live/")
 PRESET = "/admin/trials/study/add/?preset=afc-threshold"
 REFUSED = {PRESET: "Save", "/admin/lab/modelrun/train/": "Train", "/admin/accounts/user/add/": "Save"}
 #: Django's own button beside a group's permissions has a name that only its title may give it.
-NOT_OURS = {"exclude": [[".search-label-icon"]]}
+NOT_OURS = ".search-label-icon"
 
 
 @pytest.mark.slow
@@ -91,11 +84,9 @@ def _faults(where: str, page: Page) -> Iterator[str]:
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=colours)
         page.evaluate("document.getAnimations().forEach((one) => one.finish())")  # colours change by and by
-        found = Axe().run(page, context=NOT_OURS, options={**OPTIONS, "preload": False}).response["violations"]
-        for violation in found:
+        for violation in axe.violations(page, leave_out=NOT_OURS):
             if violation["impact"] in ("serious", "critical"):
-                node = violation["nodes"][0]["html"][:200]
-                yield f"{where} at {width} px, {colours}: {violation['id']}: {violation['help']} {node}"
+                yield f"{where} at {width} px, {colours}: {axe.told(violation)}"
 
 
 def _make_rows() -> None:

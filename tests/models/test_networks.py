@@ -93,6 +93,13 @@ def test_building_leaves_the_global_random_state_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_building_seeds_no_cuda_device(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    NetworkSpec().build(seed=3)
+    assert seeded == []
+
+
 def test_a_spec_survives_json():
     spec = NetworkSpec("resnet18", 1, (36, 60), 16, 1, 9)
     assert NetworkSpec.from_json(spec.to_json()) == spec
