@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import NamedTemporaryFile
+
+#: Starts a command, waits for it, and writes what it used. A small process of its own: Linux hands the memory of whoever
+#: starts a command down to it as the most that it held.
+_WAITS = """
+import json, os, sys, time
+began = time.perf_counter()
+_, status, used = os.wait4(os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ), 0)
+wall = time.perf_counter() - began
+with open(sys.argv[1], "w") as told:
+    json.dump([wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024], told)
+sys.exit(os.waitstatus_to_exitcode(status) % 256)
+"""
 
 
 @dataclass(frozen=True)
@@ -59,20 +73,17 @@ def of_command(
     Its memory is that of the largest of these processes. Raises subprocess.CalledProcessError, with the end of its
     errors as a note, when it fails.
     """
-    with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            command, cwd=folder, env=dict(environment) if environment else None, stdout=output, stderr=errors
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        printed, said = (stream.read() for stream in (output, errors) if not stream.seek(0))
-    if process.returncode:
-        error = subprocess.CalledProcessError(process.returncode, [str(word) for word in command], printed, said)
-        error.add_note(said[-2000:])
-        raise error
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024), printed
+    words = [str(word) for word in command]
+    with NamedTemporaryFile("r") as told:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _WAITS, told.name, *words],
+            cwd=folder, env=dict(environment) if environment else None, capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            error = subprocess.CalledProcessError(done.returncode, words, done.stdout, done.stderr)
+            error.add_note(done.stderr[-2000:])
+            raise error
+        return Cost(*json.load(told)), done.stdout
 
 
 def cpu_seconds() -> float:

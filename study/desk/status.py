@@ -16,13 +16,13 @@ from django.db.models import Count, DurationField, ExpressionWrapper, F, Q, Quer
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from models.disks import MB
 from study import health
 from study.bounded import TookTooLong, bounded
 from study.celery import app
 from study.desk import backup, retention, vitals
 from study.desk.vitals import Broker, Disk, Tables
 from study.lab import about
-from study.lab.disk import MB
 from study.lab.models import Job, JobEvent
 from study.lab.models.jobs import from_now
 from study.queues import QUEUES, queue_of

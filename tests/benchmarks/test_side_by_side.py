@@ -144,6 +144,14 @@ def test_a_command_costs_what_it_and_its_children_take() -> None:
     assert cost.peak_mb > 3
 
 
+def test_a_command_does_not_hold_the_memory_of_whoever_starts_it() -> None:
+    held = bytearray(200_000_000)
+    held[::4096] = b"x" * len(held[::4096])
+    cost, _ = costs.of_command(["true"])
+    assert cost.peak_mb is not None
+    assert cost.peak_mb < 100
+
+
 def test_a_command_that_fails_says_how() -> None:
     with pytest.raises(subprocess.CalledProcessError) as caught:
         costs.of_command([sys.executable, "-c", "raise SystemExit('no')"])
