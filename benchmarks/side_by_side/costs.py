@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-#: Starts a command, waits for it, and writes what it used. A small process of its own: Linux hands the memory of whoever
-#: starts a command down to it as the most that it held.
+#: Starts a command, waits for it, and writes what it used. A small process of its own: Linux counts the memory of whoever
+#: starts a command as held by it.
 _WAITS = """
 import json, os, sys, time
 began = time.perf_counter()
@@ -77,7 +77,7 @@ def of_command(
     with NamedTemporaryFile("r") as told:
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-c", _WAITS, told.name, *words],
-            cwd=folder, env=dict(environment) if environment else None, capture_output=True, text=True,
+            cwd=folder, env=dict(environment) if environment else None, capture_output=True, check=False, text=True,
         )  # fmt: skip
         if done.returncode:
             error = subprocess.CalledProcessError(done.returncode, words, done.stdout, done.stderr)
