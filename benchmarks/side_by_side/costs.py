@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-#: Starts a command, waits for it, and writes what it used. A small process of its own: Linux counts the memory of whoever
-#: starts a command as held by it.
+#: Starts a command, waits for it, and writes what it used. A small process: Linux counts the memory of whoever starts
+#: a command as held by it.
 _WAITS = """
 import json, os, sys, time
 began = time.perf_counter()
