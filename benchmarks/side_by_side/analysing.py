@@ -303,5 +303,6 @@ def growth(seconds: Mapping[int, float]) -> float:
 def _curve_of_reports(costs: Mapping[int, Sequence[Cost]]) -> Curve:
     rows = {trials: alone("", "", _cpus(told), "s") for trials, told in costs.items()}
     return Curve(
-        "report", "The whole report", "trials", "CPU, seconds", {"report": [(n, row.ours) for n, row in rows.items()]}
-    )
+        "report", "The whole report", "trials", "CPU, seconds", {"report": [(n, row.ours) for n, row in rows.items()]},
+        logarithmic=False,
+    )  # fmt: skip

@@ -13,6 +13,8 @@ from models.durable import write_bytes
 
 #: Of so many lines the legend hides none of them.
 _WITHIN = 5
+#: Times better than a bar: farther is drawn as so far.
+_FAR = 100.0
 _PALE = "#E4E4E4"
 
 
@@ -26,6 +28,11 @@ def draw_curve(curve: Curve, path: Path) -> None:
             axes.plot(*zip(*points, strict=True), color=look.colour, linestyle=look.dash, marker=marker, label=name)
         if curve.logarithmic:
             axes.set(xscale="log", yscale="log")
+            for axis in (axes.xaxis, axes.yaxis):
+                _mark(axis)
+        else:
+            axes.set_ylim(bottom=0)
+            axes.xaxis.set_major_formatter("{x:,.10g}")
         axes.set(title=curve.title, xlabel=curve.x, ylabel=curve.y)
         axes.grid(color=_PALE, linewidth=0.6)
         if len(curve.lines) > _WITHIN:
@@ -41,14 +48,28 @@ def draw_headroom(rows: Sequence[Row], path: Path) -> None:
     barred = [row for row in rows if row.headroom is not None]
     with _picture(path, 1.1 + 0.19 * len(barred)) as (_, axes):
         for place, row in enumerate(reversed(barred)):
-            colour, marker = (BLUE, "o") if row.ok else (VERMILLION, "X")
-            axes.plot([1, row.headroom], [place, place], color=colour, linewidth=1)
-            axes.plot(row.headroom, place, marker, color=colour, fillstyle="none" if row.recorded else "full")
+            end = min(row.headroom or 1, _FAR)
+            colour, marker = (BLUE, ">" if end == _FAR else "o") if row.ok else (VERMILLION, "X")
+            axes.plot([1, end], [place, place], color=colour, linewidth=1)
+            axes.plot(end, place, marker, color=colour, fillstyle="none" if row.recorded else "full")
         axes.axvline(1, color=GREY, linewidth=1)
         axes.set_yticks(range(len(barred)), [row.id for row in reversed(barred)])
-        axes.set(xscale="log", xlabel="times better than its bar (crosses miss it)", title="How far each bar is away")
+        axes.set(xscale="log", title="How far each bar is away")
+        axes.set_xlabel(f"times better than its bar (crosses miss it; {_FAR:g} means more)")
+        _mark(axes.xaxis)
         axes.set_ylim(-0.7, len(barred) - 0.3)
         axes.grid(axis="x", color=_PALE, linewidth=0.6)
+
+
+def _mark(axis: Any) -> None:
+    """Numbers in full at 1, 2 and 5 of each power of ten; fewer of them where there are many."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = axis.get_view_interval()
+    steps = (1.0, 2.0, 5.0) if high / low < 3000 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=20))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 @contextmanager
