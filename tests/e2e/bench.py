@@ -150,6 +150,11 @@ class Bench(Participant):
         data: dict[str, Any] = self.page.evaluate("answers[0]")
         return data
 
+    def over(self) -> None:
+        """Waits until the trial is over, and forgets it: the next may begin on the same page."""
+        self.page.wait_for_function("!document.querySelector('.afc-stage')")
+        self.page.evaluate("seen.length = 0")
+
     def seen(self) -> list[list[Any]]:
         """[frame time, state, first pixel of each canvas], one row whenever something changed."""
         rows: list[list[Any]] = self.page.evaluate("seen")

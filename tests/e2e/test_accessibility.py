@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.conf import settings
+from django.contrib.admin import site
 from django.contrib.auth import get_user_model
 from django.test import Client
 from playwright.sync_api import Page
@@ -44,14 +45,18 @@ BY_STATE = ("/change/", "/opening/", "/live/")
 #: Beside the addresses that say it all: a form with a preset, and forms to be sent as they come, which are refused.
 PRESET = "/admin/trials/study/add/?preset=afc-threshold"
 REFUSED = {PRESET: "Save", "/admin/lab/modelrun/train/": "Train", "/admin/accounts/user/add/": "Save"}
+#: So many rows of a list are as good as all; there is a second page of them then.
+ROWS = 8
 #: Django's own button beside a group's permissions has a name that only its title may give it.
 NOT_OURS = ".search-label-icon"
 
 
 @pytest.mark.slow
 def test_axe_finds_nothing_serious_on_any_page_of_a_researcher(
-    address: str, arrive: Callable[..., Participant]
+    address: str, arrive: Callable[..., Participant], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for room in site._registry.values():
+        monkeypatch.setattr(room, "list_per_page", ROWS)
     client = Client()
     client.force_login(get_user_model().objects.create_superuser("ada", password="her password"))
     _make_rows()

@@ -32,14 +32,13 @@ def tolerance(data: dict[str, Any]) -> float:
 
 
 @pytest.mark.parametrize("protocol", ONE_INTERVAL)
-@pytest.mark.parametrize("exposure_ms", [50, 200, 500])
-def test_a_fixed_exposure_lasts_as_long_as_asked_for_within_a_frame(
-    bench: Open, protocol: str, exposure_ms: int
-) -> None:
+def test_a_fixed_exposure_lasts_as_long_as_asked_for_within_a_frame(bench: Open, protocol: str) -> None:
     page = bench()
-    data = timed(page, protocol, exposure_ms=exposure_ms)
-    assert data["offset_ms"] - data["onset_ms"] == pytest.approx(exposure_ms, abs=tolerance(data))
-    assert sum(page.durations("shown")) == pytest.approx(data["offset_ms"] - data["onset_ms"], abs=1)
+    for exposure_ms in (50, 200, 500):
+        data = timed(page, protocol, exposure_ms=exposure_ms)
+        assert data["offset_ms"] - data["onset_ms"] == pytest.approx(exposure_ms, abs=tolerance(data))
+        assert sum(page.durations("shown")) == pytest.approx(data["offset_ms"] - data["onset_ms"], abs=1)
+        page.over()
 
 
 def test_both_intervals_last_as_long_as_asked_for_and_so_does_the_gap(bench: Open) -> None:

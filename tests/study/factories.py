@@ -271,11 +271,16 @@ def _altered(pixels: Any, control: str, strength: float) -> Any:
 
 
 def _store(pixels: Any) -> tuple[str, str]:
-    content = encode_png(pixels)
-    digest = sha256(content)
+    content, digest = _encoded(pixels.tobytes(), pixels.shape)
     file = f"images/{digest}.png"
     path = Path(settings.MEDIA_ROOT) / file
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return file, digest
+
+
+@cache
+def _encoded(grey: bytes, shape: tuple[int, int]) -> tuple[bytes, str]:
+    content = encode_png(np.frombuffer(grey, np.uint8).reshape(shape))
+    return content, sha256(content)

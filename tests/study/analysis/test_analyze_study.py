@@ -18,7 +18,7 @@ from study.trials.exclusions import CATCH, MISSED
 from study.trials.models import Choice, Population, Session, Study
 from tests.study.factories import add_model, answer, answer_all, make_study, start
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("quick", "without_png")
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -110,7 +110,7 @@ def test_no_path_of_this_machine_is_in_any_file(published: dict[str, bytes]) -> 
     assert [name for name, content in published.items() if here in content] == []
 
 
-@pytest.mark.usefixtures("few_draws")
+@pytest.mark.usefixtures("few_draws", "without_png")
 @pytest.mark.parametrize("trials", LITTLE.values(), ids=list(LITTLE))
 def test_a_table_with_little_in_it_still_gets_all_keys_and_all_files(trials: pd.DataFrame) -> None:
     made = report.build(Material("little", trials))
