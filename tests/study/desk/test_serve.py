@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,16 +27,32 @@ def own_environment(var: Path) -> dict[str, str]:
     return others | {"BLINDSPOT_VAR": str(var)}
 
 
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
-    environment = own_environment(tmp_path)
+@contextmanager
+def serving(var: Path) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
         [sys.executable, "manage.py", "serve", "--port", str(free_port())],
-        cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        cwd=ROOT, env=own_environment(var), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     yield process
     process.kill()
     process.wait()
+
+
+@dataclass(frozen=True)
+class Installation:
+    """One that runs, with its files in `var`; `said` is how it introduced itself."""
+
+    process: "subprocess.Popen[str]"
+    var: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """One for two tests, the second of which ends it."""
+    var = tmp_path_factory.mktemp("var")
+    with serving(var) as process:
+        yield Installation(process, var, introduction(process))
 
 
 def introduction(process: "subprocess.Popen[str]") -> str:
@@ -65,24 +83,23 @@ def commands_naming(text: str) -> list[str]:
     return list(processes_naming(text).values())
 
 
-def test_it_prints_addresses_and_a_password_that_opens_the_admin_and_one_ctrl_c_ends_all(
-    serve: "subprocess.Popen[str]", tmp_path: Path
-) -> None:
-    said = introduction(serve)
-    address = re.search(r"(http://127\.0\.0\.1:\d+)/admin/", said)
-    password = re.search(r"as admin with the password (\S+)", said)
-    assert address is not None
-    assert password is not None
-    browser = requests.Session()
-    browser.get(f"{address[1]}/admin/login/", timeout=10)
-    form = {"username": "admin", "password": password[1], "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
-    page = browser.post(f"{address[1]}/admin/login/?next=/admin/", form, timeout=10)
-    assert "Studies" in page.text
-    assert len(commands_naming(str(tmp_path))) > 4
+def test_it_prints_addresses_and_a_password_that_opens_the_admin_and_one_ctrl_c_ends_all(tmp_path: Path) -> None:
+    with serving(tmp_path) as serve:
+        said = introduction(serve)
+        address = re.search(r"(http://127\.0\.0\.1:\d+)/admin/", said)
+        password = re.search(r"as admin with the password (\S+)", said)
+        assert address is not None
+        assert password is not None
+        browser = requests.Session()
+        browser.get(f"{address[1]}/admin/login/", timeout=10)
+        form = {"username": "admin", "password": password[1], "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+        page = browser.post(f"{address[1]}/admin/login/?next=/admin/", form, timeout=10)
+        assert "Studies" in page.text
+        assert len(commands_naming(str(tmp_path))) > 4
 
-    serve.send_signal(signal.SIGINT)
-    assert serve.wait(60) == 0
-    assert commands_naming(str(tmp_path)) == []
+        serve.send_signal(signal.SIGINT)
+        assert serve.wait(60) == 0
+        assert commands_naming(str(tmp_path)) == []
 
 
 def test_a_wanted_port_that_is_taken_is_refused_with_the_name_of_who_has_it(tmp_path: Path) -> None:
@@ -119,25 +136,13 @@ def until(condition: Callable[[], object], seconds: float) -> None:
         time.sleep(0.2)
 
 
-def test_its_processes_end_with_it_when_it_is_killed_also_those_that_they_started(
-    serve: "subprocess.Popen[str]", tmp_path: Path
-) -> None:
-    introduction(serve)
-    environment = own_environment(tmp_path) | {"DJANGO_SETTINGS_MODULE": "study.settings"}
-    subprocess.run([sys.executable, "-c", TRAINING], cwd=ROOT, env=environment, check=True)
-    until(lambda: any("models.run" in command for command in commands_naming(str(tmp_path))), 60)
-    serve.kill()
-    serve.wait()
-    until(lambda: commands_naming(str(tmp_path)) == [], 60)
-
-
-def test_a_process_that_is_killed_comes_back_and_is_told_of(serve: "subprocess.Popen[str]", tmp_path: Path) -> None:
-    said = introduction(serve)
-    (web,) = re.findall(r"(http://127\.0\.0\.1:\d+)/admin/", said)
-    master = min(pid for pid, command in processes_naming(str(tmp_path)).items() if "gunicorn" in command)
+def test_a_process_that_is_killed_comes_back_and_is_told_of(installation: Installation) -> None:
+    said, files = installation.process.stdout, str(installation.var)
+    assert said is not None
+    (web,) = re.findall(r"(http://127\.0\.0\.1:\d+)/admin/", installation.said)
+    master = min(pid for pid, command in processes_naming(files).items() if "gunicorn" in command)
     os.kill(master, signal.SIGKILL)
-    assert serve.stdout is not None
-    assert "web was killed by SIGKILL; starting it again in 1 s" in serve.stdout.readline()
+    assert "web was killed by SIGKILL; starting it again in 1 s" in said.readline()
 
     def answers() -> bool:
         try:
@@ -145,5 +150,17 @@ def test_a_process_that_is_killed_comes_back_and_is_told_of(serve: "subprocess.P
         except requests.ConnectionError:
             return False
 
-    until(lambda: master not in processes_naming(str(tmp_path)) and answers(), 30)
-    assert "web is back." in serve.stdout.readline()
+    until(lambda: master not in processes_naming(files) and answers(), 30)
+    assert "web is back." in said.readline()
+
+
+def test_its_processes_end_with_it_when_it_is_killed_also_those_that_they_started(
+    installation: Installation,
+) -> None:
+    files = str(installation.var)
+    environment = own_environment(installation.var) | {"DJANGO_SETTINGS_MODULE": "study.settings"}
+    subprocess.run([sys.executable, "-c", TRAINING], cwd=ROOT, env=environment, check=True)
+    until(lambda: any("models.run" in command for command in commands_naming(files)), 60)
+    installation.process.kill()
+    installation.process.wait()
+    until(lambda: commands_naming(files) == [], 60)
