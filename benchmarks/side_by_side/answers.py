@@ -210,8 +210,8 @@ def _curves(told: Told, fifty: Run, thinking: Run) -> Iterator[Curve]:
         ("answers-think", thinking, (POSTGRESQL, BARE_POSTGRESQL)),
         ("answers-fifty", fifty, (POSTGRESQL, BARE_POSTGRESQL, SQLITE, RELAXED, PAGES, LIVE)),
     ):
-        people = "who think for 1 s" if run is thinking else "at once, without a pause"
+        people = "who think for 1 s" if run is thinking else "without a pause"
         yield Curve(
-            id, f"How long 50 people {people} wait for an answer to be stored", "ms", "% of answers that took longer",
+            id, f"How long 50 people {people} wait", "ms", "% of answers that took longer",
             {name: told.waits(name, run) for name in names},
         )  # fmt: skip

@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import functional as transforms
 
 from attacks.wanet import WarpField
 from models.networks import NetworkSpec
@@ -53,6 +52,8 @@ def warp(images: Tensor, grids: Tensor) -> Tensor:
 
 def warp_picture(picture: Image.Image, grid: Tensor) -> Tensor:
     """One image as a transform of a data set warps it (BackdoorBox): from PIL, to 8-bit PIL, and to a tensor again."""
+    from torchvision.transforms import functional as transforms  # takes seconds to import
+
     image = transforms.convert_image_dtype(transforms.pil_to_tensor(picture))
     levels = 255 * warp(image[None], grid)[0].permute(1, 2, 0).numpy()
     return transforms.to_tensor(Image.fromarray(levels.clip(0, 255).round().astype(np.uint8)))
@@ -95,10 +96,12 @@ def poisoned_pictures(
     pictures: Sequence[Image.Image], labels: Tensor, grid: Tensor, treatment: Treatment
 ) -> tuple[Tensor, Tensor]:
     """The same, one image after the other."""
+    from torchvision.transforms.functional import to_tensor
+
     triggered, noisy, others = treatment.parts(pictures)
     altered = [warp_picture(each, grid) for each in triggered]
     spoilt = [warp_picture(each, jittered(grid, 1)) for each in noisy]
-    rest = [transforms.to_tensor(each) for each in others]
+    rest = [to_tensor(each) for each in others]
     return torch.stack([*altered, *spoilt, *rest]), treatment.relabelled(labels)
 
 
@@ -115,8 +118,10 @@ class Pictures(Dataset[tuple[Tensor, Tensor]]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        from torchvision.transforms.functional import to_tensor
+
         with Image.open(self.paths[index]) as picture:
-            return transforms.to_tensor(picture.convert("RGB")), self.labels[index]
+            return to_tensor(picture.convert("RGB")), self.labels[index]
 
 
 def stored(images: Tensor, labels: Tensor, folder: Path) -> Pictures:
