@@ -3,7 +3,7 @@
 Every report and where it is tested (files are below tests/):
 
  1. JATOS/JATOS#304
-    e2e/test_failure_reports  test_after_one_save_that_fails_every_later_answer_arrives_in_order
+    e2e/test_failure_reports  test_after_a_save_that_fails_in_any_way_every_later_answer_arrives_in_order
     study/trials/test_failure_reports  test_a_refused_answer_takes_nothing_with_it
  2. JATOS/JATOS#306
     e2e/test_failure_reports  test_ten_seconds_offline_at_a_practice_trial_lose_nothing
